@@ -1,0 +1,2 @@
+//! TOML to `policy`.
+#![forbid(unsafe_code)]

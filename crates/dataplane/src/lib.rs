@@ -1,0 +1,152 @@
+//! The contract between IKE and whatever does ESP: the kernel, our own engine over TUN, or a
+//! simulated one. IKE reaches ESP through these types only; keys cross once, by value.
+#![forbid(unsafe_code)]
+
+mod selector;
+
+pub use selector::{AddressRange, Selector};
+
+use base::{EspSpi, Secret};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use wire::num::{Encr, Integ};
+
+/// Tunnel or transport mode (RFC 4301 §4.1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Mode {
+    /// The whole inner packet is protected.
+    Tunnel,
+    /// What the two hosts themselves exchange; the IP header stays.
+    Transport,
+}
+
+/// Names one child SA (a pair of ESP SAs) within one data plane, from installation to removal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ChildId(pub u64);
+
+/// The keys and the SPI of one direction.
+#[derive(Debug)]
+pub struct DirectionSpec {
+    /// The SPI that stands in the packets of this direction.
+    pub spi: EspSpi,
+    /// The encryption key, salt included where the algorithm has one.
+    pub encr_key: Secret,
+    /// The integrity key; empty for a combined mode.
+    pub integ_key: Secret,
+}
+
+/// A child SA to be installed: both directions, their algorithms, and the traffic they carry.
+#[derive(Debug)]
+pub struct ChildSpec {
+    /// Its name in later operations and events.
+    pub id: ChildId,
+    /// The connection's child that it was made for, for people.
+    pub name: String,
+    /// Tunnel or transport.
+    pub mode: Mode,
+    /// Our outer address; with UDP encapsulation the port is ours (4500), else 0.
+    pub local: SocketAddr,
+    /// The peer's outer address; with UDP encapsulation the port is the peer's as seen through NAT, else 0.
+    pub remote: SocketAddr,
+    /// Whether packets travel in UDP (RFC 3948).
+    pub udp_encap: bool,
+    /// Encryption.
+    pub encr: Encr,
+    /// Its key length in bits; 0 where the algorithm has one only.
+    pub key_bits: u16,
+    /// Integrity; `Integ::NONE` for a combined mode.
+    pub integ: Integ,
+    /// Extended sequence numbers.
+    pub esn: bool,
+    /// Anti-replay window in packets: 0 (off) or 32 to 4096.
+    pub replay_window: u32,
+    /// What we receive with.
+    pub inbound: DirectionSpec,
+    /// What we send with.
+    pub outbound: DirectionSpec,
+    /// Traffic on our side: source of what we send (RFC 7296 §2.9).
+    pub local_ts: Vec<Selector>,
+    /// Traffic on the peer's side: destination of what we send.
+    pub remote_ts: Vec<Selector>,
+    /// The addresses that transport mode behind NAT needs to restore (RFC 7296 §2.23.1): the peers'
+    /// own view of local and remote address, when it differs from the outer ones.
+    pub original_addresses: Option<(IpAddr, IpAddr)>,
+    /// The child that this one replaces: its policies pass over to this one without a gap.
+    pub replaces: Option<ChildId>,
+}
+
+/// What IKE asks of a data plane. Each is answered once, by [`Outcome`], and is done whole or not at all.
+#[derive(Debug)]
+pub enum Op {
+    /// Installs both directions and the policies of a child SA.
+    Install(Box<ChildSpec>),
+    /// Removes a child SA; what it counted comes back.
+    Remove(ChildId),
+    /// Reads the counters.
+    Query(ChildId),
+    /// The peer's (or our) outer address changed (NAT rebinding, MOBIKE).
+    Move {
+        /// Which child.
+        id: ChildId,
+        /// Our outer address and port from now on.
+        local: SocketAddr,
+        /// The peer's.
+        remote: SocketAddr,
+        /// Whether packets travel in UDP from now on.
+        udp_encap: bool,
+    },
+}
+
+/// The answer to an [`Op`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// Done; the counters of a removed or queried child.
+    Counters(Counters),
+    /// Not done, nothing changed; the reason for people.
+    Failed(String),
+}
+
+/// What a child SA carried and refused.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[allow(missing_docs)]
+pub struct Counters {
+    pub packets_in: u64,
+    pub bytes_in: u64,
+    pub packets_out: u64,
+    pub bytes_out: u64,
+    /// Dropped: already seen or left of the window.
+    pub replayed: u64,
+    /// Dropped: wrong integrity check value.
+    pub bad_icv: u64,
+    /// Dropped: inner packet outside the SA's selectors (RFC 4301 §5.2).
+    pub outside_selectors: u64,
+    /// Dropped: malformed inside (padding, next header, inner header).
+    pub malformed: u64,
+    /// Dropped on the way out: too big (an ICMP error was returned), or no sequence number left.
+    pub not_sent: u64,
+    /// Time since the last packet came in and was accepted, if any did.
+    pub idle_in: Option<Duration>,
+}
+
+/// What a data plane tells by itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DataplaneEvent {
+    /// The outbound sequence numbers of a child come to their end: it must be replaced.
+    SequenceNearEnd(ChildId),
+    /// An authenticated packet came from another address than the peer's known one.
+    Mapping {
+        /// Which child.
+        id: ChildId,
+        /// Where the packet came from.
+        remote: SocketAddr,
+    },
+    /// A packet wants a child SA that a trap policy stands for.
+    Acquire {
+        /// The connection's child, as `connection/child`.
+        name: String,
+        /// The packet's own selectors: ours and the peer's.
+        packet: (Selector, Selector),
+    },
+}

@@ -1,0 +1,211 @@
+//! Connections and their children.
+
+use crate::{IdPattern, Identity, Proposal};
+use dataplane::{AddressRange, Mode, Selector};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that one endpoint is configured to do.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// In the order of the file; a [`ConnectionId`] is an index into it.
+    pub connections: Vec<Arc<Connection>>,
+}
+
+impl Policy {
+    /// The connection of that id.
+    pub fn connection(&self, id: ConnectionId) -> Option<&Arc<Connection>> {
+        self.connections.get(id.0 as usize)
+    }
+
+    /// The connection of that name.
+    pub fn by_name(&self, name: &str) -> Option<(ConnectionId, &Arc<Connection>)> {
+        let index = self.connections.iter().position(|c| c.name == name)?;
+        Some((ConnectionId(index as u32), &self.connections[index]))
+    }
+}
+
+/// Names a connection of a [`Policy`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ConnectionId(pub u32);
+
+/// One peer, or one kind of peer, and the child SAs to have with it.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Its name in the file, in the log and on the command line.
+    pub name: String,
+    /// Our addresses; the first concrete one is used to initiate.
+    pub local_addrs: Vec<AddressPattern>,
+    /// The peer's addresses: a responder matches against all, an initiator uses the first concrete one.
+    pub remote_addrs: Vec<AddressPattern>,
+    /// Proposals for the IKE SA, best first; never empty.
+    pub proposals: Vec<Proposal>,
+    /// How we authenticate.
+    pub local: LocalAuth,
+    /// How the peer must authenticate.
+    pub remote: RemoteAuth,
+    /// The child SAs; the first is made with IKE_AUTH. May be empty (childless, RFC 6023).
+    pub children: Vec<Arc<Child>>,
+    /// UDP encapsulation.
+    pub encap: EncapChoice,
+    /// IKE fragmentation (RFC 7383) offered and used.
+    pub fragmentation: bool,
+    /// Largest IP datagram of a fragment, in octets.
+    pub fragment_size: u16,
+    /// When a certificate payload is sent.
+    pub send_cert: SendCert,
+    /// Whether CERTREQ payloads are sent.
+    pub send_certreq: bool,
+    /// After this long without anything from the peer, it is probed; zero: never.
+    pub dpd_delay: Duration,
+    /// What happens with older IKE SAs between the same identities.
+    pub unique: Unique,
+    /// Algorithms that the file names explicitly although they are weak; shown in `status`.
+    pub weak: Vec<String>,
+}
+
+/// One entry of `local_addrs` or `remote_addrs`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AddressPattern {
+    /// `%any`
+    Any,
+    /// An address, a prefix or a range.
+    Range(AddressRange),
+    /// A DNS name, resolved when it is needed (never by the core).
+    Name(String),
+}
+
+impl AddressPattern {
+    /// Whether `address` matches. A name matches anything: its authentication decides.
+    pub fn matches(&self, address: IpAddr) -> bool {
+        match self {
+            AddressPattern::Any | AddressPattern::Name(_) => true,
+            AddressPattern::Range(range) => range.contains(address),
+        }
+    }
+}
+
+impl fmt::Display for AddressPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AddressPattern::Any => f.write_str("%any"),
+            AddressPattern::Range(range) if range.start() == range.end() => range.start().fmt(f),
+            AddressPattern::Range(range) => range.fmt(f),
+            AddressPattern::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// How a side proves who it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum AuthMethod {
+    /// A pre-shared key (RFC 7296 §2.15).
+    Psk,
+    /// A signature with the key of a certificate (RFC 7296 §2.15, RFC 7427).
+    Pubkey,
+}
+
+/// How we authenticate.
+#[derive(Clone, Debug)]
+pub struct LocalAuth {
+    /// PSK or certificate.
+    pub method: AuthMethod,
+    /// Who we are; always known after `config` (it takes the certificate's subject, or the address where that is fixed).
+    /// `None` only when it is our own address and that is not known before the path is.
+    pub id: Option<Identity>,
+    /// Our certificate, then the intermediates up to but without the root; empty with PSK.
+    pub certs: Vec<Certificate>,
+}
+
+/// How the peer must authenticate.
+#[derive(Clone, Debug)]
+pub struct RemoteAuth {
+    /// PSK or certificate.
+    pub method: AuthMethod,
+    /// Who it must be.
+    pub id: IdPattern,
+    /// Certificates that are accepted as they are (pinned); empty: any that chains to an authority.
+    pub certs: Vec<Certificate>,
+    /// Trust anchors for this peer.
+    pub authorities: Vec<Certificate>,
+}
+
+/// A certificate, in DER, with what the protocol needs to know of it without parsing X.509.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The whole certificate in DER.
+    pub der: Arc<[u8]>,
+    /// The subject as people write it.
+    pub subject: Arc<str>,
+    /// SHA-1 of its SubjectPublicKeyInfo: what a CERTREQ payload names (RFC 7296 §3.7).
+    pub spki_sha1: [u8; 20],
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certificate({})", self.subject)
+    }
+}
+
+/// A child SA to be negotiated.
+#[derive(Clone, Debug)]
+pub struct Child {
+    /// Its name within the connection.
+    pub name: String,
+    /// Tunnel or transport.
+    pub mode: Mode,
+    /// Our side's traffic; empty means "our own address, as the peer sees it" (`dynamic`).
+    pub local_ts: Vec<Selector>,
+    /// The peer's side; empty means the peer's address.
+    pub remote_ts: Vec<Selector>,
+    /// Proposals for ESP, best first; never empty.
+    pub esp_proposals: Vec<Proposal>,
+    /// Whether the first child's tunnel is started by itself.
+    pub start_action: StartAction,
+    /// Anti-replay window in packets: 0 (off) or 32 to 4096.
+    pub replay_window: u32,
+}
+
+/// What happens with a child when the daemon starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StartAction {
+    /// Nothing: `handfast up`, or the peer, starts it.
+    None,
+    /// It is negotiated at once.
+    Start,
+}
+
+/// `encap`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EncapChoice {
+    /// UDP encapsulation when a NAT is found.
+    Auto,
+    /// Always: NAT detection is told a lie (RFC 7296 §2.23), which makes both sides encapsulate.
+    Force,
+}
+
+/// `send_cert`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SendCert {
+    /// Whether the peer asked for it or not.
+    Always,
+    /// Only on a CERTREQ.
+    IfAsked,
+    /// Never: the peer has it.
+    Never,
+}
+
+/// `unique`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unique {
+    /// Any number of IKE SAs; INITIAL_CONTACT neither sent nor heeded.
+    Never,
+    /// A peer's INITIAL_CONTACT removes its older IKE SAs.
+    No,
+    /// A new IKE SA replaces the older ones.
+    Replace,
+    /// The older one stays, the new one is refused.
+    Keep,
+}

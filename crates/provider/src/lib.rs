@@ -1,0 +1,1 @@
+//! The algorithms of `crypto::Suite`, from well-kept libraries.

@@ -1,0 +1,1 @@
+//! The daemon: event loop, job pool, control socket.

@@ -1,0 +1,99 @@
+//! Slow or privileged work. The core asks by [`crate::Act::Job`] and hears by
+//! [`crate::Cause::Done`]; a late answer finds nobody.
+
+use base::WallClock;
+use dataplane::Outcome;
+use policy::{Certificate, ConnectionId, IdPattern, Identity};
+use std::sync::Arc;
+use wire::num::Prf;
+
+/// Names a job; never used twice by one endpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct JobId(pub u64);
+
+/// The octets that an AUTH payload covers (RFC 7296 §2.15): the signer's IKE_SA_INIT message, the
+/// other's nonce, and `prf(SK_p, ID payload without its header)`, concatenated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedOctets(pub Arc<[u8]>);
+
+/// Work for whoever holds private keys, PSKs and trust anchors.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// Make our AUTH value.
+    Prove {
+        /// For which connection.
+        connection: ConnectionId,
+        /// Who we say we are.
+        local: Identity,
+        /// Who the peer says it is (or is expected to be); selects the PSK.
+        remote: Option<Identity>,
+        /// The IKE SA's PRF: a PSK proof is made with it.
+        prf: Prf,
+        /// What is proven.
+        octets: SignedOctets,
+        /// The hashes of the peer's SIGNATURE_HASH_ALGORITHMS, in its order (registry "IKEv2 Hash
+        /// Algorithms"); empty: RFC 7427 is not supported, use methods 1 and 9 to 11.
+        peer_hashes: Vec<u16>,
+    },
+    /// Check the peer's AUTH value.
+    Check {
+        /// For which connection.
+        connection: ConnectionId,
+        /// Who we are; selects the PSK.
+        local: Identity,
+        /// Who the peer says it is.
+        remote: Identity,
+        /// Who it must be.
+        wanted: IdPattern,
+        /// The IKE SA's PRF.
+        prf: Prf,
+        /// What is proven.
+        octets: SignedOctets,
+        /// Its proof.
+        proof: PeerProof,
+        /// For validity periods.
+        wall: WallClock,
+    },
+}
+
+/// What a peer sent to prove its identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerProof {
+    /// The Auth Method octet of its AUTH payload.
+    pub method: u8,
+    /// The Authentication Data, including RFC 7427's AlgorithmIdentifier with method 14.
+    pub data: Vec<u8>,
+    /// Its CERT payloads of encoding 4 (X.509 signature), in order, the end entity first.
+    pub certs: Vec<Vec<u8>>,
+}
+
+/// An AUTH value that we made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthProof {
+    /// The Auth Method octet.
+    pub method: u8,
+    /// The Authentication Data.
+    pub data: Vec<u8>,
+}
+
+/// What came of a job or of an operation of the data plane.
+#[derive(Debug)]
+pub enum Answer {
+    /// Our AUTH value.
+    Proved(AuthProof),
+    /// The peer is who it says; its certificate, if it used one.
+    Verified(Option<Certificate>),
+    /// It could not be made, or the peer is not who it says.
+    Refused(TrustRefusal),
+    /// Of the data plane.
+    Dataplane(Outcome),
+}
+
+/// Why trust refused, in plain words. Never goes to the peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrustRefusal {
+    /// Whether it is our own side that lacks something (a key, a PSK), rather than the peer's proof that fails.
+    pub ours: bool,
+    /// One sentence: what was offered, what was wanted, what to change.
+    pub reason: String,
+}

@@ -1,0 +1,128 @@
+//! What a person or the daemon may ask of the core.
+
+use crate::{IkeSaId, Path, Refusal};
+use base::{EspSpi, IkeSpi};
+use dataplane::{ChildId, Mode, Selector};
+use policy::{ChildSuite, ConnectionId, Identity, IkeSuite, Policy};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Names an order; chosen by the caller, and returned with the reply.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct OrderId(pub u64);
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// Initiate: an IKE SA of `connection` with its first child, or, where the IKE SA stands already,
+    /// the child named (or each that is missing). Answered by `Up` or `Refused` when that is decided.
+    Up {
+        /// Which connection.
+        connection: ConnectionId,
+        /// Which child of it; `None`: all.
+        child: Option<String>,
+        /// The path, resolved by the caller: source address by route, destination by DNS.
+        path: Path,
+    },
+    /// Delete what matches, telling the peer. Answered by `Down` when the peer has answered or was given up.
+    Down(Target),
+    /// Send a liveness probe now. Answered by `Alive` or `Refused`.
+    Probe(IkeSaId),
+    /// Tell all IKE SAs. Answered at once.
+    Status,
+    /// Use this policy from now on; SAs that stand keep what they were made with. Answered by `Done`.
+    Reload(Arc<Policy>),
+}
+
+/// What an order to delete means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// Every IKE SA of a connection.
+    Connection(String),
+    /// Every child SA of that name in that connection.
+    Child(String, String),
+    /// One IKE SA.
+    Ike(IkeSaId),
+    /// All.
+    All,
+}
+
+/// What comes of an order.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// It is up: the IKE SA and the child SAs that were made, by name.
+    Up {
+        /// The IKE SA.
+        ike: IkeSaId,
+        /// Children that now stand.
+        children: Vec<String>,
+        /// Children that were refused while the IKE SA stands.
+        refused: Vec<(String, Refusal)>,
+    },
+    /// It is down: how many IKE SAs and child SAs went.
+    Down {
+        /// IKE SAs closed.
+        ike: usize,
+        /// Child SAs closed.
+        children: usize,
+    },
+    /// The peer answered.
+    Alive {
+        /// After this long.
+        round_trip: Duration,
+    },
+    /// All IKE SAs, by age.
+    Status(Vec<IkeStatus>),
+    /// Done.
+    Done,
+    /// Not done, and why.
+    Refused(Refusal),
+}
+
+/// Who began.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Side {
+    /// The initiator of an IKE SA.
+    Initiator,
+    /// Its responder.
+    Responder,
+}
+
+/// One IKE SA for `status`.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct IkeStatus {
+    pub id: IkeSaId,
+    pub connection: String,
+    pub side: Side,
+    pub spi_i: IkeSpi,
+    pub spi_r: IkeSpi,
+    /// `connecting`, `established`, `deleting`.
+    pub state: &'static str,
+    pub path: Path,
+    pub local_id: Option<Identity>,
+    pub remote_id: Option<Identity>,
+    pub suite: Option<IkeSuite>,
+    pub nat_local: bool,
+    pub nat_remote: bool,
+    pub fragmentation: bool,
+    pub age: Duration,
+    pub idle: Duration,
+    pub children: Vec<ChildStatus>,
+}
+
+/// One child SA for `status`.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct ChildStatus {
+    pub id: ChildId,
+    pub name: String,
+    pub mode: Mode,
+    pub suite: ChildSuite,
+    pub spi_in: EspSpi,
+    pub spi_out: EspSpi,
+    pub udp_encap: bool,
+    pub local_ts: Vec<Selector>,
+    pub remote_ts: Vec<Selector>,
+    pub age: Duration,
+}

@@ -1,0 +1,1 @@
+//! A data plane: `esp` over a TUN device.
