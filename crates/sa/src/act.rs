@@ -34,6 +34,11 @@ pub enum Act {
         /// The IKE message.
         bytes: Vec<u8>,
     },
+    /// Send a NAT keepalive: one octet 0xFF, without a marker before it (RFC 3948 §2.3).
+    Keepalive {
+        /// From where and where to.
+        path: Path,
+    },
     /// Do slow or privileged work and answer with [`Cause::Done`].
     Job(JobId, Job),
     /// Do this in the data plane and answer with [`Cause::Done`] and [`Answer::Dataplane`].

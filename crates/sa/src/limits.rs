@@ -1,0 +1,31 @@
+//! Every bound of the version-neutral machinery, with its reason.
+
+use std::time::Duration;
+
+/// Half-open IKE SAs from which on cookies are demanded: far above what honest peers have open at
+/// once, far below what a flood opens in a second.
+pub const COOKIE_THRESHOLD: usize = 100;
+
+/// Half-open IKE SAs in all: with cookies each costs its sender a round trip, and us about 2 KiB.
+pub const MAX_HALF_OPEN: usize = 10_000;
+
+/// Half-open IKE SAs of one source address: room for a site of many peers behind one NAT that all
+/// come back at once.
+pub const MAX_HALF_OPEN_PER_SOURCE: usize = 100;
+
+/// A responder waits this long for the peer's authentication: longer than a slow peer's
+/// retransmissions and a person's typing of a PIN, shorter than a flood's memory.
+pub const HALF_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// RFC 3948 §4 suggests 20 s for the NAT keepalive: NATs forget UDP mappings after 30 s at the earliest.
+pub const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// The first retransmission: longer than a satellite's round trip and a slow responder's work.
+pub const FIRST_WAIT: Duration = Duration::from_secs(2);
+
+/// No retransmission waits longer, so that a peer that comes back is heard soon.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(42);
+
+/// Transmissions of one request: "at least a dozen times over a period of at least several minutes"
+/// is RFC 7296 §2.4's suggestion; these give about two and a half minutes, as other implementations do.
+pub const TRANSMISSIONS: u32 = 7;

@@ -1,0 +1,100 @@
+//! What an endpoint is told once, beside its policy.
+
+use crate::{Shard, limits};
+use std::time::Duration;
+
+/// How one endpoint behaves; the defaults suit a gateway.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which endpoint of its process this is.
+    pub shard: Shard,
+    /// When a request is sent again, and when its peer counts as gone.
+    pub backoff: Backoff,
+    /// Half-open IKE SAs from which on a responder demands cookies (RFC 7296 §2.6).
+    pub cookie_threshold: usize,
+    /// Half-open IKE SAs in all.
+    pub max_half_open: usize,
+    /// Half-open IKE SAs of one source address.
+    pub max_half_open_per_source: usize,
+    /// A responder's IKE SA that is not authenticated after this long is given up.
+    pub half_open_timeout: Duration,
+    /// A NAT keepalive is sent after this long without anything else sent (RFC 3948 §4).
+    pub keepalive: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            shard: Shard::only(),
+            backoff: Backoff::default(),
+            cookie_threshold: limits::COOKIE_THRESHOLD,
+            max_half_open: limits::MAX_HALF_OPEN,
+            max_half_open_per_source: limits::MAX_HALF_OPEN_PER_SOURCE,
+            half_open_timeout: limits::HALF_OPEN_TIMEOUT,
+            keepalive: limits::KEEPALIVE,
+        }
+    }
+}
+
+/// Exponential back-off of retransmissions (RFC 7296 §2.4): the n-th wait lasts `first * growth^n / 100^n`,
+/// at most `longest`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Backoff {
+    /// The wait after the first transmission.
+    pub first: Duration,
+    /// By how many percent of the one before each wait lasts: 180 means 1.8 times.
+    pub growth: u32,
+    /// No wait is longer.
+    pub longest: Duration,
+    /// Transmissions in all; after the last one's wait the peer counts as gone.
+    pub transmissions: u32,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            first: limits::FIRST_WAIT,
+            growth: 180,
+            longest: limits::LONGEST_WAIT,
+            transmissions: limits::TRANSMISSIONS,
+        }
+    }
+}
+
+impl Backoff {
+    /// How long to wait after transmission number `sent` (1 is the first).
+    pub fn wait(&self, sent: u32) -> Duration {
+        let mut wait = self.first;
+        for _ in 1..sent {
+            wait = wait * self.growth / 100;
+            if wait >= self.longest {
+                return self.longest;
+            }
+        }
+        wait.min(self.longest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_up_to_the_longest() {
+        let backoff = Backoff {
+            first: Duration::from_millis(1000),
+            growth: 200,
+            longest: Duration::from_millis(5000),
+            transmissions: 5,
+        };
+        let waits: Vec<u128> = (1..=5).map(|sent| backoff.wait(sent).as_millis()).collect();
+        assert_eq!(waits, [1000, 2000, 4000, 5000, 5000]);
+    }
+
+    #[test]
+    fn a_peer_is_given_several_minutes_in_all() {
+        let backoff = Backoff::default();
+        let all: Duration = (1..=backoff.transmissions).map(|sent| backoff.wait(sent)).sum();
+        assert!((Duration::from_secs(60)..Duration::from_secs(300)).contains(&all), "{all:?}");
+    }
+}
