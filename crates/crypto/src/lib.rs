@@ -5,6 +5,6 @@
 mod suite;
 
 pub use suite::{
-    Cipher, CipherSpec, CryptoError, IvKind, KePrivate, KeyExchange, PrfFunction, SignatureScheme, SigningKey, Suite,
-    VerifyError,
+    Cipher, CipherSpec, CryptoError, IvKind, KePrivate, KeyExchange, PrfFunction, SignatureScheme,
+    SigningKey, Suite, VerifyError,
 };

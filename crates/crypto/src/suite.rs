@@ -92,7 +92,14 @@ pub trait Cipher: Send + Sync {
     fn seal(&self, iv: &[u8], aad: &[u8], data: &mut [u8], tail: &[u8], icv: &mut [u8]);
 
     /// Checks `icv` and decrypts `data` in place; on an error `data` holds nothing to be used.
-    fn open(&self, iv: &[u8], aad: &[u8], data: &mut [u8], tail: &[u8], icv: &[u8]) -> Result<(), CryptoError>;
+    fn open(
+        &self,
+        iv: &[u8],
+        aad: &[u8],
+        data: &mut [u8],
+        tail: &[u8],
+        icv: &[u8],
+    ) -> Result<(), CryptoError>;
 
     /// Whether this is a combined mode (decides where ESP puts the high half of the sequence number).
     fn is_aead(&self) -> bool {

@@ -194,8 +194,18 @@ mod tests {
     #[test]
     fn intersections_keep_only_what_both_have() {
         let all = Selector::addresses(prefix("0.0.0.0/0"));
-        let web = Selector { protocol: 6, start_port: 80, end_port: 443, ..Selector::addresses(prefix("10.0.0.0/8")) };
-        let dns = Selector { protocol: 17, start_port: 53, end_port: 53, ..Selector::addresses(prefix("10.0.0.0/8")) };
+        let web = Selector {
+            protocol: 6,
+            start_port: 80,
+            end_port: 443,
+            ..Selector::addresses(prefix("10.0.0.0/8"))
+        };
+        let dns = Selector {
+            protocol: 17,
+            start_port: 53,
+            end_port: 53,
+            ..Selector::addresses(prefix("10.0.0.0/8"))
+        };
         assert_eq!(all.intersect(&web), Some(web));
         assert_eq!(web.intersect(&dns), None);
         assert!(all.covers(&web) && !web.covers(&all));

@@ -7,8 +7,8 @@ mod identity;
 mod proposal;
 
 pub use connection::{
-    AddressPattern, AuthMethod, Certificate, Child, Connection, ConnectionId, EncapChoice, LocalAuth, Policy, RemoteAuth,
-    SendCert, StartAction, Unique,
+    AddressPattern, AuthMethod, Certificate, Child, Connection, ConnectionId, EncapChoice, LocalAuth, Policy,
+    RemoteAuth, SendCert, StartAction, Unique,
 };
 pub use identity::{IdPattern, Identity};
 pub use proposal::{ChildSuite, IkeSuite, Offer, Proposal, Transform};
