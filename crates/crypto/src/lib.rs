@@ -2,8 +2,14 @@
 //! pure functions. No algorithm is implemented here; `provider` fills the table.
 #![forbid(unsafe_code)]
 
+pub mod limits;
+mod schedule;
 mod suite;
 
+pub use schedule::{
+    ChildKeys, DirectionKeys, IkeKeys, Nonces, Spis, child_keys, ike_keys, nat_detection, prf_plus, psk_auth,
+    psk_pad, skeyseed, skeyseed_rekeyed,
+};
 pub use suite::{
     Cipher, CipherSpec, CryptoError, IvKind, KePrivate, KeyExchange, PrfFunction, SignatureScheme,
     SigningKey, Suite, VerifyError,

@@ -12,9 +12,28 @@ pub enum CryptoError {
     BadPublicValue,
     /// A key has a length that the algorithm does not take.
     BadKeyLength,
+    /// A key schedule was asked for more than 255 blocks of its PRF (RFC 7296 §2.13).
+    TooMuchKeyMaterial,
+    /// The provider does not have this algorithm, or this combination (NULL encryption without integrity).
+    Unsupported,
     /// The library refused, which none of the above explains.
     Library,
 }
+
+impl std::fmt::Display for CryptoError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            CryptoError::BadIcv => "the integrity check value is wrong",
+            CryptoError::BadPublicValue => "the peer's public key exchange value is not valid",
+            CryptoError::BadKeyLength => "the key has a length that the algorithm does not take",
+            CryptoError::TooMuchKeyMaterial => "more key material is asked for than the PRF can give",
+            CryptoError::Unsupported => "the algorithm or the combination is not available",
+            CryptoError::Library => "the cryptographic library refused the operation",
+        })
+    }
+}
+
+impl std::error::Error for CryptoError {}
 
 /// A key exchange method, transform type 4 (RFC 7296 §3.4). Written so that a KEM fits as well as
 /// Diffie-Hellman: the responder needs the initiator's value before it makes its own.
@@ -36,6 +55,7 @@ pub trait KePrivate: Send + Sync {
 }
 
 /// A pseudorandom function, transform type 2 (RFC 7296 §2.13).
+#[allow(clippy::len_without_is_empty)] // a length of output, not of a container
 pub trait PrfFunction: Send + Sync {
     /// Its transform id.
     fn id(&self) -> Prf;
