@@ -1,0 +1,138 @@
+//! A Handfast at one end of a lab.
+
+use crate::{Credentials, Lab, Process, wait_until};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+/// A running `handfast run`.
+pub struct Handfast {
+    /// The daemon.
+    pub process: Process,
+    binary: PathBuf,
+    socket: PathBuf,
+}
+
+impl Handfast {
+    /// Starts the daemon with this configuration and waits until its control socket answers.
+    pub fn start(lab: &Lab, side: &str, binary: &Path, config: &str) -> Result<Handfast, String> {
+        let file = lab.folder().join(format!("handfast-{side}.toml"));
+        let socket = lab.folder().join(format!("handfast-{side}.sock"));
+        let text = format!("[daemon]\ncontrol = \"{}\"\n{config}", socket.display());
+        std::fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+        let program = binary.display().to_string();
+        let process =
+            lab.spawn(side, &mut [&program, "run", "--config", &file.display().to_string()], &[])?;
+        let mut daemon = Handfast { process, binary: binary.to_path_buf(), socket };
+        let up = wait_until(Duration::from_secs(10), || {
+            !daemon.process.is_running() || daemon.command(&["status", "--json"]).is_ok()
+        });
+        if !up || !daemon.process.is_running() {
+            return Err(format!("handfast did not start:\n{}\nwith\n{config}", daemon.process.output()));
+        }
+        Ok(daemon)
+    }
+
+    /// Runs a command of the CLI against this daemon; its standard output, or all it said.
+    pub fn command(&self, args: &[&str]) -> Result<String, String> {
+        let output = self.output(args);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(text);
+        }
+        Err(format!(
+            "handfast {}: {}\n{text}{}",
+            args.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        ))
+    }
+
+    /// The same with its status and both outputs.
+    pub fn output(&self, args: &[&str]) -> Output {
+        Command::new(&self.binary)
+            .arg("--socket")
+            .arg(&self.socket)
+            .args(args)
+            .output()
+            .expect("the binary was built with this test")
+    }
+
+    /// What the daemon has logged so far.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+}
+
+/// The configuration of one end: a connection `net` with a child `net`, the mirror of
+/// [`crate::CharonConfig::new`].
+pub struct HandfastConfig<'a> {
+    /// `left` or `right`.
+    pub side: &'a str,
+    /// `proposals`
+    pub proposals: &'a str,
+    /// `esp_proposals`
+    pub esp_proposals: &'a str,
+    /// A PSK, or certificates.
+    pub credentials: Result<&'a str, &'a Credentials>,
+    /// More lines for the connection.
+    pub connection: &'a str,
+    /// More lines for the child.
+    pub child: &'a str,
+    /// The child's selectors as TOML, ours and theirs.
+    pub selectors: Option<(&'a str, &'a str)>,
+}
+
+impl HandfastConfig<'_> {
+    /// As TOML.
+    pub fn toml(&self, lab: &Lab) -> String {
+        let other = if self.side == "left" { "right" } else { "left" };
+        let remote = if self.side == "right" { "%any".to_string() } else { lab.outer(other).to_string() };
+        let (auth, local_certs, remote_certs, secrets) = match self.credentials {
+            Ok(psk) => {
+                ("psk", String::new(), String::new(), format!("[secrets.ike.net]\nsecret = \"{psk}\"\n"))
+            }
+            Err(credentials) => (
+                "pubkey",
+                format!("certs = [\"{}\"]", credentials.file(&format!("{}.pem", self.side)).display()),
+                format!("cacerts = [\"{}\"]", credentials.file("ca.pem").display()),
+                format!(
+                    "[secrets.private.own]\nfile = \"{}\"\n",
+                    credentials.file(&format!("{}.key", self.side)).display()
+                ),
+            ),
+        };
+        let both = |which: &str| format!("[\"{}/32\", \"{}/128\"]", lab.inner(which), lab.inner6(which));
+        let (local_ts, remote_ts) = match self.selectors {
+            Some((ours, theirs)) => (ours.to_string(), theirs.to_string()),
+            None => (both(self.side), both(other)),
+        };
+        format!(
+            "[connections.net]
+local_addrs = \"{local}\"
+remote_addrs = \"{remote}\"
+proposals = \"{proposals}\"
+{connection}
+[connections.net.local]
+auth = \"{auth}\"
+id = \"{side}.example\"
+{local_certs}
+[connections.net.remote]
+auth = \"{auth}\"
+id = \"{other}.example\"
+{remote_certs}
+[connections.net.children.net]
+local_ts = {local_ts}
+remote_ts = {remote_ts}
+esp_proposals = \"{esp}\"
+{child}
+{secrets}",
+            local = lab.outer(self.side),
+            proposals = self.proposals,
+            connection = self.connection,
+            side = self.side,
+            esp = self.esp_proposals,
+            child = self.child,
+        )
+    }
+}

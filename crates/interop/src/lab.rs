@@ -1,0 +1,238 @@
+//! Three namespaces in a row: left — middle — right. The middle one routes, and may masquerade what comes from
+//! one side.
+
+use crate::run;
+use std::io::{BufRead, BufReader};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The address family outside the tunnel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+/// What kind of network lies between the two ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Net {
+    /// The middle only routes.
+    Routed,
+    /// The middle masquerades the left side (nftables).
+    LeftBehindNat,
+}
+
+/// The network of one test. Dropping it ends its processes and removes namespaces and files.
+pub struct Lab {
+    tag: String,
+    family: Family,
+    folder: PathBuf,
+}
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+impl Lab {
+    /// Builds it; names are unique to this process and call.
+    pub fn new(family: Family, net: Net) -> Result<Lab, String> {
+        let tag = format!("hf{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(format!("handfast-{tag}"));
+        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let lab = Lab { tag, family, folder };
+        lab.build(net)?;
+        Ok(lab)
+    }
+
+    /// The namespace `left`, `middle` or `right`.
+    pub fn ns(&self, which: &str) -> String {
+        format!("{}-{which}", self.tag)
+    }
+
+    /// A folder of its own, removed with the lab.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The outer address of `left` or `right`.
+    pub fn outer(&self, which: &str) -> IpAddr {
+        let text = match (self.family, which) {
+            (Family::V4, "left") => "10.0.1.2",
+            (Family::V4, _) => "10.0.2.2",
+            (Family::V6, "left") => "fd00:1::2",
+            (Family::V6, _) => "fd00:2::2",
+        };
+        text.parse().expect("an address")
+    }
+
+    /// An address behind `left` or `right`, IPv4.
+    pub fn inner(&self, which: &str) -> IpAddr {
+        if which == "left" { [192, 168, 1, 1].into() } else { [192, 168, 2, 1].into() }
+    }
+
+    /// An address behind `left` or `right`, IPv6.
+    pub fn inner6(&self, which: &str) -> IpAddr {
+        let text = if which == "left" { "fd01:1::1" } else { "fd01:2::1" };
+        text.parse().expect("an address")
+    }
+
+    /// The middle's interface towards `left` or `right`, where a capture sees the wire.
+    pub fn middle_interface(&self, which: &str) -> &'static str {
+        if which == "left" { "mleft" } else { "mright" }
+    }
+
+    fn build(&self, net: Net) -> Result<(), String> {
+        let (left, middle, right) = (self.ns("left"), self.ns("middle"), self.ns("right"));
+        for ns in [&left, &middle, &right] {
+            run("ip", &["netns", "add", ns])?;
+            self.ip(ns, "link set lo up")?;
+            for key in
+                ["ipv4.conf.all.rp_filter", "ipv4.conf.default.rp_filter", "ipv6.conf.default.accept_dad"]
+            {
+                self.sysctl(ns, key, "0")?;
+            }
+        }
+        for (ns, which, v4, v6) in
+            [(&left, "left", "10.0.1", "fd00:1:"), (&right, "right", "10.0.2", "fd00:2:")]
+        {
+            let towards = self.middle_interface(which);
+            run(
+                "ip",
+                &[
+                    "-n", ns, "link", "add", "outer", "type", "veth", "peer", "name", towards, "netns",
+                    &middle,
+                ],
+            )?;
+            for (at, device, host) in [(ns, "outer", 2), (&middle, towards, 1)] {
+                self.ip(at, &format!("address add {v4}.{host}/24 dev {device}"))?;
+                self.ip(at, &format!("address add {v6}:{host}/64 dev {device} nodad"))?;
+                self.ip(at, &format!("link set {device} up"))?;
+            }
+            self.ip(ns, &format!("route add default via {v4}.1"))?;
+            self.ip(ns, &format!("-6 route add default via {v6}:1"))?;
+            self.ip(ns, &format!("address add {}/32 dev lo", self.inner(which)))?;
+            self.ip(ns, &format!("address add {}/128 dev lo", self.inner6(which)))?;
+        }
+        self.sysctl(&middle, "ipv4.ip_forward", "1")?;
+        self.sysctl(&middle, "ipv6.conf.all.forwarding", "1")?;
+        if net == Net::LeftBehindNat {
+            let rules = "table inet nat { chain post { type nat hook postrouting priority 100; oifname \"mright\" masquerade\n } \n }";
+            run("ip", &["netns", "exec", &middle, "nft", rules])?;
+        }
+        Ok(())
+    }
+
+    fn ip(&self, ns: &str, words: &str) -> Result<(), String> {
+        let mut args = vec!["-n", ns];
+        args.extend(words.split(' '));
+        run("ip", &args).map(drop)
+    }
+
+    fn sysctl(&self, ns: &str, key: &str, value: &str) -> Result<(), String> {
+        run("ip", &["netns", "exec", ns, "sysctl", "-qw", &format!("net.{key}={value}")]).map(drop)
+    }
+
+    /// Starts a program in a namespace; it ends with the value returned.
+    pub fn spawn(
+        &self,
+        which: &str,
+        command: &mut [&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Process, String> {
+        let mut child = Command::new("ip")
+            .args(["netns", "exec", &self.ns(which)])
+            .args(&*command)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("{}: {error}", command.join(" ")))?;
+        let output = Arc::new(Mutex::new(String::new()));
+        let pipes: [Option<Box<dyn std::io::Read + Send>>; 2] =
+            [child.stdout.take().map(|p| Box::new(p) as _), child.stderr.take().map(|p| Box::new(p) as _)];
+        for pipe in pipes.into_iter().flatten() {
+            let output = output.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    let mut output = output.lock().expect("never poisoned");
+                    output.push_str(&line);
+                    output.push('\n');
+                }
+            });
+        }
+        Ok(Process { child, output })
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for which in ["left", "middle", "right"] {
+            let _ = run("ip", &["netns", "del", &self.ns(which)]);
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A program that runs until it is dropped; what it prints is kept.
+pub struct Process {
+    child: Child,
+    output: Arc<Mutex<String>>,
+}
+
+impl Process {
+    /// What it has printed so far.
+    pub fn output(&self) -> String {
+        self.output.lock().expect("never poisoned").clone()
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: kill only takes numbers; the child is not reaped before `drop`, so its pid is its own.
+        unsafe { libc::kill(self.child.id() as i32, signal) };
+    }
+
+    /// Asks it to end (SIGTERM) and waits at most `limit`; whether it ended by itself.
+    pub fn stop(&mut self, limit: Duration) -> bool {
+        self.signal(libc::SIGTERM);
+        let ended = wait_until(limit, || !self.is_running());
+        if !ended {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        ended
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop(Duration::from_secs(3));
+    }
+}
+
+/// Looks until `done` holds, at most `limit`; whether it came to hold.
+pub fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    loop {
+        if done() {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

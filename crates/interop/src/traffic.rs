@@ -1,0 +1,108 @@
+//! Traffic through a tunnel: pings, and a stream of TCP whose content is checked.
+
+use crate::{Lab, run};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+/// Pings `to` from `from` in the namespace of `side`: three echoes with `pattern` as payload, all of which must come back.
+pub fn ping(lab: &Lab, side: &str, from: IpAddr, to: IpAddr, pattern: &str) -> Result<(), String> {
+    let (from, to) = (from.to_string(), to.to_string());
+    let said = run(
+        "ip",
+        &[
+            "netns",
+            "exec",
+            &lab.ns(side),
+            "ping",
+            "-c",
+            "3",
+            "-i",
+            "0.1",
+            "-W",
+            "3",
+            "-s",
+            "120",
+            "-p",
+            pattern,
+            "-I",
+            &from,
+            &to,
+        ],
+    )?;
+    if said.contains("3 received") { Ok(()) } else { Err(said) }
+}
+
+/// Sends `octets` octets by TCP from an address behind `side` to one behind the other side; the content must arrive
+/// unchanged, within 30 seconds.
+pub fn tcp_stream(lab: &Lab, side: &str, octets: usize) -> Result<(), String> {
+    let other = if side == "left" { "right" } else { "left" };
+    let (from, to) = (lab.inner(side), lab.inner(other));
+    let listener = in_namespace(&lab.ns(other), move || TcpListener::bind((to, 0)))?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let receiver = std::thread::spawn(move || -> Result<usize, String> {
+        let (mut stream, peer) = listener.accept().map_err(|error| error.to_string())?;
+        if peer.ip() != from {
+            return Err(format!("the stream came from {peer}, not from {from}"));
+        }
+        stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(|error| error.to_string())?;
+        let (mut total, mut buffer) = (0, vec![0; 64 * 1024]);
+        loop {
+            match stream.read(&mut buffer).map_err(|error| format!("after {total} octets: {error}"))? {
+                0 => return Ok(total),
+                n => {
+                    if let Some(at) = (0..n).find(|at| buffer[*at] != octet(total + at)) {
+                        return Err(format!("octet {} arrived changed", total + at));
+                    }
+                    total += n;
+                }
+            }
+        }
+    });
+    let sender = in_namespace(&lab.ns(side), move || connect_from(from, address));
+    let sent = sender.and_then(|mut stream| {
+        stream.set_write_timeout(Some(Duration::from_secs(30))).map_err(|error| error.to_string())?;
+        let data: Vec<u8> = (0..octets).map(octet).collect();
+        stream.write_all(&data).map_err(|error| error.to_string())
+    });
+    if let Err(error) = sent {
+        // The receiver still waits in accept: a connection of our own releases it.
+        let _ = in_namespace(&lab.ns(other), move || TcpStream::connect(address));
+        return Err(error);
+    }
+    match receiver.join().map_err(|_| "the receiver panicked".to_string())?? {
+        total if total == octets => Ok(()),
+        total => Err(format!("{total} of {octets} octets arrived")),
+    }
+}
+
+fn octet(at: usize) -> u8 {
+    (at.wrapping_mul(2_654_435_761) >> 13) as u8
+}
+
+fn connect_from(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(from, 0).into())?;
+    socket.connect_timeout(&to.into(), Duration::from_secs(5))?;
+    Ok(socket.into())
+}
+
+/// Runs `work` on a thread that has entered a namespace; sockets made there stay there.
+fn in_namespace<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, String> {
+    let path = format!("/run/netns/{name}");
+    let file = File::open(&path).map_err(|error| format!("{path}: {error}"))?;
+    std::thread::spawn(move || {
+        // SAFETY: the descriptor is open; setns changes this thread only, and the thread ends below.
+        if unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
+            return Err(format!("setns: {}", std::io::Error::last_os_error()));
+        }
+        work().map_err(|error| error.to_string())
+    })
+    .join()
+    .map_err(|_| "the thread in the namespace panicked".to_string())?
+}
