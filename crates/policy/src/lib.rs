@@ -2,13 +2,23 @@
 //! something else, no default and no `Option` that means "default" is left.
 #![forbid(unsafe_code)]
 
+mod choose;
 mod connection;
+mod explain;
 mod identity;
+pub mod keyword;
+pub mod limits;
+mod offer;
 mod proposal;
+mod text;
 
+pub use choose::{ChildKe, Choice, choose_child, choose_ike, is_aead};
 pub use connection::{
     AddressPattern, AuthMethod, Certificate, Child, Connection, ConnectionId, EncapChoice, LocalAuth, Policy,
     RemoteAuth, SendCert, StartAction, Unique,
 };
+pub use explain::{Mismatch, NearestProposal, NoProposal};
 pub use identity::{IdPattern, Identity};
+pub use offer::{BadAnswer, accept_child, accept_ike, child_offers, first_ke, ike_offers};
 pub use proposal::{ChildSuite, IkeSuite, Offer, Proposal, Transform};
+pub use text::{ProposalError, default_esp, default_ike, nearest, parse_esp, parse_ike};

@@ -11,6 +11,21 @@ pub struct Transform {
     pub id: u16,
     /// The Key Length attribute in bits, where it was given.
     pub key_bits: Option<u16>,
+    /// Whether it carries an attribute that we do not understand: it stands in the list, since its
+    /// type was offered, but cannot be chosen (RFC 7296 §3.3.6).
+    pub has_unknown: bool,
+}
+
+impl Transform {
+    /// A transform without attributes.
+    pub fn new(kind: TransformType, id: u16) -> Self {
+        Self { kind, id, key_bits: None, has_unknown: false }
+    }
+
+    /// An encryption transform; `key_bits` 0 where the algorithm has one key length only.
+    pub fn encr(encr: Encr, key_bits: u16) -> Self {
+        Self { key_bits: (key_bits != 0).then_some(key_bits), ..Self::new(TransformType::ENCR, encr.0) }
+    }
 }
 
 /// One proposal of a peer's SA payload, protocol already checked; order and numbers as sent.
@@ -20,8 +35,9 @@ pub struct Offer {
     pub number: u8,
     /// All its transforms in the order sent.
     pub transforms: Vec<Transform>,
-    /// Whether something in it is not understood (an unknown transform type or attribute), which
-    /// makes the proposal unacceptable but not the message malformed (RFC 7296 §3.3.6).
+    /// Whether it holds something else that we do not understand, which makes the proposal
+    /// unacceptable but not the message malformed (RFC 7296 §3.3.6). Transforms of unknown types
+    /// can as well stand in `transforms`: the deciders refuse them.
     pub has_unknown: bool,
 }
 

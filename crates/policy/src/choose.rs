@@ -1,0 +1,235 @@
+//! The responder's choice among a peer's proposals (RFC 7296 §2.7, §3.3).
+//!
+//! Our own order decides: our first proposal that any offer satisfies wins, within it our first
+//! encryption, then our first integrity algorithm and so on. Only the key exchange methods of one
+//! configured proposal count as equally good: the one that the peer's KE payload is made for is
+//! taken if it is among them, since another would cost a round trip. Who prefers a method at that
+//! price writes it into a proposal of its own.
+
+use crate::explain::{self, NoProposal};
+use crate::{ChildSuite, IkeSuite, Offer, Proposal, Transform};
+use wire::num::{Encr, EsnMode, Integ, KeMethod, Prf, TransformType};
+
+/// A proposal was chosen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Choice<S> {
+    /// The number of the peer's proposal.
+    pub number: u8,
+    /// What comes out.
+    pub suite: S,
+    /// What the answer's single proposal holds: one transform of each type that the peer's had,
+    /// attributes unchanged (RFC 7296 §2.7, §3.3.6).
+    pub answer: Vec<Transform>,
+}
+
+/// Whether a key exchange can be part of a child SA's negotiation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChildKe {
+    /// IKE_AUTH: there is none, and what is configured or offered for it does not count
+    /// (RFC 7296 §1.2).
+    Without,
+    /// CREATE_CHILD_SA, with the method of the KE payload in the request; `None`: without one.
+    Payload(Option<KeMethod>),
+}
+
+/// Chooses the algorithms of an IKE SA. `ke_sent` is the method of the peer's KE payload; when the
+/// suite's `ke` differs from it, the answer is INVALID_KE_PAYLOAD.
+pub fn choose_ike(
+    ours: &[Proposal],
+    offers: &[Offer],
+    ke_sent: Option<KeMethod>,
+) -> Result<Choice<IkeSuite>, NoProposal> {
+    let rules = Rules { protocol: Protocol::Ike, ke_sent };
+    let parts = rules.choose(ours, offers)?;
+    Ok(Choice { number: parts.number, suite: parts.ike(), answer: parts.answer })
+}
+
+/// Chooses the algorithms of a child SA with ESP. When the suite's `ke` is neither `NONE` nor the
+/// method of the peer's KE payload, the answer is INVALID_KE_PAYLOAD.
+pub fn choose_child(
+    ours: &[Proposal],
+    offers: &[Offer],
+    ke: ChildKe,
+) -> Result<Choice<ChildSuite>, NoProposal> {
+    let rules = match ke {
+        ChildKe::Without => Rules { protocol: Protocol::EspWithoutKe, ke_sent: None },
+        // Without a payload, NONE is the method that needs no further round trip.
+        ChildKe::Payload(sent) => {
+            Rules { protocol: Protocol::Esp, ke_sent: Some(sent.unwrap_or(KeMethod::NONE)) }
+        }
+    };
+    let parts = rules.choose(ours, offers)?;
+    Ok(Choice { number: parts.number, suite: parts.child(), answer: parts.answer })
+}
+
+/// What is negotiated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Protocol {
+    Ike,
+    Esp,
+    EspWithoutKe,
+}
+
+impl Protocol {
+    /// The transform types that may stand in a proposal (RFC 7296 §3.3.3).
+    pub(crate) fn types(self) -> &'static [TransformType] {
+        match self {
+            Protocol::Ike => {
+                &[TransformType::ENCR, TransformType::PRF, TransformType::INTEG, TransformType::KE]
+            }
+            _ => &[TransformType::ENCR, TransformType::INTEG, TransformType::KE, TransformType::ESN],
+        }
+    }
+}
+
+/// One choice of each type, with the peer's transforms that it consists of.
+pub(crate) struct Parts {
+    pub(crate) number: u8,
+    pub(crate) encr: Encr,
+    pub(crate) key_bits: u16,
+    pub(crate) integ: Integ,
+    pub(crate) prf: Prf,
+    pub(crate) ke: KeMethod,
+    pub(crate) esn: EsnMode,
+    pub(crate) answer: Vec<Transform>,
+}
+
+impl Parts {
+    pub(crate) fn ike(&self) -> IkeSuite {
+        IkeSuite { encr: self.encr, key_bits: self.key_bits, integ: self.integ, prf: self.prf, ke: self.ke }
+    }
+
+    pub(crate) fn child(&self) -> ChildSuite {
+        ChildSuite {
+            encr: self.encr,
+            key_bits: self.key_bits,
+            integ: self.integ,
+            ke: self.ke,
+            esn: self.esn == EsnMode::ESN,
+        }
+    }
+}
+
+/// What a choice depends on besides the proposals.
+#[derive(Clone, Copy)]
+struct Rules {
+    protocol: Protocol,
+    ke_sent: Option<KeMethod>,
+}
+
+impl Rules {
+    fn choose(self, ours: &[Proposal], offers: &[Offer]) -> Result<Parts, NoProposal> {
+        for our in ours {
+            for &encr in &our.encr {
+                for offer in offers.iter().filter(|offer| understood(self.protocol, offer)) {
+                    if let Some(parts) = self.complete(our, encr, offer) {
+                        return Ok(parts);
+                    }
+                }
+            }
+        }
+        Err(explain::nearest(self.protocol, ours, offers))
+    }
+
+    /// Our `encr` with the rest of `our` out of `offer`, if all fits.
+    fn complete(self, our: &Proposal, (encr, key_bits): (Encr, u16), offer: &Offer) -> Option<Parts> {
+        let mut answer = vec![encr_transform(offer, encr, key_bits)?];
+        let prf = match self.protocol {
+            Protocol::Ike => {
+                Prf(pick(offer, TransformType::PRF, our.prf.iter().map(|prf| prf.0), &mut answer)?)
+            }
+            _ => Prf(0),
+        };
+        let integ = choose_integ(our, encr, offer, &mut answer)?;
+        let ke = self.choose_ke(our, offer, &mut answer)?;
+        let esn = match self.protocol {
+            Protocol::Ike => EsnMode::NONE,
+            _ => EsnMode(pick(offer, TransformType::ESN, our.esn.iter().map(|esn| esn.0), &mut answer)?),
+        };
+        Some(Parts { number: offer.number, encr, key_bits, integ, prf, ke, esn, answer })
+    }
+
+    fn choose_ke(self, our: &Proposal, offer: &Offer, answer: &mut Vec<Transform>) -> Option<KeMethod> {
+        match self.protocol {
+            Protocol::EspWithoutKe => return Some(KeMethod::NONE),
+            //= rfc7296 §3.3.3
+            // An optional type may be left out when NONE is all that is wanted.
+            Protocol::Esp if !has_type(offer, TransformType::KE) => {
+                return (our.ke.is_empty() || our.ke.contains(&KeMethod::NONE)).then_some(KeMethod::NONE);
+            }
+            Protocol::Esp if our.ke.is_empty() => {
+                return pick(offer, TransformType::KE, [0], answer).map(KeMethod);
+            }
+            _ => {}
+        }
+        let sent_first = self.ke_sent.filter(|sent| our.ke.contains(sent));
+        pick(offer, TransformType::KE, sent_first.iter().chain(&our.ke).map(|ke| ke.0), answer).map(KeMethod)
+    }
+}
+
+/// Whether all types of the offer are of this protocol, and nothing in it is beyond us.
+pub(crate) fn understood(protocol: Protocol, offer: &Offer) -> bool {
+    //= rfc7296 §3.3.6
+    // A type that we do not understand makes the proposal unacceptable, the others stand.
+    !offer.has_unknown && offer.transforms.iter().all(|t| protocol.types().contains(&t.kind))
+}
+
+/// The offer's transform for `encr`, its Key Length attribute being as it must be.
+pub(crate) fn encr_transform(offer: &Offer, encr: Encr, key_bits: u16) -> Option<Transform> {
+    //= rfc7296 §3.3.5
+    // The Key Length attribute must be there where the length varies, and must not where it does not.
+    let wanted = Transform::encr(encr, key_bits);
+    offer.transforms.iter().copied().find(|offered| *offered == wanted)
+}
+
+fn choose_integ(our: &Proposal, encr: Encr, offer: &Offer, answer: &mut Vec<Transform>) -> Option<Integ> {
+    if !is_aead(encr) {
+        let real = our.integ.iter().filter(|integ| **integ != Integ::NONE);
+        return pick(offer, TransformType::INTEG, real.map(|integ| integ.0), answer).map(Integ);
+    }
+    //= rfc5282 §8
+    // No integrity algorithm may be selected along with a combined mode.
+    match has_type(offer, TransformType::INTEG) {
+        true => pick(offer, TransformType::INTEG, [Integ::NONE.0], answer).map(Integ),
+        false => Some(Integ::NONE),
+    }
+}
+
+/// The first of `wanted` that the offer has, which goes into the answer too.
+fn pick(
+    offer: &Offer,
+    kind: TransformType,
+    wanted: impl IntoIterator<Item = u16>,
+    answer: &mut Vec<Transform>,
+) -> Option<u16> {
+    // Only encryption has key lengths: a transform of another type with one equals none of ours.
+    let found =
+        wanted.into_iter().map(|id| Transform::new(kind, id)).find(|t| offer.transforms.contains(t))?;
+    answer.push(found);
+    Some(found.id)
+}
+
+pub(crate) fn has_type(offer: &Offer, kind: TransformType) -> bool {
+    offer.transforms.iter().any(|t| t.kind == kind)
+}
+
+/// Whether `encr` is a combined mode, which brings its own integrity.
+pub fn is_aead(encr: Encr) -> bool {
+    matches!(
+        encr,
+        Encr::AES_CCM_8
+            | Encr::AES_CCM_12
+            | Encr::AES_CCM_16
+            | Encr::AES_GCM_8
+            | Encr::AES_GCM_12
+            | Encr::AES_GCM_16
+            | Encr::NULL_AUTH_AES_GMAC
+            | Encr::CAMELLIA_CCM_8
+            | Encr::CAMELLIA_CCM_12
+            | Encr::CAMELLIA_CCM_16
+            | Encr::CHACHA20_POLY1305
+            | Encr::AES_CCM_8_IIV
+            | Encr::AES_GCM_16_IIV
+            | Encr::CHACHA20_POLY1305_IIV
+    )
+}

@@ -1,0 +1,11 @@
+//! Limits of the deciders.
+
+/// Algorithms of one transform type that a refusal lists: a peer can offer hundreds, and the sentence goes to a log.
+pub const LISTED_ALGORITHMS: usize = 12;
+
+/// Selectors in one narrowed list. A TS payload can hold 255; an SA's check of each packet walks
+/// the list, and the pairs of both lists become kernel policies.
+pub const SELECTORS: usize = 64;
+
+/// Characters of a misspelt name that is still compared with the known ones, which costs a time quadratic in it.
+pub const COMPARED_NAME: usize = 64;

@@ -1,0 +1,342 @@
+//! Proposals as strings: `aes256gcm16-prfsha384-x25519`, as in swanctl.conf.
+
+use crate::choose::is_aead;
+use crate::keyword::{self, WORDS, Word, spell};
+use crate::{ChildSuite, IkeSuite, Proposal};
+use std::fmt;
+use std::ops::Range;
+use wire::num::{Encr, EsnMode, Integ, KeMethod, Prf};
+
+/// What a proposal string does not say rightly.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProposalError {
+    /// The octets of the string that it is about.
+    pub at: Range<usize>,
+    /// What is wrong, in a sentence.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for ProposalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.hint.iter().try_for_each(|hint| write!(f, " {hint}"))
+    }
+}
+
+impl std::error::Error for ProposalError {}
+
+/// Reads a proposal for an IKE SA; `default` stands for [`default_ike`].
+pub fn parse_ike(text: &str) -> Result<Vec<Proposal>, ProposalError> {
+    if text.trim() == "default" {
+        return Ok(default_ike());
+    }
+    let mut p = Proposal::default();
+    for (at, word) in words(text) {
+        match add(&mut p, &at, word)? {
+            Word::Esn(_) => {
+                return Err(error(
+                    at,
+                    format!("`{word}` has no place in a proposal for an IKE SA."),
+                    Some("Only ESP has extended sequence numbers: write it into `esp_proposals`."),
+                ));
+            }
+            Word::Ke(KeMethod::NONE) => {
+                return Err(error(
+                    at,
+                    format!("`{word}`: an IKE SA cannot be without key exchange."),
+                    Some("Name a method, such as `x25519`."),
+                ));
+            }
+            _ => {}
+        }
+    }
+    let whole = 0..text.len();
+    if p.prf.is_empty() {
+        p.prf = p.integ.iter().filter_map(|integ| implied_prf(*integ)).collect();
+    }
+    complete(&mut p, &whole)?;
+    if p.prf.is_empty() {
+        return Err(error(
+            whole,
+            "A proposal for an IKE SA needs a pseudorandom function.".into(),
+            Some("Add one, such as `prfsha384`."),
+        ));
+    }
+    if p.ke.is_empty() {
+        return Err(error(
+            whole,
+            "A proposal for an IKE SA needs a key exchange method.".into(),
+            Some("Add one, such as `x25519`."),
+        ));
+    }
+    Ok(vec![p])
+}
+
+/// Reads a proposal for a child SA with ESP; `default` stands for [`default_esp`].
+pub fn parse_esp(text: &str) -> Result<Vec<Proposal>, ProposalError> {
+    if text.trim() == "default" {
+        return Ok(default_esp());
+    }
+    let mut p = Proposal::default();
+    for (at, word) in words(text) {
+        if let Word::Prf(_) = add(&mut p, &at, word)? {
+            let hint = word.strip_prefix("prf").filter(|rest| keyword::lookup(rest).is_some());
+            let hint = hint.map(|rest| format!("Did you mean `{rest}`?"));
+            let message = format!("`{word}` is a pseudorandom function, which ESP does not use.");
+            return Err(ProposalError { at, message, hint });
+        }
+    }
+    complete(&mut p, &(0..text.len()))?;
+    if p.esn.is_empty() {
+        p.esn.push(EsnMode::NONE);
+    }
+    Ok(vec![p])
+}
+
+/// What an IKE SA is negotiated with when the file does not say: nothing weak, and met by the
+/// defaults of strongSwan, Libreswan, Apple and Android (and Windows where it was told to use a
+/// group above 1024 bits).
+pub fn default_ike() -> Vec<Proposal> {
+    let prf = vec![Prf::HMAC_SHA2_384, Prf::HMAC_SHA2_256, Prf::HMAC_SHA2_512];
+    let aead = Proposal { encr: DEFAULT_AEAD.to_vec(), prf, ke: DEFAULT_KE.to_vec(), ..Proposal::default() };
+    let classic = Proposal { encr: DEFAULT_CBC.to_vec(), integ: DEFAULT_INTEG.to_vec(), ..aead.clone() };
+    vec![aead, classic]
+}
+
+/// What a child SA is negotiated with when the file does not say. A key exchange of its own (PFS)
+/// is not asked for, but agreed to when the peer asks: Apple's clients do either.
+pub fn default_esp() -> Vec<Proposal> {
+    let ke = [&[KeMethod::NONE], DEFAULT_KE].concat();
+    let esn = vec![EsnMode::ESN, EsnMode::NONE];
+    let aead = Proposal { encr: DEFAULT_AEAD.to_vec(), ke, esn, ..Proposal::default() };
+    let classic = Proposal { encr: DEFAULT_CBC.to_vec(), integ: DEFAULT_INTEG.to_vec(), ..aead.clone() };
+    vec![aead, classic]
+}
+
+const DEFAULT_AEAD: &[(Encr, u16)] =
+    &[(Encr::AES_GCM_16, 256), (Encr::CHACHA20_POLY1305, 0), (Encr::AES_GCM_16, 128)];
+const DEFAULT_CBC: &[(Encr, u16)] = &[(Encr::AES_CBC, 256), (Encr::AES_CBC, 128)];
+const DEFAULT_INTEG: &[Integ] =
+    &[Integ::HMAC_SHA2_256_128, Integ::HMAC_SHA2_384_192, Integ::HMAC_SHA2_512_256];
+const DEFAULT_KE: &[KeMethod] =
+    &[KeMethod::CURVE25519, KeMethod::ECP_256, KeMethod::ECP_384, KeMethod::MODP_3072, KeMethod::MODP_2048];
+
+/// The words between the dashes, with their places.
+fn words(text: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
+    text.split('-').scan(0, |offset, part| {
+        let word = part.trim();
+        let start = *offset + (part.len() - part.trim_start().len());
+        *offset += part.len() + 1;
+        Some((start..start + word.len(), word))
+    })
+}
+
+fn error(at: Range<usize>, message: String, hint: Option<&str>) -> ProposalError {
+    ProposalError { at, message, hint: hint.map(str::to_string) }
+}
+
+/// Adds what `word` means; a word that comes twice counts once.
+fn add(p: &mut Proposal, at: &Range<usize>, word: &str) -> Result<Word, ProposalError> {
+    fn push<T: PartialEq>(list: &mut Vec<T>, item: T) {
+        if !list.contains(&item) {
+            list.push(item);
+        }
+    }
+    let Some(meaning) = keyword::lookup(word) else { return Err(unknown(at.clone(), word)) };
+    match meaning {
+        Word::Encr(encr, bits) => push(&mut p.encr, (encr, bits)),
+        Word::Integ(integ) => push(&mut p.integ, integ),
+        Word::Prf(prf) => push(&mut p.prf, prf),
+        Word::Ke(ke) => push(&mut p.ke, ke),
+        Word::Esn(esn) => push(&mut p.esn, esn),
+    }
+    Ok(meaning)
+}
+
+/// What both kinds of proposal need: encryption, and integrity just where it is wanted.
+fn complete(p: &mut Proposal, whole: &Range<usize>) -> Result<(), ProposalError> {
+    if p.encr.is_empty() {
+        return Err(error(
+            whole.clone(),
+            "A proposal needs an encryption algorithm.".into(),
+            Some("Add one, such as `aes256gcm16`."),
+        ));
+    }
+    if p.encr.iter().all(|(encr, _)| is_aead(*encr)) {
+        // In `aes256gcm16-sha384-x25519` the hash names the PRF only: a combined mode has no integrity beside it.
+        p.integ.clear();
+    } else if p.integ.is_empty() {
+        let (encr, bits) =
+            p.encr.iter().find(|(encr, _)| !is_aead(*encr)).copied().unwrap_or((Encr::NULL, 0));
+        let message = format!("`{}` needs an integrity algorithm beside it.", spell(Word::Encr(encr, bits)));
+        return Err(error(
+            whole.clone(),
+            message,
+            Some("Add one, such as `sha256`, or use a combined mode such as `aes256gcm16`."),
+        ));
+    }
+    Ok(())
+}
+
+/// The PRF that goes with an integrity algorithm where none is named.
+fn implied_prf(integ: Integ) -> Option<Prf> {
+    Some(match integ {
+        Integ::HMAC_MD5_96 => Prf::HMAC_MD5,
+        Integ::HMAC_SHA1_96 => Prf::HMAC_SHA1,
+        Integ::HMAC_SHA2_256_128 => Prf::HMAC_SHA2_256,
+        Integ::HMAC_SHA2_384_192 => Prf::HMAC_SHA2_384,
+        Integ::HMAC_SHA2_512_256 => Prf::HMAC_SHA2_512,
+        Integ::AES_XCBC_96 => Prf::AES128_XCBC,
+        Integ::AES_CMAC_96 => Prf::AES128_CMAC,
+        _ => return None,
+    })
+}
+
+/// Algorithms that swanctl knows and we do not have, by the beginning of their names.
+const ABSENT: &[&str] = &[
+    "camellia",
+    "blowfish",
+    "cast",
+    "des",
+    "serpent",
+    "twofish",
+    "aes128gmac",
+    "aes192gmac",
+    "aes256gmac",
+    "modp768",
+    "ecp192",
+    "ecp224",
+    "ntru",
+    "newhope",
+    "prfcamellia",
+    "camelliaxcbc",
+    "sha256_96",
+    "sha2_256_96",
+    "sha1_160",
+    "md5_128",
+    "modp1024s160",
+    "modp2048s224",
+    "modp2048s256",
+];
+
+fn unknown(at: Range<usize>, word: &str) -> ProposalError {
+    let is_additional = word.len() > 4 && word.starts_with("ke") && word.as_bytes().get(3) == Some(&b'_');
+    if is_additional || word.starts_with("mlkem") {
+        let message = format!("`{word}`: post-quantum and additional key exchanges are not in this version.");
+        return error(
+            at,
+            message,
+            Some("Leave it out; the key exchange method before it stays, such as `x25519`."),
+        );
+    }
+    if word.is_empty() {
+        return error(
+            at,
+            "A word is missing here.".into(),
+            Some("Write words with one dash between, as in `aes256gcm16-prfsha384-x25519`."),
+        );
+    }
+    if word == "default" {
+        return error(
+            at,
+            "`default` stands alone.".into(),
+            Some("Write it as an entry of its own, as in [\"aes256gcm16-prfsha384-x25519\", \"default\"]."),
+        );
+    }
+    if ABSENT.iter().any(|absent| word.starts_with(absent)) {
+        return error(at, format!("`{word}` is not supported."), None);
+    }
+    let hint =
+        nearest(word, WORDS.iter().map(|(name, _)| *name)).map(|near| format!("Did you mean `{near}`?"));
+    ProposalError {
+        at,
+        message: format!("`{}` is no algorithm that is known here.", word.escape_debug()),
+        hint,
+    }
+}
+
+/// The candidate with the fewest edits from `word`, if they are few enough to be a slip.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Longer than any name: comparing it would cost time and find nothing.
+    if word.len() > crate::limits::COMPARED_NAME {
+        return None;
+    }
+    let most = (word.chars().count() / 3).max(1);
+    let scored = candidates.into_iter().map(|candidate| (edits(word, candidate), candidate));
+    scored.filter(|(edits, _)| *edits <= most).min_by_key(|(edits, _)| *edits).map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein distance, with case not counted.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().flat_map(char::to_lowercase).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().flat_map(char::to_lowercase).enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, y) in row.iter_mut().skip(1).zip(&b) {
+            let cost = diagonal + usize::from(x != *y);
+            diagonal = *cell;
+            left = cost.min(diagonal + 1).min(left + 1);
+            *cell = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+impl Proposal {
+    /// What in it is weak, as `status` shows it: `modp1024 (1024-bit group)`.
+    pub fn weak(&self) -> Vec<String> {
+        let weak = self.meanings().into_iter().filter_map(|word| Some((word, keyword::weakness(word)?)));
+        weak.map(|(word, why)| format!("{} ({why})", spell(word))).collect()
+    }
+
+    fn meanings(&self) -> Vec<Word> {
+        let encr = self.encr.iter().map(|(encr, bits)| Word::Encr(*encr, *bits));
+        let integ = self.integ.iter().map(|integ| Word::Integ(*integ));
+        let prf = self.prf.iter().map(|prf| Word::Prf(*prf));
+        let ke = self.ke.iter().map(|ke| Word::Ke(*ke));
+        encr.chain(integ).chain(prf).chain(ke).chain(self.esn.iter().map(|esn| Word::Esn(*esn))).collect()
+    }
+}
+
+/// As in the file; a PRF that the integrity algorithms imply and `noesn` alone are left out.
+impl fmt::Display for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let implied: Vec<Prf> = self.integ.iter().filter_map(|integ| implied_prf(*integ)).collect();
+        let skip = |word: &Word| match word {
+            Word::Prf(_) => implied == self.prf,
+            Word::Esn(_) => self.esn == [EsnMode::NONE],
+            _ => false,
+        };
+        join(f, self.meanings().into_iter().filter(|word| !skip(word)))
+    }
+}
+
+impl fmt::Display for IkeSuite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let integ = (self.integ != Integ::NONE).then_some(Word::Integ(self.integ));
+        let rest = [Word::Prf(self.prf), Word::Ke(self.ke)];
+        join(f, [Word::Encr(self.encr, self.key_bits)].into_iter().chain(integ).chain(rest))
+    }
+}
+
+impl fmt::Display for ChildSuite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let integ = (self.integ != Integ::NONE).then_some(Word::Integ(self.integ));
+        let ke = (self.ke != KeMethod::NONE).then_some(Word::Ke(self.ke));
+        let esn = self.esn.then_some(Word::Esn(EsnMode::ESN));
+        join(f, [Word::Encr(self.encr, self.key_bits)].into_iter().chain(integ).chain(ke).chain(esn))
+    }
+}
+
+fn join(f: &mut fmt::Formatter<'_>, words: impl Iterator<Item = Word>) -> fmt::Result {
+    for (index, word) in words.enumerate() {
+        write!(f, "{}{}", if index == 0 { "" } else { "-" }, spell(word))?;
+    }
+    Ok(())
+}
