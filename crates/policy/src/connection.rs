@@ -119,6 +119,19 @@ pub struct LocalAuth {
     pub certs: Vec<Certificate>,
 }
 
+impl LocalAuth {
+    /// What to send in CERT payloads to a peer whose CERTREQ payloads name the authorities
+    /// `asked` by hash (RFC 7296 §3.7): our chain, without what it has itself. An authority that is not in our chain does not hold the
+    /// chain back: it may be the root, or one that leads there by a certificate of the peer's.
+    pub fn certs_for(&self, asked: &[[u8; 20]]) -> &[Certificate] {
+        let known = self.certs.iter().skip(1).position(|certificate| asked.contains(&certificate.spki_sha1));
+        match known {
+            Some(above_ours) => self.certs.get(..=above_ours).unwrap_or(&self.certs),
+            None => &self.certs,
+        }
+    }
+}
+
 /// How the peer must authenticate.
 #[derive(Clone, Debug)]
 pub struct RemoteAuth {
@@ -208,4 +221,22 @@ pub enum Unique {
     Replace,
     /// The older one stays, the new one is refused.
     Keep,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_not_sent_what_it_has() {
+        let certificate =
+            |n: u8| Certificate { der: [n].as_slice().into(), subject: "CN=x".into(), spki_sha1: [n; 20] };
+        let certs: Vec<_> = (1..=3).map(certificate).collect();
+        let local = LocalAuth { method: AuthMethod::Pubkey, id: None, certs };
+        assert_eq!(local.certs_for(&[]).len(), 3, "no request");
+        assert_eq!(local.certs_for(&[[9; 20]]).len(), 3, "the root, which we do not send");
+        assert_eq!(local.certs_for(&[[3; 20]]).len(), 2, "it has our second intermediate");
+        assert_eq!(local.certs_for(&[[9; 20], [2; 20]]).len(), 1, "it has the one above ours");
+        assert_eq!(local.certs_for(&[[1; 20]]).len(), 3, "our own certificate is always sent");
+    }
 }

@@ -49,7 +49,10 @@ impl fmt::Display for Identity {
             Identity::Ipv4(a) => a.fmt(f),
             Identity::Ipv6(a) => a.fmt(f),
             Identity::Fqdn(name) | Identity::Email(name) => write!(f, "{}", name.escape_debug()),
-            Identity::Dn(der) => hex(f, "dn", der),
+            Identity::Dn(der) => match crate::dn_to_text(der) {
+                Some(text) => f.write_str(&text),
+                None => hex(f, "dn", der),
+            },
             Identity::Gn(der) => hex(f, "gn", der),
             Identity::KeyId(octets) => match std::str::from_utf8(octets) {
                 Ok(text) if !text.is_empty() => write!(f, "keyid:{}", text.escape_debug()),

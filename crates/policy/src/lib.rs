@@ -4,6 +4,7 @@
 
 mod choose;
 mod connection;
+mod dn;
 mod explain;
 mod identity;
 pub mod keyword;
@@ -17,6 +18,7 @@ pub use connection::{
     AddressPattern, AuthMethod, Certificate, Child, Connection, ConnectionId, EncapChoice, LocalAuth, Policy,
     RemoteAuth, SendCert, StartAction, Unique,
 };
+pub use dn::{dn_equal, dn_from_text, dn_to_text};
 pub use explain::{Mismatch, NearestProposal, NoProposal};
 pub use identity::{IdPattern, Identity};
 pub use offer::{BadAnswer, accept_child, accept_ike, child_offers, first_ke, ike_offers};

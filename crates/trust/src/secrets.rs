@@ -1,0 +1,58 @@
+//! What a daemon must not lose: pre-shared keys and private keys.
+
+use crate::psk::{self, Psk};
+use base::Secret;
+use crypto::SigningKey;
+use policy::{Certificate, IdPattern, Identity};
+use std::fmt;
+use std::sync::Arc;
+
+/// Pre-shared keys and private keys, to be handed to [`crate::Trust`].
+#[derive(Default)]
+pub struct Secrets {
+    psks: Vec<Psk>,
+    keys: Vec<Arc<dyn SigningKey>>,
+}
+
+impl Secrets {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a pre-shared key for the identities `ids`; without any it is for everybody. Where
+    /// several fit, one that names both ends wins over one that names the peer, that over one that names only us,
+    /// that over one for everybody; among equals the first wins. A key that names somebody else than us serves only
+    /// peers that it names.
+    pub fn add_psk(&mut self, ids: Vec<IdPattern>, secret: Secret) {
+        self.psks.push(Psk { ids, secret });
+    }
+
+    /// Adds a private key; it serves every certificate that has its public key.
+    pub fn add_key(&mut self, key: Arc<dyn SigningKey>) {
+        self.keys.push(key);
+    }
+
+    /// The pre-shared key between `local` and `remote`.
+    ///
+    /// # Errors
+    /// A sentence that says for whom there are keys and what to add.
+    pub fn psk(&self, local: &Identity, remote: Option<&Identity>) -> Result<&Secret, String> {
+        match psk::select(&self.psks, local, remote) {
+            Some(psk) => Ok(&psk.secret),
+            None => Err(psk::none_fits(&self.psks, local, remote)),
+        }
+    }
+
+    /// The private key of `certificate`.
+    pub fn key(&self, certificate: &Certificate) -> Option<&Arc<dyn SigningKey>> {
+        let spki = crate::certificate::public_key(&certificate.der)?;
+        self.keys.iter().find(|key| key.public_key() == spki)
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secrets({} PSKs, {} private keys)", self.psks.len(), self.keys.len())
+    }
+}
