@@ -63,3 +63,14 @@ impl fmt::Display for Identity {
         }
     }
 }
+
+impl fmt::Display for IdPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IdPattern::Any => f.write_str("%any"),
+            IdPattern::Is(identity) => identity.fmt(f),
+            IdPattern::FqdnBelow(domain) => write!(f, "*.{domain}"),
+            IdPattern::EmailAt(domain) => write!(f, "*@{domain}"),
+        }
+    }
+}

@@ -9,8 +9,11 @@ mod explain;
 mod identity;
 pub mod keyword;
 pub mod limits;
+mod matching;
+mod narrow;
 mod offer;
 mod proposal;
+mod select;
 mod text;
 
 pub use choose::{ChildKe, Choice, choose_child, choose_ike, is_aead};
@@ -21,6 +24,9 @@ pub use connection::{
 pub use dn::{dn_equal, dn_from_text, dn_to_text};
 pub use explain::{Mismatch, NearestProposal, NoProposal};
 pub use identity::{IdPattern, Identity};
+pub use matching::{Closeness, kind, match_identity, same_identity};
+pub use narrow::{Ends, Narrowed, Sides, TsRefusal, accept_narrowed, narrow, propose, select_child};
 pub use offer::{BadAnswer, accept_child, accept_ike, child_offers, first_ke, ike_offers};
 pub use proposal::{ChildSuite, IkeSuite, Offer, Proposal, Transform};
+pub use select::{Claims, NoConnection, by_claims, candidates};
 pub use text::{ProposalError, default_esp, default_ike, nearest, parse_esp, parse_ike};

@@ -9,3 +9,9 @@ pub const SELECTORS: usize = 64;
 
 /// Characters of a misspelt name that is still compared with the known ones, which costs a time quadratic in it.
 pub const COMPARED_NAME: usize = 64;
+
+/// Selectors that a refusal lists: a TS payload can hold 255, and the sentence goes to a log.
+pub const LISTED_SELECTORS: usize = 8;
+
+/// Characters of an identity in a sentence: a peer decides its length.
+pub const SHOWN_IDENTITY: usize = 160;

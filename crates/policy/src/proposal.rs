@@ -57,6 +57,17 @@ pub struct Proposal {
     pub esn: Vec<EsnMode>,
 }
 
+impl Proposal {
+    /// Whether `suite` could come of this proposal.
+    pub fn allows_ike(&self, suite: &IkeSuite) -> bool {
+        let integ = suite.integ == Integ::NONE || self.integ.contains(&suite.integ);
+        self.encr.contains(&(suite.encr, suite.key_bits))
+            && integ
+            && self.prf.contains(&suite.prf)
+            && self.ke.contains(&suite.ke)
+    }
+}
+
 /// The algorithms of an IKE SA, chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs)]
