@@ -1,1 +1,14 @@
 //! A data plane: `esp` over a TUN device.
+//!
+//! [`Engine::start`] makes the device and the threads that carry packets: what the kernel routes into the
+//! device leaves as ESP, what arrives as ESP comes out of the device. IKE messages that arrive on the
+//! shared sockets are handed on. Linux only.
+
+mod device;
+mod engine;
+mod error;
+mod netlink;
+mod sys;
+
+pub use engine::{Engine, EngineConfig, Input, Sink};
+pub use error::Error;

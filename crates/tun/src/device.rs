@@ -1,0 +1,92 @@
+//! The TUN device: packets with a virtio header, unfinished checksums and unsegmented trains.
+
+use crate::error::{Error, refused};
+use crate::netlink::Netlink;
+use crate::sys;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Octets of the virtio header (`struct virtio_net_hdr`).
+pub(crate) const VIRTIO_LEN: usize = 10;
+
+/// An open TUN device; it is gone when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Device {
+    file: File,
+    name: String,
+    index: u32,
+}
+
+impl Device {
+    /// Makes the device that `pattern` names and brings it up.
+    pub(crate) fn create(pattern: &str, mtu: u32, offload: bool) -> Result<Self, Error> {
+        let path = "/dev/net/tun";
+        let file =
+            OpenOptions::new().read(true).write(true).open(path).map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound => Error::NoTunDevice,
+                // The device node without a driver behind it.
+                _ if source.raw_os_error() == Some(libc::ENODEV) => Error::NoTunDevice,
+                _ => refused("open /dev/net/tun")(source),
+            })?;
+        let what = || format!("make the TUN device {pattern}");
+        let name = sys::attach(&file, pattern).map_err(refused(what()))?;
+        sys::set_header_len(&file, VIRTIO_LEN as libc::c_int).map_err(refused(what()))?;
+        set_offload(&file, offload).map_err(refused(what()))?;
+        sys::set_nonblocking(&file).map_err(refused(what()))?;
+        let index = sys::interface_index(&name).map_err(refused(what()))?;
+        let mut netlink = Netlink::open().map_err(refused(what()))?;
+        loosen_reverse_path_filter(&name);
+        netlink.bring_up(index, mtu).map_err(refused(format!("bring up {name} with an MTU of {mtu}")))?;
+        Ok(Self { file, name, index })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Reads one packet with its virtio header; `None` when there is none now.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match (&self.file).read(buffer) {
+                Ok(len) => return Ok(Some(len)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes one packet, virtio header first, from its parts.
+    pub(crate) fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        (&self.file).write_vectored(parts).map(drop)
+    }
+}
+
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Asks for the largest set of offloads that this kernel has.
+fn set_offload(file: &File, offload: bool) -> io::Result<()> {
+    let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+    let all = tcp | libc::TUN_F_USO4 | libc::TUN_F_USO6;
+    let wanted: &[libc::c_uint] = if offload { &[all, tcp, libc::TUN_F_CSUM] } else { &[] };
+    wanted
+        .iter()
+        .find_map(|&features| sys::set_offload(file, features).ok())
+        .map_or_else(|| sys::set_offload(file, 0), Ok)
+}
+
+/// Packets that come out of the tunnel have sources that the main routing table may place elsewhere;
+/// strict reverse path filtering would drop them. What may come out is decided by the SA's
+/// selectors already. Where /proc/sys cannot be written the administrator's setting stays.
+fn loosen_reverse_path_filter(name: &str) {
+    let _ = std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"), "2");
+}
