@@ -1,8 +1,18 @@
 //! IANA's registries. A value that we do not know survives and prints as its number.
 
+mod auth;
+mod config;
+mod message;
+mod notify;
 mod transform;
 
-pub use transform::{Encr, EsnMode, Integ, KeMethod, Prf, TransformType};
+pub use auth::{AuthMethod, CertEncoding, EapCode, EapType, HashAlgorithm, IdType};
+pub use config::{CfgAttributeType, CfgType, TsType};
+pub use message::{ExchangeType, PayloadType, ProtocolId};
+pub use notify::{GatewayIdType, IpcompId, NotifyType, PpkIdType, RohcAttributeType, SecurePasswordMethod};
+pub use transform::{
+    Encr, EsnMode, GroupAuth, Integ, KeMethod, KeyWrap, Prf, TransformAttributeType, TransformType,
+};
 
 /// Declares a registry: a newtype over a number, its named values, and a `Display` that gives the
 /// registered name or the number.

@@ -139,3 +139,30 @@ registry! {
         UNSPECIFIED = 2, "32-bit Unspecified Numbers";
     }
 }
+
+registry! {
+    /// Key wrap algorithms, transform type 13 (RFC 9838 §9.1).
+    KeyWrap(u16) {
+        KW_5649_128 = 1, "KW_5649_128";
+        KW_5649_192 = 2, "KW_5649_192";
+        KW_5649_256 = 3, "KW_5649_256";
+        KW_ARX = 4, "KW_ARX";
+    }
+}
+
+registry! {
+    /// Group controller authentication methods, transform type 14 (RFC 9838 §9.1).
+    GroupAuth(u16) {
+        IMPLICIT = 1, "Implicit";
+        DIGITAL_SIGNATURE = 2, "Digital Signature";
+    }
+}
+
+registry! {
+    /// Attributes of transforms (RFC 7296 §3.3.5), 15 bits.
+    TransformAttributeType(u16) {
+        KEY_LENGTH = 14, "KEY_LENGTH";
+        /// RFC 9838
+        SIGNATURE_ALGORITHM_IDENTIFIER = 18, "SIGNATURE_ALGORITHM_IDENTIFIER";
+    }
+}

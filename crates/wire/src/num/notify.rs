@@ -1,0 +1,220 @@
+//! Notify message types (IANA "IKEv2 Notify Message Error Types" and "… Status Types").
+
+use super::registry;
+
+registry! {
+    /// Types of notifications: errors below 16384, status from there on (RFC 7296 §3.10.1).
+    NotifyType(u16) {
+        UNSUPPORTED_CRITICAL_PAYLOAD = 1, "UNSUPPORTED_CRITICAL_PAYLOAD";
+        INVALID_IKE_SPI = 4, "INVALID_IKE_SPI";
+        INVALID_MAJOR_VERSION = 5, "INVALID_MAJOR_VERSION";
+        INVALID_SYNTAX = 7, "INVALID_SYNTAX";
+        INVALID_MESSAGE_ID = 9, "INVALID_MESSAGE_ID";
+        INVALID_SPI = 11, "INVALID_SPI";
+        NO_PROPOSAL_CHOSEN = 14, "NO_PROPOSAL_CHOSEN";
+        INVALID_KE_PAYLOAD = 17, "INVALID_KE_PAYLOAD";
+        AUTHENTICATION_FAILED = 24, "AUTHENTICATION_FAILED";
+        SINGLE_PAIR_REQUIRED = 34, "SINGLE_PAIR_REQUIRED";
+        NO_ADDITIONAL_SAS = 35, "NO_ADDITIONAL_SAS";
+        INTERNAL_ADDRESS_FAILURE = 36, "INTERNAL_ADDRESS_FAILURE";
+        FAILED_CP_REQUIRED = 37, "FAILED_CP_REQUIRED";
+        TS_UNACCEPTABLE = 38, "TS_UNACCEPTABLE";
+        INVALID_SELECTORS = 39, "INVALID_SELECTORS";
+        /// RFC 4555
+        UNACCEPTABLE_ADDRESSES = 40, "UNACCEPTABLE_ADDRESSES";
+        /// RFC 4555
+        UNEXPECTED_NAT_DETECTED = 41, "UNEXPECTED_NAT_DETECTED";
+        /// RFC 5026
+        USE_ASSIGNED_HOA = 42, "USE_ASSIGNED_HoA";
+        TEMPORARY_FAILURE = 43, "TEMPORARY_FAILURE";
+        CHILD_SA_NOT_FOUND = 44, "CHILD_SA_NOT_FOUND";
+        /// RFC 9838
+        INVALID_GROUP_ID = 45, "INVALID_GROUP_ID";
+        /// RFC 9838
+        AUTHORIZATION_FAILED = 46, "AUTHORIZATION_FAILED";
+        /// RFC 9370
+        STATE_NOT_FOUND = 47, "STATE_NOT_FOUND";
+        /// RFC 9611
+        TS_MAX_QUEUE = 48, "TS_MAX_QUEUE";
+        /// RFC 9838
+        REGISTRATION_FAILED = 49, "REGISTRATION_FAILED";
+
+        INITIAL_CONTACT = 16384, "INITIAL_CONTACT";
+        SET_WINDOW_SIZE = 16385, "SET_WINDOW_SIZE";
+        ADDITIONAL_TS_POSSIBLE = 16386, "ADDITIONAL_TS_POSSIBLE";
+        IPCOMP_SUPPORTED = 16387, "IPCOMP_SUPPORTED";
+        NAT_DETECTION_SOURCE_IP = 16388, "NAT_DETECTION_SOURCE_IP";
+        NAT_DETECTION_DESTINATION_IP = 16389, "NAT_DETECTION_DESTINATION_IP";
+        COOKIE = 16390, "COOKIE";
+        USE_TRANSPORT_MODE = 16391, "USE_TRANSPORT_MODE";
+        HTTP_CERT_LOOKUP_SUPPORTED = 16392, "HTTP_CERT_LOOKUP_SUPPORTED";
+        REKEY_SA = 16393, "REKEY_SA";
+        ESP_TFC_PADDING_NOT_SUPPORTED = 16394, "ESP_TFC_PADDING_NOT_SUPPORTED";
+        NON_FIRST_FRAGMENTS_ALSO = 16395, "NON_FIRST_FRAGMENTS_ALSO";
+        /// RFC 4555
+        MOBIKE_SUPPORTED = 16396, "MOBIKE_SUPPORTED";
+        /// RFC 4555
+        ADDITIONAL_IP4_ADDRESS = 16397, "ADDITIONAL_IP4_ADDRESS";
+        /// RFC 4555
+        ADDITIONAL_IP6_ADDRESS = 16398, "ADDITIONAL_IP6_ADDRESS";
+        /// RFC 4555
+        NO_ADDITIONAL_ADDRESSES = 16399, "NO_ADDITIONAL_ADDRESSES";
+        /// RFC 4555
+        UPDATE_SA_ADDRESSES = 16400, "UPDATE_SA_ADDRESSES";
+        /// RFC 4555
+        COOKIE2 = 16401, "COOKIE2";
+        /// RFC 4555
+        NO_NATS_ALLOWED = 16402, "NO_NATS_ALLOWED";
+        /// RFC 4478
+        AUTH_LIFETIME = 16403, "AUTH_LIFETIME";
+        /// RFC 4739
+        MULTIPLE_AUTH_SUPPORTED = 16404, "MULTIPLE_AUTH_SUPPORTED";
+        /// RFC 4739
+        ANOTHER_AUTH_FOLLOWS = 16405, "ANOTHER_AUTH_FOLLOWS";
+        /// RFC 5685
+        REDIRECT_SUPPORTED = 16406, "REDIRECT_SUPPORTED";
+        /// RFC 5685
+        REDIRECT = 16407, "REDIRECT";
+        /// RFC 5685
+        REDIRECTED_FROM = 16408, "REDIRECTED_FROM";
+        /// RFC 5723
+        TICKET_LT_OPAQUE = 16409, "TICKET_LT_OPAQUE";
+        /// RFC 5723
+        TICKET_REQUEST = 16410, "TICKET_REQUEST";
+        /// RFC 5723
+        TICKET_ACK = 16411, "TICKET_ACK";
+        /// RFC 5723
+        TICKET_NACK = 16412, "TICKET_NACK";
+        /// RFC 5723
+        TICKET_OPAQUE = 16413, "TICKET_OPAQUE";
+        /// RFC 5739
+        LINK_ID = 16414, "LINK_ID";
+        /// RFC 5840
+        USE_WESP_MODE = 16415, "USE_WESP_MODE";
+        /// RFC 5857
+        ROHC_SUPPORTED = 16416, "ROHC_SUPPORTED";
+        /// RFC 5998
+        EAP_ONLY_AUTHENTICATION = 16417, "EAP_ONLY_AUTHENTICATION";
+        /// RFC 6023
+        CHILDLESS_IKEV2_SUPPORTED = 16418, "CHILDLESS_IKEV2_SUPPORTED";
+        /// RFC 6290
+        QUICK_CRASH_DETECTION = 16419, "QUICK_CRASH_DETECTION";
+        /// RFC 6311
+        IKEV2_MESSAGE_ID_SYNC_SUPPORTED = 16420, "IKEV2_MESSAGE_ID_SYNC_SUPPORTED";
+        /// RFC 6311
+        IPSEC_REPLAY_COUNTER_SYNC_SUPPORTED = 16421, "IPSEC_REPLAY_COUNTER_SYNC_SUPPORTED";
+        /// RFC 6311
+        IKEV2_MESSAGE_ID_SYNC = 16422, "IKEV2_MESSAGE_ID_SYNC";
+        /// RFC 6311
+        IPSEC_REPLAY_COUNTER_SYNC = 16423, "IPSEC_REPLAY_COUNTER_SYNC";
+        /// RFC 6467
+        SECURE_PASSWORD_METHODS = 16424, "SECURE_PASSWORD_METHODS";
+        /// RFC 6631
+        PSK_PERSIST = 16425, "PSK_PERSIST";
+        /// RFC 6631
+        PSK_CONFIRM = 16426, "PSK_CONFIRM";
+        /// RFC 6867
+        ERX_SUPPORTED = 16427, "ERX_SUPPORTED";
+        /// 3GPP TS 24.303
+        IFOM_CAPABILITY = 16428, "IFOM_CAPABILITY";
+        /// RFC 9838
+        GROUP_SENDER = 16429, "GROUP_SENDER";
+        /// RFC 7383
+        IKEV2_FRAGMENTATION_SUPPORTED = 16430, "IKEV2_FRAGMENTATION_SUPPORTED";
+        /// RFC 7427
+        SIGNATURE_HASH_ALGORITHMS = 16431, "SIGNATURE_HASH_ALGORITHMS";
+        /// RFC 7791
+        CLONE_IKE_SA_SUPPORTED = 16432, "CLONE_IKE_SA_SUPPORTED";
+        /// RFC 7791
+        CLONE_IKE_SA = 16433, "CLONE_IKE_SA";
+        /// RFC 8019
+        PUZZLE = 16434, "PUZZLE";
+        /// RFC 8784
+        USE_PPK = 16435, "USE_PPK";
+        /// RFC 8784
+        PPK_IDENTITY = 16436, "PPK_IDENTITY";
+        /// RFC 8784
+        NO_PPK_AUTH = 16437, "NO_PPK_AUTH";
+        /// RFC 9242
+        INTERMEDIATE_EXCHANGE_SUPPORTED = 16438, "INTERMEDIATE_EXCHANGE_SUPPORTED";
+        /// RFC 8983
+        IP4_ALLOWED = 16439, "IP4_ALLOWED";
+        /// RFC 8983
+        IP6_ALLOWED = 16440, "IP6_ALLOWED";
+        /// RFC 9370
+        ADDITIONAL_KEY_EXCHANGE = 16441, "ADDITIONAL_KEY_EXCHANGE";
+        /// RFC 9347
+        USE_AGGFRAG = 16442, "USE_AGGFRAG";
+        /// RFC 9593
+        SUPPORTED_AUTH_METHODS = 16443, "SUPPORTED_AUTH_METHODS";
+        /// RFC 9611
+        SA_RESOURCE_INFO = 16444, "SA_RESOURCE_INFO";
+        /// RFC 9867
+        USE_PPK_INT = 16445, "USE_PPK_INT";
+        /// RFC 9867
+        PPK_IDENTITY_KEY = 16446, "PPK_IDENTITY_KEY";
+    }
+}
+
+impl NotifyType {
+    /// Whether it reports an error: an unknown one means that the request failed entirely
+    /// (RFC 7296 §3.10.1).
+    pub const fn is_error(self) -> bool {
+        self.0 < 16384
+    }
+
+    /// Whether it is a status: an unknown one is ignored (RFC 7296 §3.10.1).
+    pub const fn is_status(self) -> bool {
+        !self.is_error()
+    }
+}
+
+registry! {
+    /// Compression algorithms of IPCOMP_SUPPORTED (RFC 7296 §3.10.1).
+    IpcompId(u8) {
+        OUI = 1, "IPCOMP_OUI";
+        DEFLATE = 2, "IPCOMP_DEFLATE";
+        LZS = 3, "IPCOMP_LZS";
+        LZJH = 4, "IPCOMP_LZJH";
+    }
+}
+
+registry! {
+    /// How REDIRECT and REDIRECTED_FROM name a gateway (RFC 5685 §5.1).
+    GatewayIdType(u8) {
+        IPV4 = 1, "IPv4 address";
+        IPV6 = 2, "IPv6 address";
+        FQDN = 3, "FQDN";
+    }
+}
+
+registry! {
+    /// Attributes of ROHC_SUPPORTED (RFC 5857 §3.1.2).
+    RohcAttributeType(u16) {
+        MAX_CID = 1, "MAX_CID";
+        ROHC_PROFILE = 2, "ROHC_PROFILE";
+        ROHC_INTEG = 3, "ROHC_INTEG";
+        ROHC_ICV_LEN = 4, "ROHC_ICV_LEN";
+        MRRU = 5, "MRRU";
+    }
+}
+
+registry! {
+    /// Secure password methods of SECURE_PASSWORD_METHODS (RFC 6467).
+    SecurePasswordMethod(u16) {
+        /// RFC 6617
+        SECURE_PSK = 1, "Secure PSK Authentication";
+        /// RFC 6628
+        AUGPAKE = 2, "AugPAKE";
+        /// RFC 6631
+        PACE = 3, "PACE";
+    }
+}
+
+registry! {
+    /// How PPK_IDENTITY names the key (RFC 8784 §5.1).
+    PpkIdType(u8) {
+        OPAQUE = 1, "PPK_ID_OPAQUE";
+        FIXED = 2, "PPK_ID_FIXED";
+    }
+}
