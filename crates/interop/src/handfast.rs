@@ -35,7 +35,7 @@ impl Handfast {
 
     /// Runs a command of the CLI against this daemon; its standard output, or all it said.
     pub fn command(&self, args: &[&str]) -> Result<String, String> {
-        let output = self.output(args);
+        let output = self.output(args)?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return Ok(text);
@@ -49,13 +49,13 @@ impl Handfast {
     }
 
     /// The same with its status and both outputs.
-    pub fn output(&self, args: &[&str]) -> Output {
+    pub fn output(&self, args: &[&str]) -> Result<Output, String> {
         Command::new(&self.binary)
             .arg("--socket")
             .arg(&self.socket)
             .args(args)
             .output()
-            .expect("the binary was built with this test")
+            .map_err(|error| format!("{}: {error}", self.binary.display()))
     }
 
     /// What the daemon has logged so far.

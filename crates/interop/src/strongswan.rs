@@ -112,6 +112,11 @@ impl Charon {
         self.swanctl(&["--initiate", "--child", "net", "--timeout", "20"])
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// `--list-sas`
     pub fn sas(&self) -> String {
         self.swanctl(&["--list-sas"]).unwrap_or_else(|error| error)

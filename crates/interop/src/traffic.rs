@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Pings `to` from `from` in the namespace of `side`: three echoes with `pattern` as payload, all of which must come back.
 pub fn ping(lab: &Lab, side: &str, from: IpAddr, to: IpAddr, pattern: &str) -> Result<(), String> {
@@ -76,6 +76,39 @@ pub fn tcp_stream(lab: &Lab, side: &str, octets: usize) -> Result<(), String> {
         total if total == octets => Ok(()),
         total => Err(format!("{total} of {octets} octets arrived")),
     }
+}
+
+/// Sends as much as goes through in `duration` by TCP between two addresses, from the namespace of `side` to the other;
+/// the octets that arrived.
+pub fn tcp_flood(
+    lab: &Lab,
+    side: &str,
+    addresses: (IpAddr, IpAddr),
+    duration: Duration,
+) -> Result<u64, String> {
+    let other = if side == "left" { "right" } else { "left" };
+    let (from, to) = addresses;
+    let listener = in_namespace(&lab.ns(other), move || TcpListener::bind((to, 0)))?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let mut sender = in_namespace(&lab.ns(side), move || connect_from(from, address))?;
+    let (mut receiver, _) = listener.accept().map_err(|error| error.to_string())?;
+    receiver.set_read_timeout(Some(duration + Duration::from_secs(10))).map_err(|error| error.to_string())?;
+    sender.set_write_timeout(Some(Duration::from_secs(10))).map_err(|error| error.to_string())?;
+    let counting = std::thread::spawn(move || {
+        let (mut total, mut buffer) = (0u64, vec![0; 256 * 1024]);
+        while let Ok(n @ 1..) = receiver.read(&mut buffer) {
+            total += n as u64;
+        }
+        total
+    });
+    let (data, end) = (vec![0x55; 256 * 1024], Instant::now() + duration);
+    let mut sent = Ok(());
+    while sent.is_ok() && Instant::now() < end {
+        sent = sender.write_all(&data);
+    }
+    drop(sender);
+    let total = counting.join().map_err(|_| "the receiver panicked".to_string())?;
+    sent.map(|()| total).map_err(|error| format!("after {total} octets: {error}"))
 }
 
 fn octet(at: usize) -> u8 {
