@@ -13,7 +13,7 @@ pub use certs::{Credentials, KeyKind};
 pub use handfast::{Handfast, HandfastConfig};
 pub use lab::{Family, Lab, Net, Process, wait_until};
 pub use strongswan::{CHARON, Charon, CharonConfig};
-pub use traffic::{ping, tcp_flood, tcp_stream};
+pub use traffic::{in_namespace, ping, tcp_flood, tcp_stream};
 
 use std::process::Command;
 

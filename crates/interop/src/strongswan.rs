@@ -1,7 +1,7 @@
 //! A strongSwan (charon with `kernel-libipsec`, ESP in userspace) at one end of a lab.
 
 use crate::{Credentials, Lab, Process, run, wait_until};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Charon in Debian's package.
@@ -25,6 +25,8 @@ pub struct CharonConfig<'a> {
     pub selectors: Option<(&'a str, &'a str)>,
     /// More lines for strongswan.conf's `charon` section.
     pub charon: &'a str,
+    /// A library to preload instead of `kernel-libipsec`: what answers for a kernel that has no ESP.
+    pub preload: Option<&'a Path>,
 }
 
 impl<'a> CharonConfig<'a> {
@@ -40,6 +42,7 @@ impl<'a> CharonConfig<'a> {
             child: "",
             selectors: None,
             charon: "",
+            preload: None,
         }
     }
 }
@@ -60,7 +63,7 @@ impl Charon {
         }
         let at = |name: &str| folder.join(name).display().to_string();
         let uri = format!("unix://{}", at("vici"));
-        std::fs::write(at("strongswan.conf"), strongswan_conf(&uri, &at("log"), config.charon))
+        std::fs::write(at("strongswan.conf"), strongswan_conf(&uri, &at("log"), config))
             .map_err(|e| e.to_string())?;
         std::fs::write(at("swanctl.conf"), swanctl_conf(lab, config)).map_err(|e| e.to_string())?;
         if let Err(credentials) = config.credentials {
@@ -73,7 +76,9 @@ impl Charon {
                     .map_err(|e| format!("{from}: {e}"))?;
             }
         }
-        let start = format!("mount -t tmpfs run /run && exec {CHARON}");
+        let preload =
+            config.preload.map(|library| format!("LD_PRELOAD={} ", library.display())).unwrap_or_default();
+        let start = format!("mount -t tmpfs run /run && {preload}exec {CHARON}");
         let conf = at("strongswan.conf");
         let process = lab.spawn(
             config.side,
@@ -128,7 +133,9 @@ impl Charon {
     }
 }
 
-fn strongswan_conf(uri: &str, log: &str, more: &str) -> String {
+fn strongswan_conf(uri: &str, log: &str, config: &CharonConfig<'_>) -> String {
+    let (more, libipsec) = (config.charon, if config.preload.is_some() { "no" } else { "yes" });
+    let level = if config.preload.is_some() { 0 } else { 2 };
     format!(
         "charon {{
   load_modular = yes
@@ -138,12 +145,10 @@ fn strongswan_conf(uri: &str, log: &str, more: &str) -> String {
     include /etc/strongswan.d/charon/*.conf
     tpm {{ load = no }}
     vici {{ socket = {uri} }}
-    kernel-libipsec {{ load = yes }}
+    kernel-libipsec {{ load = {libipsec} }}
   }}
   filelog {{ l {{ path = {log}
- default = 1
- ike = 2
- cfg = 2
+ default = {level}
  flush_line = yes }} }}
 }}
 "

@@ -123,7 +123,7 @@ fn connect_from(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
 }
 
 /// Runs `work` on a thread that has entered a namespace; sockets made there stay there.
-fn in_namespace<T: Send + 'static>(
+pub fn in_namespace<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, String> {
