@@ -1,0 +1,84 @@
+//! A site in a running world: its endpoint and what the endpoint needs around it.
+
+use crate::{Keeper, KeeperNature, NatBox, SimDataplane, SimRng};
+use base::{Instant, Now};
+use endpoint::Endpoint;
+use policy::Policy;
+use sa::{Act, Cause, Event, Job, JobId, OrderId, Reason, Reply};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What a world drives. [`Endpoint`] is the real one; tests of the world itself put others here.
+pub trait Core: Send {
+    /// See [`Endpoint::handle`].
+    fn handle(&mut self, now: Now, cause: Cause<'_>);
+    /// See [`Endpoint::poll`].
+    fn poll(&mut self) -> Option<Act>;
+    /// See [`Endpoint::wake`].
+    fn wake(&self) -> Option<(Instant, Reason)>;
+}
+
+impl Core for Endpoint {
+    fn handle(&mut self, now: Now, cause: Cause<'_>) {
+        Endpoint::handle(self, now, cause);
+    }
+
+    fn poll(&mut self) -> Option<Act> {
+        Endpoint::poll(self)
+    }
+
+    fn wake(&self) -> Option<(Instant, Reason)> {
+        Endpoint::wake(self)
+    }
+}
+
+/// One site of a world.
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// Its address (inside, when it stands behind a NAT box).
+    pub address: IpAddr,
+    /// What it is configured to do.
+    pub policy: Arc<Policy>,
+    /// Everything that its endpoint told, and when.
+    pub events: Vec<(Instant, Event)>,
+    /// The answers to its orders, and when they came.
+    pub replies: BTreeMap<OrderId, (Instant, Reply)>,
+    /// Orders without an answer.
+    pub open_orders: BTreeSet<OrderId>,
+    /// Its data plane.
+    pub dataplane: SimDataplane,
+    pub(crate) core: Box<dyn Core>,
+    pub(crate) keeper: Box<dyn Keeper>,
+    pub(crate) keeper_nature: KeeperNature,
+    pub(crate) nat: Option<NatBox>,
+    pub(crate) rng: SimRng,
+    pub(crate) jobs: BTreeMap<JobId, Job>,
+    pub(crate) job_names: BTreeSet<JobId>,
+    pub(crate) handled: (Instant, u32),
+    pub(crate) woken: (Instant, u32),
+}
+
+impl Host {
+    /// Its address as others see it.
+    pub fn public_address(&self) -> IpAddr {
+        self.nat.as_ref().map_or(self.address, NatBox::outside)
+    }
+
+    /// How many of its events fit.
+    pub fn count(&self, fits: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|(_, event)| fits(event)).count()
+    }
+
+    /// The sentences of all refusals that it told.
+    pub fn refusals(&self) -> Vec<&sa::Refusal> {
+        self.events
+            .iter()
+            .filter_map(|(_, event)| match event {
+                Event::Refused { refusal, .. } => Some(refusal),
+                _ => None,
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,195 @@
+//! What stands at each end of a simulated tunnel, and ready-made policies for it.
+
+use crate::{DataplaneNature, Keeper, KeeperNature};
+use base::Secret;
+use crypto::Suite;
+use dataplane::{AddressRange, Mode, Selector};
+use policy::{
+    AddressPattern, AuthMethod, Child, Connection, EncapChoice, IdPattern, Identity, LocalAuth, Policy,
+    Proposal, RemoteAuth, SendCert, StartAction, Unique,
+};
+use sa::Settings;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use trust::{Secrets, Trust};
+use wire::num::{Encr, EsnMode, Integ, KeMethod, Prf};
+
+/// Makes a site's keeper from its algorithms and its policy.
+pub type MakeKeeper = Box<dyn FnOnce(Arc<dyn Suite>, Arc<Policy>) -> Box<dyn Keeper> + Send>;
+
+/// One site, before it is put into a world.
+pub struct Site {
+    /// Its name in traces.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// The NAT box before it: the address outside, and how long a mapping lives.
+    pub nat: Option<(IpAddr, Duration)>,
+    /// What it is configured to do.
+    pub connections: Vec<Connection>,
+    /// Its endpoint's settings.
+    pub settings: Settings,
+    /// Its data plane.
+    pub dataplane: DataplaneNature,
+    /// How its keeper answers.
+    pub keeper: KeeperNature,
+    /// Makes its keeper.
+    pub make_keeper: MakeKeeper,
+    /// What may not be seen in the clear: the PSK, for example.
+    pub secrets: Vec<Vec<u8>>,
+}
+
+/// The PSK of [`Site::psk`].
+pub const PSK: &[u8] = b"a secret that both sites have";
+
+impl Site {
+    /// A site `name.example` with one connection `net` to `peer`.example, PSK, AES-256-GCM, x25519, and
+    /// one tunnel `lan` between 10.N.0.0/16 and 10.M.0.0/16, N and M being the last octets of the addresses.
+    pub fn psk(name: &str, address: &str, peer: &str, peer_address: &str) -> Self {
+        let (address, peer_address) = (ip(address), ip(peer_address));
+        Self {
+            name: name.to_string(),
+            address,
+            nat: None,
+            connections: vec![connection(name, address, peer, peer_address)],
+            settings: Settings::default(),
+            dataplane: DataplaneNature::default(),
+            keeper: KeeperNature::default(),
+            make_keeper: keeper_of(PSK),
+            secrets: vec![PSK.to_vec()],
+        }
+    }
+
+    /// Changes its (first) connection.
+    pub fn with(mut self, change: impl FnOnce(&mut Connection)) -> Self {
+        change(&mut self.connections[0]);
+        self
+    }
+
+    /// Changes the first child of its connection.
+    pub fn child(self, change: impl FnOnce(&mut Child)) -> Self {
+        self.with(|connection| change(Arc::make_mut(&mut connection.children[0])))
+    }
+
+    /// Adds a further child, with its own pair of networks.
+    pub fn also(self, name: &str, local_ts: &str, remote_ts: &str) -> Self {
+        self.with(|connection| {
+            let mut child = (*connection.children[0]).clone();
+            child.name = name.to_string();
+            child.local_ts = vec![net(local_ts)];
+            child.remote_ts = vec![net(remote_ts)];
+            connection.children.push(Arc::new(child));
+        })
+    }
+
+    /// Has another PSK.
+    pub fn with_psk(mut self, psk: &'static [u8]) -> Self {
+        self.make_keeper = keeper_of(psk);
+        self.secrets = vec![psk.to_vec()];
+        self
+    }
+
+    /// Stands behind a NAT box.
+    pub fn behind(mut self, outside: &str, expiry: Duration) -> Self {
+        self.nat = Some((ip(outside), expiry));
+        self
+    }
+}
+
+/// A keeper of one PSK for everybody.
+fn keeper_of(psk: &'static [u8]) -> MakeKeeper {
+    Box::new(move |suite, policy| {
+        let mut secrets = Secrets::new();
+        secrets.add_psk(Vec::new(), Secret::from(psk));
+        Box::new(Trust::new(policy, suite, secrets))
+    })
+}
+
+/// The connection of [`Site::psk`].
+pub fn connection(name: &str, address: IpAddr, peer: &str, peer_address: IpAddr) -> Connection {
+    let fqdn = |name: &str| Identity::Fqdn(format!("{name}.example"));
+    Connection {
+        name: "net".to_string(),
+        local_addrs: vec![AddressPattern::Range(AddressRange::host(address))],
+        remote_addrs: vec![AddressPattern::Range(AddressRange::host(peer_address))],
+        proposals: vec![ike(Encr::AES_GCM_16, 256, Integ::NONE, &[KeMethod::CURVE25519])],
+        local: LocalAuth { method: AuthMethod::Psk, id: Some(fqdn(name)), certs: Vec::new() },
+        remote: RemoteAuth {
+            method: AuthMethod::Psk,
+            id: IdPattern::Is(fqdn(peer)),
+            certs: Vec::new(),
+            authorities: Vec::new(),
+        },
+        children: vec![Arc::new(Child {
+            name: "lan".to_string(),
+            mode: Mode::Tunnel,
+            local_ts: vec![lan(address)],
+            remote_ts: vec![lan(peer_address)],
+            esp_proposals: vec![esp(Encr::AES_GCM_16, 256, Integ::NONE, &[])],
+            start_action: StartAction::None,
+            replay_window: 64,
+        })],
+        encap: EncapChoice::Auto,
+        fragmentation: true,
+        fragment_size: 1280,
+        send_cert: SendCert::Always,
+        send_certreq: true,
+        dpd_delay: Duration::from_secs(30),
+        unique: Unique::No,
+        weak: Vec::new(),
+    }
+}
+
+/// 10.N.0.0/16 for the site with the last address octet N.
+fn lan(address: IpAddr) -> Selector {
+    let last = match address {
+        IpAddr::V4(a) => a.octets()[3],
+        IpAddr::V6(a) => a.octets()[15],
+    };
+    net(&format!("10.{last}.0.0/16"))
+}
+
+/// The traffic of a prefix, such as `10.1.0.0/16`.
+///
+/// # Panics
+/// When `prefix` is not one: it stands in a test's text.
+pub fn net(prefix: &str) -> Selector {
+    let (address, len) = prefix.split_once('/').expect("address/length");
+    let range = AddressRange::from_prefix(ip(address), len.parse().expect("a length"));
+    Selector::addresses(range.expect("a prefix"))
+}
+
+/// An address.
+///
+/// # Panics
+/// When `text` is none.
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap_or_else(|_| panic!("“{text}” is no address"))
+}
+
+/// A proposal for an IKE SA with PRF_HMAC_SHA2_256.
+pub fn ike(encr: Encr, key_bits: u16, integ: Integ, ke: &[KeMethod]) -> Proposal {
+    Proposal {
+        encr: vec![(encr, key_bits)],
+        integ: integrity(integ),
+        prf: vec![Prf::HMAC_SHA2_256],
+        ke: ke.to_vec(),
+        esn: Vec::new(),
+    }
+}
+
+/// A proposal for a child SA, with and without extended sequence numbers.
+pub fn esp(encr: Encr, key_bits: u16, integ: Integ, ke: &[KeMethod]) -> Proposal {
+    Proposal {
+        encr: vec![(encr, key_bits)],
+        integ: integrity(integ),
+        prf: Vec::new(),
+        ke: ke.to_vec(),
+        esn: vec![EsnMode::ESN, EsnMode::NONE],
+    }
+}
+
+fn integrity(integ: Integ) -> Vec<Integ> {
+    if integ == Integ::NONE { Vec::new() } else { vec![integ] }
+}
