@@ -1,1 +1,32 @@
-//! The daemon: event loop, job pool, control socket.
+//! The daemon: one IKE thread that owns the sans-IO endpoint, a pool for slow jobs, the data plane
+//! and the control socket around it.
+//!
+//! ```text
+//!   sockets ─┐                       ┌─ sockets
+//!   timers  ─┤   ┌───────────────┐   ├─ job pool        (private keys, certificate paths)
+//!   answers ─┼──►│ Driver ⇄ Core │──►┼─ data plane      (ESP over TUN)
+//!   orders  ─┤   └───────────────┘   ├─ journal         (one line a decision)
+//!   signals ─┘      IKE thread       └─ control clients (status, progress, events)
+//! ```
+
+mod control;
+mod daemon;
+mod desk;
+mod driver;
+mod jobs;
+mod journal;
+pub mod limits;
+mod mailbox;
+mod os;
+mod plane;
+pub mod protocol;
+mod resolve;
+mod sentence;
+mod starter;
+mod status;
+
+pub use control::{Client, ClientError};
+pub use daemon::{Daemon, Dataplane, Setup, StartError};
+pub use desk::{Loaded, Loader};
+pub use driver::Authority;
+pub use jobs::Keys;

@@ -1,0 +1,81 @@
+//! The pool for slow jobs: private-key operations and certificate paths.
+
+use crate::driver::{Authority, Hire, Input};
+use crate::limits;
+use crate::mailbox::Inbox;
+use policy::{AuthMethod, Policy};
+use sa::{Answer, Job, JobId, TrustRefusal};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use trust::Trust;
+
+/// Private keys, PSKs and trust anchors, with the policy that says which job needs which.
+pub struct Keys {
+    policy: Arc<Policy>,
+    trust: Trust,
+}
+
+impl Keys {
+    /// Answers for the connections of `policy`.
+    pub fn new(policy: Arc<Policy>, trust: Trust) -> Self {
+        Self { policy, trust }
+    }
+}
+
+impl Authority for Keys {
+    /// A PSK proof is a few hashes: a hop to another thread and back costs more.
+    fn is_quick(&self, job: &Job) -> bool {
+        match job {
+            Job::Prove { connection, .. } => {
+                self.policy.connection(*connection).is_none_or(|c| c.local.method == AuthMethod::Psk)
+            }
+            Job::Check { proof, .. } => proof.method == SHARED_KEY_MIC,
+        }
+    }
+
+    fn answer(&self, job: &Job) -> Answer {
+        self.trust.answer(job)
+    }
+}
+
+/// The Auth Method of a pre-shared key (RFC 7296 §3.8).
+const SHARED_KEY_MIC: u8 = 2;
+
+/// The authority that jobs are answered by; a reload puts another one here.
+pub(crate) type Current = Arc<RwLock<Arc<dyn Authority>>>;
+
+/// Starts the pool; what comes back hands a job over without waiting.
+pub(crate) fn start(authority: &Current, inbox: &Inbox) -> std::io::Result<Hire> {
+    let (give, take) = sync_channel(limits::JOB_QUEUE);
+    let take = Arc::new(Mutex::new(take));
+    for number in 0..limits::JOB_THREADS {
+        let (take, authority, inbox) = (take.clone(), authority.clone(), inbox.clone());
+        std::thread::Builder::new()
+            .name(format!("job-{number}"))
+            .spawn(move || work(&take, &authority, &inbox))?;
+    }
+    Ok(Box::new(move |id, job| {
+        give.try_send((id, job)).map_err(|refused| match refused {
+            std::sync::mpsc::TrySendError::Full(back) | std::sync::mpsc::TrySendError::Disconnected(back) => {
+                back
+            }
+        })
+    }))
+}
+
+fn work(take: &Mutex<Receiver<(JobId, Job)>>, authority: &Current, inbox: &Inbox) {
+    loop {
+        let next = take.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok((id, job)) = next else { return };
+        let authority = authority.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // A bug in one job must cost that job, not the pool.
+        let answer = catch_unwind(AssertUnwindSafe(|| authority.answer(&job))).unwrap_or_else(|_| {
+            tracing::error!("A private-key or certificate job broke off; its IKE SA is refused");
+            Answer::Refused(TrustRefusal { ours: true, reason: "The job broke off; see the log.".into() })
+        });
+        if !inbox.send(Input::Job(id, answer)) {
+            return;
+        }
+    }
+}

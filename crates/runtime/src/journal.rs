@@ -1,0 +1,148 @@
+//! The log: each event once, strangers' noise held back.
+//!
+//! What an unauthenticated sender can cause (dropped datagrams, refusals before an IKE SA) is logged
+//! up to [`limits::NOISE_LINES`] times an interval and kind, then only counted; the count is said
+//! when the interval is over.
+
+use crate::limits;
+use crate::sentence::{Line, drop_name, refusal_name};
+use base::Instant;
+use sa::Event;
+use std::collections::BTreeMap;
+use tracing::Level;
+
+/// Writes events to `tracing` and counts noise.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    noise: BTreeMap<&'static str, Window>,
+    dropped: BTreeMap<&'static str, u64>,
+    refused: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    begin: Instant,
+    said: u32,
+    unsaid: u64,
+}
+
+/// What the journal decides about a line of noise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    /// Say it.
+    Say,
+    /// Say it, and first how many were left unsaid in the interval before.
+    SayAfter(u64),
+    /// Count it only.
+    Count,
+}
+
+impl Journal {
+    /// Logs one event that was said as `line`.
+    pub(crate) fn log(&mut self, now: Instant, event: &Event, line: &Line) {
+        match event {
+            Event::Dropped { why, .. } => {
+                let kind = drop_name(*why);
+                *self.dropped.entry(kind).or_default() += 1;
+                self.noise(now, kind, Level::INFO, line);
+            }
+            Event::Refused { ike, refusal, .. } => {
+                let kind = refusal_name(refusal.kind);
+                *self.refused.entry(kind).or_default() += 1;
+                match ike {
+                    Some(_) => write(line.level, line),
+                    None => self.noise(now, kind, line.level, line),
+                }
+            }
+            _ => write(line.level, line),
+        }
+    }
+
+    /// IKE messages were lost before the core saw them.
+    pub(crate) fn overflowed(&mut self, now: Instant, lost: u64) {
+        *self.dropped.entry("overload").or_default() += lost;
+        let text =
+            format!("{lost} IKE messages were dropped unread: more come in than this machine can answer");
+        self.noise(
+            now,
+            "overload",
+            Level::WARN,
+            &Line { level: Level::WARN, event: "dropped", ike_sa: None, text },
+        );
+    }
+
+    /// Datagrams dropped, by reason.
+    pub(crate) fn dropped(&self) -> &BTreeMap<&'static str, u64> {
+        &self.dropped
+    }
+
+    /// Refusals, by kind.
+    pub(crate) fn refused(&self) -> &BTreeMap<&'static str, u64> {
+        &self.refused
+    }
+
+    fn noise(&mut self, now: Instant, kind: &'static str, level: Level, line: &Line) {
+        match self.verdict(now, kind) {
+            Verdict::Count => {}
+            Verdict::Say => write(level, line),
+            Verdict::SayAfter(unsaid) => {
+                tracing::info!(
+                    event = line.event,
+                    kind,
+                    unsaid,
+                    "{unsaid} more like the next line were not logged"
+                );
+                write(level, line);
+            }
+        }
+    }
+
+    fn verdict(&mut self, now: Instant, kind: &'static str) -> Verdict {
+        let window = self.noise.entry(kind).or_insert(Window { begin: now, said: 0, unsaid: 0 });
+        let mut unsaid = 0;
+        if now.since(window.begin) >= limits::NOISE_INTERVAL {
+            unsaid = window.unsaid;
+            *window = Window { begin: now, said: 0, unsaid: 0 };
+        }
+        if window.said >= limits::NOISE_LINES {
+            window.unsaid += 1;
+            return Verdict::Count;
+        }
+        window.said += 1;
+        if unsaid > 0 { Verdict::SayAfter(unsaid) } else { Verdict::Say }
+    }
+}
+
+fn write(level: Level, line: &Line) {
+    let (event, text) = (line.event, &line.text);
+    let ike_sa = line.ike_sa.map(|id| id.0);
+    match level {
+        Level::ERROR => tracing::error!(event, ike_sa, "{text}"),
+        Level::WARN => tracing::warn!(event, ike_sa, "{text}"),
+        Level::INFO => tracing::info!(event, ike_sa, "{text}"),
+        Level::DEBUG => tracing::debug!(event, ike_sa, "{text}"),
+        Level::TRACE => tracing::trace!(event, ike_sa, "{text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_flood_is_said_five_times_then_counted_and_summed_up() {
+        let mut journal = Journal::default();
+        let start = Instant::from_nanos(1);
+        let verdicts: Vec<Verdict> = (0..1000).map(|_| journal.verdict(start, "malformed")).collect();
+        let said = verdicts.iter().filter(|v| **v == Verdict::Say).count();
+        assert_eq!(said, limits::NOISE_LINES as usize);
+        assert_eq!(journal.verdict(start, "bad_icv"), Verdict::Say, "another kind has its own measure");
+        let later = start + limits::NOISE_INTERVAL;
+        assert_eq!(
+            journal.verdict(later, "malformed"),
+            Verdict::SayAfter(1000 - u64::from(limits::NOISE_LINES))
+        );
+        assert_eq!(journal.verdict(later + Duration::from_secs(1), "malformed"), Verdict::Say);
+    }
+}

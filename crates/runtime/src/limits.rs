@@ -1,0 +1,45 @@
+//! Every bound of the daemon, with its reason.
+
+use std::time::Duration;
+
+/// Control clients at once: a person, a few scripts and a monitor; each costs a thread.
+pub const MAX_CLIENTS: usize = 32;
+
+/// Octets of one request line: the longest names that `config` takes fit in many times over.
+pub const MAX_REQUEST: usize = 16 * 1024;
+
+/// Lines that wait for one control client: a `watch` that does not read loses lines (and is told how
+/// many) rather than holding up the IKE thread.
+pub const CLIENT_QUEUE: usize = 1024;
+
+/// Inputs that wait for the IKE thread beside datagrams: orders, answers of jobs and of the data
+/// plane. Whoever finds it full waits.
+pub const INPUT_QUEUE: usize = 4096;
+
+/// IKE messages that wait for the IKE thread when the data plane receives for it: what a burst of peers
+/// sends while one round is worked on. Beyond it messages are lost, as in a full socket buffer.
+pub const DATAGRAM_QUEUE: usize = 1024;
+
+/// Jobs that wait for the pool; beyond it the IKE thread answers them as refused, since a handshake
+/// that waits longer than its peer's patience is work for nothing.
+pub const JOB_QUEUE: usize = 1024;
+
+/// Threads of the job pool: private-key operations are the only long ones, and the IKE thread must
+/// keep a core of its own on a small machine.
+pub const JOB_THREADS: usize = 2;
+
+/// Datagrams taken from the sockets before timers and answers get their turn.
+pub const DATAGRAMS_A_ROUND: usize = 64;
+
+/// How long peers get to answer our Deletes when the daemon stops.
+pub const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Lines of one kind of noise (dropped datagrams, refusals of strangers) in each [`NOISE_INTERVAL`]:
+/// enough to see what happens, too little to fill a disk.
+pub const NOISE_LINES: u32 = 5;
+
+/// The interval of [`NOISE_LINES`].
+pub const NOISE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A control client that does not take its answer for this long is dropped.
+pub const CLIENT_PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,306 @@
+//! Each event as one line in plain words: the log, `watch` and the progress of `up` say the same.
+
+use policy::{ChildSuite, Identity, IkeSuite};
+use sa::{ChildFacts, Drop, Event, Fate, IkeFacts, IkeSaId, MessageTrace, RefusalKind, Side};
+use std::time::Duration;
+use tracing::Level;
+use wire::num::{Integ, KeMethod};
+
+/// One event, said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Line {
+    /// How loud it is.
+    pub(crate) level: Level,
+    /// A stable name of its kind, as in `watch`.
+    pub(crate) event: &'static str,
+    /// The number of its IKE SA.
+    pub(crate) ike_sa: Option<IkeSaId>,
+    /// The sentence.
+    pub(crate) text: String,
+}
+
+/// Says `event`.
+pub(crate) fn sentence(event: &Event) -> Line {
+    let line = |level, event, ike_sa, text| Line { level, event, ike_sa, text };
+    match event {
+        Event::Message(m) => line(Level::DEBUG, "message", Some(m.ike), message(m)),
+        Event::IkeUp(facts) => line(Level::INFO, "ike_up", Some(facts.ike), ike_up(facts)),
+        Event::IkeDown(facts, fate) => {
+            line(fate_level(fate), "ike_down", Some(facts.ike), ike_down(facts, fate))
+        }
+        Event::ChildUp(ike, facts) => line(Level::INFO, "child_up", Some(*ike), child_up(facts)),
+        Event::ChildDown(ike, facts, fate) => {
+            let text =
+                format!("Child SA \"{}\" (SPI {}) is down: {}", facts.name, facts.spi_in, say_fate(fate));
+            line(fate_level(fate), "child_down", Some(*ike), text)
+        }
+        Event::Refused { ike, path, refusal } => {
+            let who = if refusal.by_peer { "Refused by the peer" } else { "Refused" };
+            let with = match &refusal.connection {
+                Some(name) => format!("{who} ({}, connection \"{name}\")", path.remote),
+                None => format!("{who} ({})", path.remote),
+            };
+            line(Level::WARN, "refused", *ike, format!("{with}: {}", refusal.reason))
+        }
+        Event::Dropped { path, why } => line(
+            Level::DEBUG,
+            "dropped",
+            None,
+            format!("Dropped a datagram from {}: {}.", path.remote, say_drop(*why)),
+        ),
+        Event::Note { ike, text } => line(Level::INFO, "note", *ike, text.clone()),
+    }
+}
+
+fn message(m: &MessageTrace) -> String {
+    let kind = if m.response { "response" } else { "request" };
+    let again = match m.resent {
+        0 => String::new(),
+        n => format!(", retransmission {n}"),
+    };
+    let pieces = match m.datagrams {
+        0 | 1 => String::new(),
+        n => format!(" in {n} datagrams"),
+    };
+    let (verb, peer) = if m.sent {
+        ("Sent", format!("to {}", m.path.remote))
+    } else {
+        ("Received", format!("from {}", m.path.remote))
+    };
+    format!(
+        "{verb} {} {kind} {} {peer} ({} octets{pieces}{again}): {}",
+        m.exchange, m.message_id, m.octets, m.payloads
+    )
+}
+
+fn ike_up(facts: &IkeFacts) -> String {
+    let suite =
+        facts.suite.as_ref().map_or_else(String::new, |suite| format!(" with {}", say_ike_suite(suite)));
+    let role = match facts.side {
+        Side::Initiator => "initiated by us",
+        Side::Responder => "initiated by the peer",
+    };
+    format!(
+        "Connection \"{}\" is up with {} at {}: we are {}, IKE SA {} ({role}){suite}",
+        facts.connection,
+        say_id(facts.remote_id.as_ref()),
+        facts.path.remote,
+        say_id(facts.local_id.as_ref()),
+        facts.ike.0,
+    )
+}
+
+fn ike_down(facts: &IkeFacts, fate: &Fate) -> String {
+    format!(
+        "Connection \"{}\" with {} at {} is down after {}: {}",
+        facts.connection,
+        say_id(facts.remote_id.as_ref()),
+        facts.path.remote,
+        say_duration(facts.age),
+        say_fate(fate)
+    )
+}
+
+fn child_up(facts: &ChildFacts) -> String {
+    let selectors =
+        |ts: &[dataplane::Selector]| ts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    format!(
+        "Child SA \"{}\" is up: {} === {} with {}, {}, SPI {} in and {} out",
+        facts.name,
+        selectors(&facts.local_ts),
+        selectors(&facts.remote_ts),
+        say_child_suite(&facts.suite),
+        if facts.udp_encap { "ESP in UDP" } else { "ESP" },
+        facts.spi_in,
+        facts.spi_out,
+    )
+}
+
+fn fate_level(fate: &Fate) -> Level {
+    match fate {
+        Fate::Ordered | Fate::DeletedByPeer | Fate::Replaced => Level::INFO,
+        _ => Level::WARN,
+    }
+}
+
+/// Why an SA ended, as the end of a sentence.
+pub(crate) fn say_fate(fate: &Fate) -> String {
+    match fate {
+        Fate::Ordered => "we were told to close it.".into(),
+        Fate::DeletedByPeer => "the peer deleted it.".into(),
+        Fate::Silent { sent, after } => {
+            format!("the peer did not answer; the request was sent {sent} times in {}.", say_duration(*after))
+        }
+        Fate::HalfOpenTimeout => "the peer never finished it.".into(),
+        Fate::Refused(refusal) => refusal.reason.clone(),
+        Fate::Replaced => "a newer one replaced it.".into(),
+        Fate::Fault(what) => format!("the peer broke the protocol: {what}"),
+        Fate::Dataplane(what) => format!("the data plane could not do it: {what}"),
+    }
+}
+
+fn say_id(id: Option<&Identity>) -> String {
+    id.map_or_else(|| "(unknown)".to_string(), |id| format!("\"{id}\""))
+}
+
+/// A duration as people say it.
+pub(crate) fn say_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 if duration.is_zero() => "0 s".into(),
+        0 => format!("{} ms", duration.as_millis().max(1)),
+        1..=119 => format!("{:.1} s", duration.as_secs_f64()),
+        120..=7199 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// An encryption with its key length, e.g. `AES_GCM_16-256`.
+pub(crate) fn say_encr(encr: wire::num::Encr, key_bits: u16) -> String {
+    if key_bits == 0 { encr.to_string() } else { format!("{encr}-{key_bits}") }
+}
+
+/// The algorithms of an IKE SA on one line.
+pub(crate) fn say_ike_suite(suite: &IkeSuite) -> String {
+    let mut parts = vec![say_encr(suite.encr, suite.key_bits)];
+    if suite.integ != Integ::NONE {
+        parts.push(suite.integ.to_string());
+    }
+    parts.push(suite.prf.to_string());
+    parts.push(suite.ke.to_string());
+    parts.join(" / ")
+}
+
+/// The algorithms of a child SA on one line.
+pub(crate) fn say_child_suite(suite: &ChildSuite) -> String {
+    let mut parts = vec![say_encr(suite.encr, suite.key_bits)];
+    if suite.integ != Integ::NONE {
+        parts.push(suite.integ.to_string());
+    }
+    if suite.ke != KeMethod::NONE {
+        parts.push(suite.ke.to_string());
+    }
+    if suite.esn {
+        parts.push("ESN".to_string());
+    }
+    parts.join(" / ")
+}
+
+/// The stable name of a kind of noise, for JSON and metrics.
+pub(crate) fn drop_name(why: Drop) -> &'static str {
+    match why {
+        Drop::Malformed => "malformed",
+        Drop::Version => "version",
+        Drop::UnknownSpi => "unknown_spi",
+        Drop::Unexpected => "unexpected",
+        Drop::OutOfWindow => "out_of_window",
+        Drop::Replay => "replay",
+        Drop::BadIcv => "bad_icv",
+        Drop::BadCookie => "bad_cookie",
+        Drop::HalfOpenLimit => "half_open_limit",
+        Drop::BadFragment => "bad_fragment",
+        Drop::NotAllowed => "not_allowed",
+        Drop::Unprotected => "unprotected",
+        Drop::TooLarge => "too_large",
+    }
+}
+
+fn say_drop(why: Drop) -> &'static str {
+    match why {
+        Drop::Malformed => "it is not an IKE message, is cut off, or its lengths do not add up",
+        Drop::Version => "it has a major version of IKE that we do not speak",
+        Drop::UnknownSpi => "no IKE SA here has its SPIs",
+        Drop::Unexpected => "it answers a request that we do not have open",
+        Drop::OutOfWindow => "its message id lies outside the window",
+        Drop::Replay => "its request was answered already",
+        Drop::BadIcv => {
+            "its integrity check fails: it does not come from the peer, or was changed on the way"
+        }
+        Drop::BadCookie => "it carries a cookie that we did not give",
+        Drop::HalfOpenLimit => "too many IKE SAs are half open",
+        Drop::BadFragment => "its fragment does not fit the others",
+        Drop::NotAllowed => {
+            "it carries a payload that may not stand there before its sender is authenticated"
+        }
+        Drop::Unprotected => "it is an unprotected error notify, at most a hint",
+        Drop::TooLarge => "it is larger than an IKE message may be here",
+    }
+}
+
+/// The stable name of a kind of refusal, for JSON and metrics.
+pub(crate) fn refusal_name(kind: RefusalKind) -> &'static str {
+    match kind {
+        RefusalKind::NoConnection => "no_connection",
+        RefusalKind::NoProposalChosen => "no_proposal_chosen",
+        RefusalKind::InvalidKe => "invalid_ke",
+        RefusalKind::AuthenticationFailed => "authentication_failed",
+        RefusalKind::TsUnacceptable => "ts_unacceptable",
+        RefusalKind::NoAdditionalSas => "no_additional_sas",
+        RefusalKind::Dataplane => "dataplane",
+        RefusalKind::Busy => "busy",
+        RefusalKind::Silent => "silent",
+        RefusalKind::PeerError => "peer_error",
+        RefusalKind::NotFound => "not_found",
+        RefusalKind::Protocol => "protocol",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sa::{Path, Refusal};
+
+    fn path() -> Path {
+        Path {
+            local: "192.0.2.1:500".parse().unwrap(),
+            remote: "198.51.100.2:500".parse().unwrap(),
+            marked: false,
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_peer_and_the_connection() {
+        let refusal = Refusal {
+            kind: RefusalKind::NoProposalChosen,
+            by_peer: true,
+            connection: Some("office".into()),
+            reason: "No proposal in common.".into(),
+        };
+        let line = sentence(&Event::Refused { ike: Some(IkeSaId(3)), path: path(), refusal });
+        assert_eq!(
+            line.text,
+            "Refused by the peer (198.51.100.2:500, connection \"office\"): No proposal in common."
+        );
+        assert_eq!((line.level, line.event, line.ike_sa), (Level::WARN, "refused", Some(IkeSaId(3))));
+    }
+
+    #[test]
+    fn a_retransmission_says_so() {
+        let trace = MessageTrace {
+            ike: IkeSaId(1),
+            sent: true,
+            resent: 2,
+            path: path(),
+            exchange: "IKE_SA_INIT".into(),
+            response: false,
+            message_id: base::MessageId(0),
+            octets: 240,
+            datagrams: 1,
+            payloads: "SA KE No".into(),
+        };
+        assert_eq!(
+            sentence(&Event::Message(trace)).text,
+            "Sent IKE_SA_INIT request 0 to 198.51.100.2:500 (240 octets, retransmission 2): SA KE No"
+        );
+    }
+
+    #[test]
+    fn durations_read_well() {
+        let say = |ms| say_duration(Duration::from_millis(ms));
+        assert_eq!(say(0), "0 s");
+        assert_eq!(say(12), "12 ms");
+        assert_eq!(say(1_500), "1.5 s");
+        assert_eq!(say(165_000), "2 min 45 s");
+        assert_eq!(say(7_260_000), "2 h 1 min");
+    }
+}
