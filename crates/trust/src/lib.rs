@@ -6,10 +6,14 @@
 //! [`crypto::SigningKey`]s by [`private_key`] and the provider's loader.
 #![forbid(unsafe_code)]
 
+mod algorithm;
 mod certificate;
+mod check;
 mod key;
 pub mod limits;
+mod path;
 mod pem;
+mod prove;
 mod psk;
 mod secrets;
 mod text;

@@ -1,18 +1,22 @@
 //! The answering machine.
 
+use crate::check::Check;
 use crate::limits::MAX_REFUSAL;
-use crate::psk;
+use crate::prove;
 use crate::secrets::Secrets;
-use crate::text::{clip, quote};
-use base::{Secret, WallClock};
+use crate::text::clip;
 use crypto::Suite;
-use policy::{AuthMethod, Certificate, Connection, ConnectionId, IdPattern, Identity, Policy};
-use sa::{Answer, AuthProof, Job, PeerProof, SignedOctets, TrustRefusal};
+use policy::{Connection, ConnectionId, Policy};
+use sa::{Answer, Job, TrustRefusal};
+use std::fmt;
 use std::sync::Arc;
-use wire::num::Prf;
 
-/// The Auth Method of a pre-shared key (RFC 7296 §3.8).
+/// Auth Method: RSA Digital Signature (RFC 7296 §3.8).
+pub(crate) const RSA_SIGNATURE: u8 = 1;
+/// Auth Method: Shared Key Message Integrity Code (RFC 7296 §3.8).
 pub(crate) const SHARED_KEY_MIC: u8 = 2;
+/// Auth Method: Digital Signature (RFC 7427 §3).
+pub(crate) const DIGITAL_SIGNATURE: u8 = 14;
 
 /// Holds the secrets, and answers [`Job::Prove`] and [`Job::Check`].
 pub struct Trust {
@@ -30,99 +34,32 @@ impl Trust {
     /// Does the job; takes as long as a private-key operation and a few verifications.
     pub fn answer(&self, job: &Job) -> Answer {
         let outcome = match job {
-            Job::Prove { connection, local, remote, prf, octets, peer_hashes: _ } => self
-                .connection(*connection)
-                .and_then(|connection| self.prove(connection, local, remote.as_ref(), *prf, octets))
-                .map(Answer::Proved)
-                .map_err(|reason| TrustRefusal { ours: true, reason }),
-            Job::Check { connection, local, remote, wanted, prf, octets, proof, wall } => self
-                .check(&CheckRequest {
-                    connection: *connection,
-                    local,
-                    remote,
-                    wanted,
-                    prf: *prf,
-                    octets,
-                    proof,
-                    wall: *wall,
+            Job::Prove { connection, local, remote, prf, octets, peer_hashes } => {
+                let prover =
+                    prove::Prove { suite: &*self.suite, secrets: &self.secrets, local, octets, prf: *prf };
+                self.connection(*connection)
+                    .and_then(|connection| prover.prove(&connection.local, remote.as_ref(), peer_hashes))
+                    .map(Answer::Proved)
+                    .map_err(ours)
+            }
+            Job::Check { connection, local, remote, wanted, prf, octets, proof, wall } => {
+                let connection = self.connection(*connection).map_err(ours);
+                let (suite, secrets, prf, wall) = (&*self.suite, &self.secrets, *prf, *wall);
+                connection.and_then(|connection| {
+                    let check =
+                        Check { connection, suite, secrets, local, remote, wanted, prf, octets, proof, wall };
+                    check.run().map(Answer::Verified)
                 })
-                .map(Answer::Verified),
+            }
         };
-        outcome.unwrap_or_else(|refusal| {
-            Answer::Refused(TrustRefusal { reason: clip(&refusal.reason, MAX_REFUSAL), ..refusal })
+        outcome.unwrap_or_else(|TrustRefusal { ours, reason }| {
+            Answer::Refused(TrustRefusal { ours, reason: clip(&reason, MAX_REFUSAL) })
         })
     }
 
-    /// The secrets, for a configuration check.
+    /// The secrets, for a check of the configuration.
     pub fn secrets(&self) -> &Secrets {
         &self.secrets
-    }
-
-    fn prove(
-        &self,
-        connection: &Connection,
-        local: &Identity,
-        remote: Option<&Identity>,
-        prf: Prf,
-        octets: &SignedOctets,
-    ) -> Result<AuthProof, String> {
-        match connection.local.method {
-            AuthMethod::Psk => {
-                let data = self.shared_key_mic(local, remote, prf, octets)?;
-                Ok(AuthProof { method: SHARED_KEY_MIC, data: data.expose().clone() })
-            }
-            AuthMethod::Pubkey => {
-                Err("authentication with a private key is not available in this build".into())
-            }
-        }
-    }
-
-    fn check(&self, request: &CheckRequest<'_>) -> Result<Option<Certificate>, TrustRefusal> {
-        let ours = |reason| TrustRefusal { ours: true, reason };
-        let theirs = |reason| TrustRefusal { ours: false, reason };
-        let connection = self.connection(request.connection).map_err(ours)?;
-        let proof = request.proof;
-        match (connection.remote.method, proof.method) {
-            (AuthMethod::Psk, SHARED_KEY_MIC) => {
-                let expected = self
-                    .shared_key_mic(request.local, Some(request.remote), request.prf, request.octets)
-                    .map_err(ours)?;
-                if expected != Secret::from(&proof.data[..]) {
-                    return Err(theirs(wrong_psk(request.local, request.remote)));
-                }
-                self.check_identity(request).map_err(theirs)?;
-                Ok(None)
-            }
-            (wanted, offered) => Err(theirs(wrong_method(wanted, offered, &connection.name))),
-        }
-    }
-
-    /// prf(prf(Shared Secret, "Key Pad for IKEv2"), <SignedOctets>)
-    //= rfc7296 §2.15
-    fn shared_key_mic(
-        &self,
-        local: &Identity,
-        remote: Option<&Identity>,
-        prf: Prf,
-        octets: &SignedOctets,
-    ) -> Result<Secret, String> {
-        let secret = self.secrets.psk(local, remote)?;
-        let Some(function) = self.suite.prf(prf) else {
-            return Err(format!("{prf} is not available, so no proof with a pre-shared key can be made"));
-        };
-        let padded = function.compute(secret.expose(), &[b"Key Pad for IKEv2"]);
-        Ok(function.compute(padded.expose(), &[&octets.0]))
-    }
-
-    fn check_identity(&self, request: &CheckRequest<'_>) -> Result<(), String> {
-        if psk::pattern_matches(request.wanted, request.remote) {
-            return Ok(());
-        }
-        Err(format!(
-            "the peer is {} but the connection is for {}; correct the remote identity if that is right",
-            quote(&request.remote.to_string()),
-            quote(&psk::pattern(request.wanted))
-        ))
     }
 
     fn connection(&self, id: ConnectionId) -> Result<&Connection, String> {
@@ -133,41 +70,18 @@ impl Trust {
     }
 }
 
-/// A [`Job::Check`], taken apart.
-struct CheckRequest<'a> {
-    connection: ConnectionId,
-    local: &'a Identity,
-    remote: &'a Identity,
-    wanted: &'a IdPattern,
-    prf: Prf,
-    octets: &'a SignedOctets,
-    proof: &'a PeerProof,
-    wall: WallClock,
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Trust({:?})", self.secrets)
+    }
 }
 
-fn wrong_psk(local: &Identity, remote: &Identity) -> String {
-    format!(
-        "the pre-shared key for {} with {} is not the one that the peer has: compare the secrets of both ends",
-        quote(&local.to_string()),
-        quote(&remote.to_string())
-    )
+/// Something is missing or wrong at our end.
+pub(crate) fn ours(reason: String) -> TrustRefusal {
+    TrustRefusal { ours: true, reason }
 }
 
-fn wrong_method(wanted: AuthMethod, offered: u8, connection: &str) -> String {
-    let wanted = match wanted {
-        AuthMethod::Psk => "a pre-shared key",
-        AuthMethod::Pubkey => "a certificate",
-    };
-    let offered = match offered {
-        1 => "an RSA signature (method 1)".into(),
-        SHARED_KEY_MIC => "a pre-shared key (method 2)".into(),
-        9..=11 => format!("an ECDSA signature (method {offered})"),
-        13 => "no authentication at all (method 13)".into(),
-        14 => "a digital signature (method 14)".into(),
-        other => format!("method {other}"),
-    };
-    format!(
-        "the peer authenticates by {offered} but connection {} wants {wanted}; make both ends the same",
-        quote(connection)
-    )
+/// The peer's proof fails.
+pub(crate) fn theirs(reason: String) -> TrustRefusal {
+    TrustRefusal { ours: false, reason }
 }

@@ -1,0 +1,258 @@
+//! Checking a peer's AUTH value.
+
+use crate::algorithm::{self, KeyKind, ecdsa_to_der};
+use crate::certificate::{identities, identity_in_certificate};
+use crate::limits::MAX_PEER_CERTIFICATES;
+use crate::path::{self, Path};
+use crate::prove::Prove;
+use crate::psk;
+use crate::secrets::Secrets;
+use crate::text::quote;
+use crate::trust::{DIGITAL_SIGNATURE, RSA_SIGNATURE, SHARED_KEY_MIC, ours, theirs};
+use base::{Secret, WallClock};
+use crypto::{SignatureScheme, Suite, VerifyError};
+use policy::{AuthMethod, Certificate, Connection, IdPattern, Identity};
+use sa::{PeerProof, SignedOctets, TrustRefusal};
+use wire::num::Prf;
+
+/// A [`sa::Job::Check`] with what answers it.
+pub(crate) struct Check<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) suite: &'a dyn Suite,
+    pub(crate) secrets: &'a Secrets,
+    pub(crate) local: &'a Identity,
+    pub(crate) remote: &'a Identity,
+    pub(crate) wanted: &'a IdPattern,
+    pub(crate) prf: Prf,
+    pub(crate) octets: &'a SignedOctets,
+    pub(crate) proof: &'a PeerProof,
+    pub(crate) wall: WallClock,
+}
+
+impl Check<'_> {
+    /// The peer's certificate, if it used one. Everything must hold: the method is the one that the
+    /// connection demands, the identity is one that it accepts, the certificate is trusted and carries
+    /// that identity, and its key made the signature.
+    pub(crate) fn run(&self) -> Result<Option<Certificate>, TrustRefusal> {
+        let demanded = self.connection.remote.method;
+        match (demanded, self.proof.method) {
+            (AuthMethod::Psk, SHARED_KEY_MIC) => {
+                self.identity_is_wanted()?;
+                self.shared_key().map(|()| None)
+            }
+            (AuthMethod::Pubkey, RSA_SIGNATURE | 9..=11 | DIGITAL_SIGNATURE) => {
+                self.identity_is_wanted()?;
+                self.signature().map(Some)
+            }
+            (demanded, offered) => Err(theirs(self.wrong_method(demanded, offered))),
+        }
+    }
+
+    fn identity_is_wanted(&self) -> Result<(), TrustRefusal> {
+        if psk::pattern_matches(self.wanted, self.remote) {
+            return Ok(());
+        }
+        Err(theirs(format!(
+            "the peer is {} but connection {} is for {}; make the remote identity here and the peer's own the same",
+            quote(&self.remote.to_string()),
+            quote(&self.connection.name),
+            quote(&psk::pattern(self.wanted))
+        )))
+    }
+
+    //= rfc7296 §2.15
+    fn shared_key(&self) -> Result<(), TrustRefusal> {
+        let Check { suite, secrets, local, octets, prf, .. } = *self;
+        let expected =
+            Prove { suite, secrets, local, octets, prf }.shared_key_mic(Some(self.remote)).map_err(ours)?;
+        // `Secret` compares in constant time.
+        if expected == Secret::from(&self.proof.data[..]) {
+            return Ok(());
+        }
+        Err(theirs(format!(
+            "the peer's pre-shared key is not the one that is configured here for {} with {}: compare the secrets of both ends",
+            quote(&self.local.to_string()),
+            quote(&self.remote.to_string())
+        )))
+    }
+
+    fn signature(&self) -> Result<Certificate, TrustRefusal> {
+        let certificate = self.trusted_certificate()?;
+        let spki = crate::certificate::public_key(&certificate.der)
+            .ok_or_else(|| theirs("the peer's certificate cannot be read".into()))?;
+        let refused = |why: String| {
+            theirs(format!("the signature of {} is refused: {why}", quote(&certificate.subject)))
+        };
+        let kind = KeyKind::of(spki).map_err(refused)?;
+        match self.proof.method {
+            RSA_SIGNATURE => self.rsa(spki, kind),
+            DIGITAL_SIGNATURE => self.digital(spki, kind),
+            method => self.ecdsa(spki, kind, method),
+        }
+        .map_err(refused)?;
+        Ok(certificate)
+    }
+
+    /// The certificate that the peer used: one of the pinned ones, or one that leads to an authority; in
+    /// either case it carries the peer's identity.
+    fn trusted_certificate(&self) -> Result<Certificate, TrustRefusal> {
+        let remote = &self.connection.remote;
+        let sent = self.proof.certs.first();
+        if !remote.certs.is_empty() {
+            let pinned = match sent {
+                Some(der) => remote.certs.iter().find(|pinned| *pinned.der == der[..]),
+                None => {
+                    remote.certs.iter().find(|pinned| identity_in_certificate(self.remote, pinned).is_ok())
+                }
+            };
+            let pinned = pinned.ok_or_else(|| theirs(self.not_pinned()))?;
+            identity_in_certificate(self.remote, pinned).map_err(theirs)?;
+            path::check_pinned(pinned, self.wall).map_err(theirs)?;
+            return Ok(pinned.clone());
+        }
+        let Some(der) = sent else {
+            return Err(theirs(format!(
+                "the peer sent no certificate, and connection {} has none for it: make the peer send it, or give it \
+                 under the remote's `certs`",
+                quote(&self.connection.name)
+            )));
+        };
+        let certificate = crate::certificate::certificate(self.suite, der)
+            .map_err(|why| theirs(format!("the peer's certificate cannot be used: {why}")))?;
+        if remote.authorities.is_empty() {
+            return Err(ours(format!(
+                "connection {} trusts no authority and no certificate, so {} cannot be checked: give the remote's `cacerts` or `certs`",
+                quote(&self.connection.name),
+                quote(&certificate.subject)
+            )));
+        }
+        identity_in_certificate(self.remote, &certificate).map_err(theirs)?;
+        let sent = self.proof.certs.iter().skip(1).take(MAX_PEER_CERTIFICATES).map(|der| &der[..]);
+        let configured = self.connection.local.certs.iter().skip(1).map(|certificate| &*certificate.der);
+        let path = Path {
+            suite: self.suite,
+            end_entity: der,
+            intermediates: sent.chain(configured).collect(),
+            authorities: &remote.authorities,
+            wall: self.wall,
+        };
+        path.validate().map_err(theirs)?;
+        Ok(certificate)
+    }
+
+    /// Method 14: the AlgorithmIdentifier, led by its length, then the signature.
+    //= rfc7427 §3
+    fn digital(&self, spki: &[u8], kind: KeyKind) -> Result<(), String> {
+        let split = self.proof.data.split_first();
+        let parts = split.and_then(|(len, rest)| rest.split_at_checked(usize::from(*len)));
+        let Some((identifier, signature)) = parts.filter(|(_, signature)| !signature.is_empty()) else {
+            return Err("its Authentication Data ends before the signature".into());
+        };
+        self.verify(spki, kind, algorithm::read(identifier)?, signature)
+    }
+
+    /// Method 1. The hash stands inside the signature (PKCS#1 v1.5), so it shows by trying; SHA-1 is what RFC 7296 §3.8
+    /// makes the default of this method.
+    //= rfc7296 §3.8
+    fn rsa(&self, spki: &[u8], kind: KeyKind) -> Result<(), String> {
+        if !matches!(kind, KeyKind::Rsa(_)) {
+            return Err(format!("method 1 needs an RSA key, and the certificate has an {} key", kind.name()));
+        }
+        let hashes = [
+            SignatureScheme::RsaPkcs1Sha1,
+            SignatureScheme::RsaPkcs1Sha256,
+            SignatureScheme::RsaPkcs1Sha384,
+            SignatureScheme::RsaPkcs1Sha512,
+        ];
+        let mut outcome = Err(String::new());
+        for scheme in hashes {
+            outcome = self.verify(spki, kind, scheme, &self.proof.data);
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// Methods 9 to 11: r and s side by side, for the one curve and the one hash that the method names.
+    //= rfc4754 §3
+    fn ecdsa(&self, spki: &[u8], kind: KeyKind, method: u8) -> Result<(), String> {
+        let KeyKind::Ec(curve) = kind else {
+            return Err(format!(
+                "method {method} needs an ECDSA key, and the certificate has an {} key",
+                kind.name()
+            ));
+        };
+        if curve.method != Some(method) {
+            return Err(format!("method {method} is not for the curve {} of the certificate", curve.name));
+        }
+        let raw = &self.proof.data;
+        match ecdsa_to_der(raw) {
+            Some(der) if raw.len() == 2 * curve.octets => self.verify(spki, kind, curve.scheme, &der),
+            _ => Err(format!("it has {} octets where {} has {}", raw.len(), curve.name, 2 * curve.octets)),
+        }
+    }
+
+    fn verify(
+        &self,
+        spki: &[u8],
+        kind: KeyKind,
+        scheme: SignatureScheme,
+        signature: &[u8],
+    ) -> Result<(), String> {
+        self.suite.verify(spki, scheme, &self.octets.0, signature).map_err(|error| match error {
+            VerifyError::BadSignature => {
+                "it does not verify: the peer's private key does not belong to its certificate, or the two ends do not see the \
+                 same messages"
+                    .to_owned()
+            }
+            VerifyError::WrongKey => format!("{scheme:?} does not go with the {} key of the certificate", kind.name()),
+            VerifyError::Unsupported => format!("{scheme:?} is not available here"),
+        })
+    }
+
+    fn not_pinned(&self) -> String {
+        let remote = &self.connection.remote;
+        let pinned: Vec<_> = remote.certs.iter().take(4).map(|pinned| quote(&pinned.subject)).collect();
+        let offered = match self.proof.certs.first() {
+            Some(der) => match crate::certificate::certificate(self.suite, der) {
+                Ok(offered) => format!("the peer's certificate {} is", quote(&offered.subject)),
+                Err(_) => "the peer's certificate is unreadable, and".into(),
+            },
+            None => {
+                let names: Vec<_> = remote.certs.iter().flat_map(identities).take(4).collect();
+                let names: Vec<_> = names.iter().map(|id| quote(&id.to_string())).collect();
+                return format!(
+                    "the peer sent no certificate, and none of those configured for connection {} is for {}; they are for {}",
+                    quote(&self.connection.name),
+                    quote(&self.remote.to_string()),
+                    names.join(", ")
+                );
+            }
+        };
+        format!(
+            "{offered} not among those that connection {} accepts, octet by octet: {}; replace it there if the peer has a new one",
+            quote(&self.connection.name),
+            pinned.join(", ")
+        )
+    }
+
+    fn wrong_method(&self, demanded: AuthMethod, offered: u8) -> String {
+        let demanded = match demanded {
+            AuthMethod::Psk => "a pre-shared key",
+            AuthMethod::Pubkey => "a certificate",
+        };
+        let offered = match offered {
+            RSA_SIGNATURE => "an RSA signature (method 1)".into(),
+            SHARED_KEY_MIC => "a pre-shared key (method 2)".into(),
+            9..=11 => format!("an ECDSA signature (method {offered})"),
+            13 => "no authentication at all (method 13)".into(),
+            DIGITAL_SIGNATURE => "a digital signature (method 14)".into(),
+            other => format!("method {other}"),
+        };
+        format!(
+            "the peer authenticates by {offered} but connection {} wants {demanded} of it; make both ends the same",
+            quote(&self.connection.name)
+        )
+    }
+}

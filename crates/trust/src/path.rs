@@ -1,0 +1,422 @@
+//! Certificate paths (RFC 5280 §6, with RFC 4945 §5.1 for what IKE asks of a certificate).
+//!
+//! webpki builds and checks the path; every signature is checked by the [`Suite`]. The rules beyond it:
+//! - A trust anchor is a name and a key that the configuration vouches for: its own validity period, usages and
+//!   signature do not count (RFC 5280 §6.1.1 d). A configured intermediate is a trust anchor like any other.
+//! - Key usage, where present, must allow digitalSignature or nonRepudiation in the end entity (RFC 4945 §5.1.3.2) and
+//!   keyCertSign in an authority.
+//! - Extended key usage, where present, must name anyExtendedKeyUsage, ipsecIKE (RFC 4945 §5.1.3.12), iKEIntermediate
+//!   (which Windows and Apple know), serverAuth or clientAuth, since so many authorities issue only these two.
+//! - RSA keys below [`crate::limits::MIN_RSA_BITS`] and SHA-1 signatures are refused anywhere in the path.
+//! - An authority's certificate is no end entity, unless it is pinned; webpki takes version 3 only, so a version 1
+//!   certificate must be pinned too.
+//! - Name constraints on DNS names and addresses are enforced; a path with constraints on other kinds of names
+//!   that its certificates carry is refused, since they cannot be judged.
+//! - Revocation: `webpki` takes CRLs at the one place below where `None` stands for them.
+
+use crate::algorithm::KeyKind;
+use crate::certificate::{name, parse};
+use crate::text::quote;
+use base::WallClock;
+use crypto::{SignatureScheme as Scheme, Suite};
+use policy::Certificate;
+use rustls_pki_types::{
+    AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, TrustAnchor,
+    UnixTime, alg_id,
+};
+use std::cell::RefCell;
+use std::fmt;
+use std::time::Duration;
+use webpki::{
+    EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeIdIter, VerifiedPath, anchor_from_trusted_cert,
+};
+use x509_parser::prelude::X509Certificate;
+use x509_parser::time::ASN1Time;
+
+/// What a path is sought for and from.
+pub(crate) struct Path<'a> {
+    pub(crate) suite: &'a dyn Suite,
+    pub(crate) end_entity: &'a [u8],
+    pub(crate) intermediates: Vec<&'a [u8]>,
+    pub(crate) authorities: &'a [Certificate],
+    pub(crate) wall: WallClock,
+}
+
+impl Path<'_> {
+    /// Whether the end entity may authenticate a peer now; else a sentence that says why not and what to do.
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        let parsed =
+            parse(self.end_entity).ok_or_else(|| "the peer's certificate cannot be read".to_owned())?;
+        let refused =
+            |why: String| format!("the peer's certificate {} is refused: {why}", described(&parsed));
+        check_usable(&parsed).map_err(refused)?;
+        check_key_usage(&parsed).map_err(refused)?;
+        self.build().map_err(|problem| match problem {
+            Problem::Ours(why) => refused(why),
+            Problem::Webpki(error) => refused(self.explain(&error, &parsed)),
+        })
+    }
+
+    fn build(&self) -> Result<(), Problem> {
+        let der = CertificateDer::from(self.end_entity);
+        let end_entity = EndEntityCert::try_from(&der)?;
+        let anchors: Vec<_> =
+            self.authorities.iter().map(|anchor| CertificateDer::from(&anchor.der[..])).collect();
+        let anchors: Vec<TrustAnchor<'_>> =
+            anchors.iter().filter_map(|der| anchor_from_trusted_cert(der).ok()).collect();
+        let intermediates: Vec<_> = self.intermediates.iter().map(|der| CertificateDer::from(*der)).collect();
+        let algorithms: Vec<_> = ALGORITHMS.iter().map(|row| Algorithm { suite: self.suite, row }).collect();
+        let algorithms: Vec<_> =
+            algorithms.iter().map(|algorithm| algorithm as &dyn SignatureVerificationAlgorithm).collect();
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(self.wall.0));
+        let found = RefCell::new(None);
+        let acceptable = |path: &VerifiedPath<'_>| {
+            check_authorities(path).map_err(|why| {
+                found.replace(Some(why));
+                Error::EndEntityUsedAsCa
+            })
+        };
+        let path = end_entity.verify_for_usage(
+            &algorithms,
+            &anchors,
+            &intermediates,
+            time,
+            Usage,
+            None,
+            Some(&acceptable),
+        );
+        match (path, found.into_inner()) {
+            (Ok(_), _) => Ok(()),
+            (Err(_), Some(why)) => Err(Problem::Ours(why)),
+            (Err(error), None) => Err(Problem::Webpki(error)),
+        }
+    }
+
+    fn explain(&self, error: &Error, end_entity: &X509Certificate<'_>) -> String {
+        match error {
+            Error::CertExpired { .. } | Error::CertNotValidYet { .. } => self.out_of_date(end_entity),
+            Error::UnknownIssuer => self.unknown_issuer(end_entity),
+            Error::InvalidSignatureForPublicKey => format!(
+                "its path ends at an authority whose name fits but whose key did not make the signature; compare the \
+                 authority here with the one that issued {}",
+                quote(&name(end_entity.issuer().as_raw()))
+            ),
+            Error::CaUsedAsEndEntity => {
+                "it is the certificate of an authority (CA:TRUE); issue one that is not for the peer, or pin \
+                 this one under the remote's `certs`"
+                    .into()
+            }
+            Error::EndEntityUsedAsCa => {
+                "a certificate in its path is not that of an authority (CA:FALSE) but issued another".into()
+            }
+            Error::PathLenConstraintViolated => {
+                "its path is longer than an authority in it allows (path length)".into()
+            }
+            Error::NameConstraintViolation => {
+                "a name in it is not one that an authority in its path may issue for (name \
+                 constraints)"
+                    .into()
+            }
+            Error::UnsupportedCriticalExtension => {
+                "it, or a certificate in its path, has a critical extension that is not known here, and \
+                 RFC 5280 §4.2 forbids to ignore it"
+                    .into()
+            }
+            Error::UnsupportedCertVersion => {
+                "it is not of version 3; pin it under the remote's `certs`, or issue a new one".into()
+            }
+            Error::UnsupportedSignatureAlgorithmContext(context) => {
+                self.weak_or_unknown(&context.signature_algorithm_id)
+            }
+            Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+                "a signature in its path is of an algorithm that does not go with the issuer's key".into()
+            }
+            Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => {
+                "its extended key usage, or that of an authority in its \
+                 path, does not allow IKE: none of ipsecIKE, iKEIntermediate, serverAuth, clientAuth, any"
+                    .into()
+            }
+            Error::MaximumPathDepthExceeded
+            | Error::MaximumSignatureChecksExceeded
+            | Error::MaximumPathBuildCallsExceeded
+            | Error::MaximumNameConstraintComparisonsExceeded => "its path is too long or too tangled".into(),
+            other => format!("{}", quote(&format!("{other:?}"))),
+        }
+    }
+
+    /// webpki does not say which certificate of the path is out of date: the first one that is.
+    fn out_of_date(&self, end_entity: &X509Certificate<'_>) -> String {
+        if let Err(why) = check_validity(end_entity, self.wall) {
+            return why;
+        }
+        let others = self.intermediates.iter().filter_map(|der| parse(der));
+        others
+            .filter_map(|other| {
+                let why = check_validity(&other, self.wall).err()?;
+                Some(format!("the intermediate {}: {why}", quote(&name(other.subject().as_raw()))))
+            })
+            .next()
+            .unwrap_or_else(|| "a certificate in its path is not valid now".into())
+    }
+
+    /// Where the path ends.
+    fn unknown_issuer(&self, end_entity: &X509Certificate<'_>) -> String {
+        let others: Vec<_> = self.intermediates.iter().filter_map(|der| parse(der)).collect();
+        let mut missing = end_entity.issuer().as_raw();
+        for _ in 0..others.len() {
+            let next = others.iter().find(|other| other.subject().as_raw() == missing);
+            match next {
+                Some(next) if next.issuer().as_raw() != missing => missing = next.issuer().as_raw(),
+                _ => break,
+            }
+        }
+        let trusted: Vec<_> = self.authorities.iter().take(4).map(|anchor| quote(&anchor.subject)).collect();
+        format!(
+            "its path leads to {}, which is not among the trusted authorities {}; add that one, or have the peer send the \
+             intermediate certificates between them",
+            quote(&name(missing)),
+            trusted.join(", ")
+        )
+    }
+
+    fn weak_or_unknown(&self, algorithm: &[u8]) -> String {
+        let sha1 = SHA1_SIGNATURES.iter().any(|known| algorithm.starts_with(known));
+        if sha1 {
+            "a signature in its path is made with SHA-1, which is refused: issue the certificate anew with SHA2-256".into()
+        } else {
+            "a signature in its path is of an algorithm that is not known here".into()
+        }
+    }
+}
+
+/// Whether the pinned certificate `certificate` may be used now: it is trusted as it is, so only its own validity
+/// period and the strength of its key count.
+pub(crate) fn check_pinned(certificate: &Certificate, wall: WallClock) -> Result<(), String> {
+    let refused = |why| format!("the peer's certificate {} is refused: {why}", quote(&certificate.subject));
+    let parsed = parse(&certificate.der).ok_or_else(|| refused("it cannot be read".to_owned()))?;
+    check_usable(&parsed).map_err(refused)?;
+    check_validity(&parsed, wall).map_err(refused)
+}
+
+fn check_usable(certificate: &X509Certificate<'_>) -> Result<(), String> {
+    KeyKind::of(certificate.tbs_certificate.subject_pki.raw)?.check_size()
+}
+
+fn check_validity(certificate: &X509Certificate<'_>, wall: WallClock) -> Result<(), String> {
+    let validity = certificate.validity();
+    let now = i64::try_from(wall.0).unwrap_or(i64::MAX);
+    if now > validity.not_after.timestamp() {
+        return Err(format!(
+            "it expired on {}, and it is {} here; renew it, or correct the clock",
+            date(validity.not_after.timestamp()),
+            date(now)
+        ));
+    }
+    if now < validity.not_before.timestamp() {
+        return Err(format!(
+            "it is not valid before {}, and it is {} here; correct the clock of this machine or of the authority",
+            date(validity.not_before.timestamp()),
+            date(now)
+        ));
+    }
+    Ok(())
+}
+
+//= rfc4945 §5.1.3.2
+fn check_key_usage(certificate: &X509Certificate<'_>) -> Result<(), String> {
+    match certificate.key_usage() {
+        Ok(None) => Ok(()),
+        Ok(Some(usage)) if usage.value.digital_signature() || usage.value.non_repudiation() => Ok(()),
+        Ok(Some(_)) => Err("its key usage allows neither digitalSignature nor nonRepudiation".into()),
+        Err(_) => Err("its key usage cannot be read".into()),
+    }
+}
+
+/// What webpki leaves unchecked of the authorities of a path: key usage and key sizes.
+fn check_authorities(path: &VerifiedPath<'_>) -> Result<(), String> {
+    for authority in path.intermediate_certificates() {
+        let der = authority.der();
+        let parsed = parse(&der).ok_or_else(|| "an intermediate certificate cannot be read".to_owned())?;
+        let about = |why: String| format!("its issuer {}: {why}", quote(&name(parsed.subject().as_raw())));
+        check_usable(&parsed).map_err(about)?;
+        match parsed.key_usage() {
+            Ok(None) => {}
+            Ok(Some(usage)) if usage.value.key_cert_sign() => {}
+            _ => return Err(about("its key usage does not allow keyCertSign".into())),
+        }
+    }
+    let anchor = sequence(&path.anchor().subject_public_key_info);
+    KeyKind::of(&anchor)
+        .and_then(KeyKind::check_size)
+        .map_err(|why| format!("the trusted authority at its end: {why}"))
+}
+
+/// `subject (issued by issuer)`
+fn described(certificate: &X509Certificate<'_>) -> String {
+    let (subject, issuer) = (certificate.subject().as_raw(), certificate.issuer().as_raw());
+    if subject == issuer {
+        return format!("{} (self-signed)", quote(&name(subject)));
+    }
+    format!("{} (issued by {})", quote(&name(subject)), quote(&name(issuer)))
+}
+
+/// Seconds since 1970 as a date that everybody reads the same way.
+fn date(seconds: i64) -> String {
+    match ASN1Time::from_timestamp(seconds) {
+        Ok(time) => {
+            let time = time.to_datetime();
+            let (hour, minute, second) = time.to_hms();
+            format!(
+                "{:04}-{:02}-{:02} {hour:02}:{minute:02}:{second:02} UTC",
+                time.year(),
+                u8::from(time.month()),
+                time.day()
+            )
+        }
+        Err(_) => format!("second {seconds}"),
+    }
+}
+
+enum Problem {
+    Ours(String),
+    Webpki(Error),
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Problem::Webpki(error)
+    }
+}
+
+struct Usage;
+
+impl ExtendedKeyUsageValidator for Usage {
+    fn validate(&self, purposes: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
+        const ACCEPTED: &[&[usize]] = &[
+            &[2, 5, 29, 37, 0],            // anyExtendedKeyUsage
+            &[1, 3, 6, 1, 5, 5, 7, 3, 17], // ipsecIKE
+            &[1, 3, 6, 1, 5, 5, 8, 2, 2],  // iKEIntermediate
+            &[1, 3, 6, 1, 5, 5, 7, 3, 1],  // serverAuth
+            &[1, 3, 6, 1, 5, 5, 7, 3, 2],  // clientAuth
+        ];
+        let mut present = false;
+        for purpose in purposes {
+            present = true;
+            if ACCEPTED.contains(&&purpose?.to_decoded_oid()[..]) {
+                return Ok(());
+            }
+        }
+        if present { Err(Error::EmptyEkuExtension) } else { Ok(()) }
+    }
+}
+
+/// Content octets of AlgorithmIdentifiers whose signatures use SHA-1: RSA PKCS#1 v1.5, ECDSA.
+const SHA1_SIGNATURES: &[&[u8]] =
+    &[b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05", b"\x06\x07\x2a\x86\x48\xce\x3d\x04\x01"];
+
+/// A signature algorithm of certificates with a kind of key that can make it.
+struct Row {
+    signature: AlgorithmIdentifier,
+    key: AlgorithmIdentifier,
+    scheme: Scheme,
+}
+
+const fn row(signature: AlgorithmIdentifier, key: AlgorithmIdentifier, scheme: Scheme) -> Row {
+    Row { signature, key, scheme }
+}
+
+const fn bare(octets: &'static [u8]) -> AlgorithmIdentifier {
+    AlgorithmIdentifier::from_slice(octets)
+}
+
+/// RSA with parameters left out, which some authorities write (RFC 4055 §5 tells to take it).
+const RSA_SHA256_BARE: AlgorithmIdentifier = bare(b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b");
+const RSA_SHA384_BARE: AlgorithmIdentifier = bare(b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0c");
+const RSA_SHA512_BARE: AlgorithmIdentifier = bare(b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0d");
+/// id-RSASSA-PSS as a key's type, not bound to parameters.
+const PSS_KEY: AlgorithmIdentifier = bare(b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a");
+const BRAINPOOL_256: AlgorithmIdentifier =
+    bare(b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x09\x2b\x24\x03\x03\x02\x08\x01\x01\x07");
+const BRAINPOOL_384: AlgorithmIdentifier =
+    bare(b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x09\x2b\x24\x03\x03\x02\x08\x01\x01\x0b");
+const BRAINPOOL_512: AlgorithmIdentifier =
+    bare(b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x09\x2b\x24\x03\x03\x02\x08\x01\x01\x0d");
+
+const ALGORITHMS: &[Row] = &[
+    row(alg_id::RSA_PKCS1_SHA256, alg_id::RSA_ENCRYPTION, Scheme::RsaPkcs1Sha256),
+    row(alg_id::RSA_PKCS1_SHA384, alg_id::RSA_ENCRYPTION, Scheme::RsaPkcs1Sha384),
+    row(alg_id::RSA_PKCS1_SHA512, alg_id::RSA_ENCRYPTION, Scheme::RsaPkcs1Sha512),
+    row(RSA_SHA256_BARE, alg_id::RSA_ENCRYPTION, Scheme::RsaPkcs1Sha256),
+    row(RSA_SHA384_BARE, alg_id::RSA_ENCRYPTION, Scheme::RsaPkcs1Sha384),
+    row(RSA_SHA512_BARE, alg_id::RSA_ENCRYPTION, Scheme::RsaPkcs1Sha512),
+    row(alg_id::RSA_PSS_SHA256, alg_id::RSA_ENCRYPTION, Scheme::RsaPssSha256),
+    row(alg_id::RSA_PSS_SHA384, alg_id::RSA_ENCRYPTION, Scheme::RsaPssSha384),
+    row(alg_id::RSA_PSS_SHA512, alg_id::RSA_ENCRYPTION, Scheme::RsaPssSha512),
+    row(alg_id::RSA_PSS_SHA256, PSS_KEY, Scheme::RsaPssSha256),
+    row(alg_id::RSA_PSS_SHA384, PSS_KEY, Scheme::RsaPssSha384),
+    row(alg_id::RSA_PSS_SHA512, PSS_KEY, Scheme::RsaPssSha512),
+    row(alg_id::ECDSA_SHA256, alg_id::ECDSA_P256, Scheme::EcdsaSha256),
+    row(alg_id::ECDSA_SHA384, alg_id::ECDSA_P256, Scheme::EcdsaSha384),
+    row(alg_id::ECDSA_SHA512, alg_id::ECDSA_P256, Scheme::EcdsaSha512),
+    row(alg_id::ECDSA_SHA256, alg_id::ECDSA_P384, Scheme::EcdsaSha256),
+    row(alg_id::ECDSA_SHA384, alg_id::ECDSA_P384, Scheme::EcdsaSha384),
+    row(alg_id::ECDSA_SHA512, alg_id::ECDSA_P384, Scheme::EcdsaSha512),
+    row(alg_id::ECDSA_SHA256, alg_id::ECDSA_P521, Scheme::EcdsaSha256),
+    row(alg_id::ECDSA_SHA384, alg_id::ECDSA_P521, Scheme::EcdsaSha384),
+    row(alg_id::ECDSA_SHA512, alg_id::ECDSA_P521, Scheme::EcdsaSha512),
+    row(alg_id::ECDSA_SHA256, BRAINPOOL_256, Scheme::EcdsaSha256),
+    row(alg_id::ECDSA_SHA384, BRAINPOOL_384, Scheme::EcdsaSha384),
+    row(alg_id::ECDSA_SHA512, BRAINPOOL_512, Scheme::EcdsaSha512),
+    row(alg_id::ED25519, alg_id::ED25519, Scheme::Ed25519),
+    row(alg_id::ED448, alg_id::ED448, Scheme::Ed448),
+];
+
+/// A row, checked by the suite.
+struct Algorithm<'a> {
+    suite: &'a dyn Suite,
+    row: &'static Row,
+}
+
+impl fmt::Debug for Algorithm<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.row.scheme.fmt(f)
+    }
+}
+
+impl SignatureVerificationAlgorithm for Algorithm<'_> {
+    fn verify_signature(
+        &self,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
+        let bits = element(0x03, &[&[0], public_key].concat());
+        let spki = sequence(&[sequence(&self.row.key), bits].concat());
+        self.suite.verify(&spki, self.row.scheme, message, signature).map_err(|_| InvalidSignature)
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        self.row.key
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.row.signature
+    }
+}
+
+fn sequence(content: &[u8]) -> Vec<u8> {
+    element(0x30, content)
+}
+
+/// Puts DER's tag and length before octets that webpki hands out without them.
+fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let len = content.len().to_be_bytes();
+    let used = &len[len.iter().position(|&octet| octet != 0).unwrap_or(len.len() - 1)..];
+    let mut out = vec![tag];
+    if content.len() >= 0x80 {
+        out.push(0x80 | used.len() as u8);
+    }
+    out.extend(used);
+    out.extend(content);
+    out
+}

@@ -1,0 +1,127 @@
+//! Making our AUTH value.
+
+use crate::algorithm::{KeyKind, ecdsa_to_raw, hash, written};
+use crate::secrets::Secrets;
+use crate::text::quote;
+use crate::trust::{DIGITAL_SIGNATURE, RSA_SIGNATURE, SHARED_KEY_MIC};
+use base::Secret;
+use crypto::{SignatureScheme, SigningKey, Suite};
+use policy::{AuthMethod, Identity, LocalAuth};
+use sa::{AuthProof, SignedOctets};
+use wire::num::Prf;
+
+/// What a proof is made from.
+pub(crate) struct Prove<'a> {
+    pub(crate) suite: &'a dyn Suite,
+    pub(crate) secrets: &'a Secrets,
+    pub(crate) local: &'a Identity,
+    pub(crate) octets: &'a SignedOctets,
+    pub(crate) prf: Prf,
+}
+
+impl Prove<'_> {
+    /// Makes the AUTH value that `auth` asks for.
+    pub(crate) fn prove(
+        &self,
+        auth: &LocalAuth,
+        remote: Option<&Identity>,
+        peer_hashes: &[u16],
+    ) -> Result<AuthProof, String> {
+        if auth.method == AuthMethod::Psk {
+            let mic = self.shared_key_mic(remote)?;
+            return Ok(AuthProof { method: SHARED_KEY_MIC, data: mic.expose().clone() });
+        }
+        let Some(certificate) = auth.certs.first() else {
+            return Err("the connection authenticates by certificate but has none: give its `certs`".into());
+        };
+        let Some(key) = self.secrets.key(certificate) else {
+            return Err(format!(
+                "there is no private key for our certificate {}: add the key that belongs to it",
+                quote(&certificate.subject)
+            ));
+        };
+        let kind = KeyKind::of(key.public_key()).map_err(|why| {
+            format!("our certificate {} cannot be used: {why}", quote(&certificate.subject))
+        })?;
+        match peer_hashes {
+            [] => self.sign_the_old_way(key.as_ref(), kind),
+            hashes => self.sign(key.as_ref(), kind, hashes),
+        }
+    }
+
+    /// prf(prf(Shared Secret, "Key Pad for IKEv2"), <SignedOctets>)
+    //= rfc7296 §2.15
+    pub(crate) fn shared_key_mic(&self, remote: Option<&Identity>) -> Result<Secret, String> {
+        let secret = self.secrets.psk(self.local, remote)?;
+        let Some(function) = self.suite.prf(self.prf) else {
+            return Err(format!(
+                "{} is not available, so no proof with a pre-shared key can be made",
+                self.prf
+            ));
+        };
+        let padded = function.compute(secret.expose(), &[b"Key Pad for IKEv2"]);
+        Ok(function.compute(padded.expose(), &[&self.octets.0]))
+    }
+
+    /// Method 14: the peer has told the hashes that it knows, and MUST be answered in kind.
+    //= rfc7427 §3
+    fn sign(&self, key: &dyn SigningKey, kind: KeyKind, hashes: &[u16]) -> Result<AuthProof, String> {
+        let able = key.schemes();
+        let chosen = kind.preferences().into_iter().find_map(|scheme| {
+            let (identifier, hash) = written(scheme)?;
+            (able.contains(&scheme) && hashes.contains(&hash)).then_some((scheme, identifier))
+        });
+        let Some((scheme, identifier)) = chosen else {
+            return Err(format!(
+                "our {} key has no signature that the peer accepts: it announces the hashes {}",
+                kind.name(),
+                hash_names(hashes)
+            ));
+        };
+        let signature = self.with(key, scheme, kind)?;
+        let len =
+            u8::try_from(identifier.len()).map_err(|_| "the AlgorithmIdentifier is too long".to_owned())?;
+        Ok(AuthProof { method: DIGITAL_SIGNATURE, data: [&[len], identifier, &signature].concat() })
+    }
+
+    /// Methods 1 and 9 to 11, for a peer that does not know RFC 7427. RSA signs with SHA-1 then: it is the
+    /// one hash that RFC 7296 §3.8 lets us expect of such a peer.
+    //= rfc7296 §3.8
+    //= rfc4754 §3
+    fn sign_the_old_way(&self, key: &dyn SigningKey, kind: KeyKind) -> Result<AuthProof, String> {
+        match kind {
+            KeyKind::Rsa(_) => {
+                let data = self.with(key, SignatureScheme::RsaPkcs1Sha1, kind)?;
+                Ok(AuthProof { method: RSA_SIGNATURE, data })
+            }
+            KeyKind::Ec(curve) if curve.method.is_some() => {
+                let der = self.with(key, curve.scheme, kind)?;
+                let data = ecdsa_to_raw(&der, curve.octets)
+                    .ok_or_else(|| "our ECDSA signature is malformed".to_owned())?;
+                Ok(AuthProof { method: curve.method.unwrap_or_default(), data })
+            }
+            _ => Err(format!(
+                "our {} key needs digital signatures (RFC 7427), which the peer does not know: \
+                 use an RSA or ECDSA certificate, or a pre-shared key, with it",
+                kind.name()
+            )),
+        }
+    }
+
+    fn with(&self, key: &dyn SigningKey, scheme: SignatureScheme, kind: KeyKind) -> Result<Vec<u8>, String> {
+        key.sign(scheme, &self.octets.0)
+            .map_err(|error| format!("our {} key could not sign with {scheme:?}: {error:?}", kind.name()))
+    }
+}
+
+fn hash_names(hashes: &[u16]) -> String {
+    let name = |number: &u16| match *number {
+        hash::SHA1 => "SHA1".to_owned(),
+        hash::SHA2_256 => "SHA2-256".to_owned(),
+        hash::SHA2_384 => "SHA2-384".to_owned(),
+        hash::SHA2_512 => "SHA2-512".to_owned(),
+        hash::IDENTITY => "Identity".to_owned(),
+        other => other.to_string(),
+    };
+    hashes.iter().take(8).map(name).collect::<Vec<_>>().join(", ")
+}
