@@ -109,9 +109,11 @@ pub trait Cipher: Send + Sync {
     /// transform appends to the authenticated octets without sending it: the high half of an ESP
     /// extended sequence number (RFC 4303 §2.2.1); a combined mode ignores it, since its caller puts the high half
     /// into `aad` (RFC 4106 §5). `iv` has `iv_len` octets, `icv` has `icv_len`.
+    #[allow(clippy::too_many_arguments)] // the parts of one packet, each in its own place
     fn seal(&self, iv: &[u8], aad: &[u8], data: &mut [u8], tail: &[u8], icv: &mut [u8]);
 
     /// Checks `icv` and decrypts `data` in place; on an error `data` holds nothing to be used.
+    #[allow(clippy::too_many_arguments)] // as `seal`
     fn open(
         &self,
         iv: &[u8],
@@ -179,6 +181,7 @@ pub trait Suite: Send + Sync {
     /// (`Integ::NONE` for a combined mode), if present.
     fn cipher_spec(&self, encr: Encr, key_bits: u16, integ: Integ) -> Option<CipherSpec>;
     /// A keyed cipher. The keys' lengths are those of [`Suite::cipher_spec`].
+    #[allow(clippy::too_many_arguments)] // two transforms, each with its key
     fn cipher(
         &self,
         encr: Encr,

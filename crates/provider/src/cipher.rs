@@ -74,9 +74,11 @@ pub(crate) fn keyed(
             Encr::AES_CCM_8 | Encr::AES_CCM_12 | Encr::AES_CCM_16 => {
                 Box::new(CcmCipher { ccm: Ccm::new(key, spec.icv_len)?, salt: salt.try_into().ok()?, spec })
             }
-            Encr::CHACHA20_POLY1305 => {
-                Box::new(AeadCipher { aead: Aead::chacha20_poly1305(key)?, salt: salt.try_into().ok()?, spec })
-            }
+            Encr::CHACHA20_POLY1305 => Box::new(AeadCipher {
+                aead: Aead::chacha20_poly1305(key)?,
+                salt: salt.try_into().ok()?,
+                spec,
+            }),
             _ => Box::new(AeadCipher {
                 aead: Aead::aes_gcm(key, spec.icv_len)?,
                 salt: salt.try_into().ok()?,

@@ -81,7 +81,7 @@ pub(crate) fn verify(
 
 fn verify_ed448(key: &[u8], scheme: Scheme, message: &[u8], signature: &[u8]) -> Result<(), VerifyError> {
     let key = <[u8; 57]>::try_from(key).map_err(|_| VerifyError::WrongKey)?;
-    let key = ed448::VerifyingKey::from_bytes(&key.into()).map_err(|_| VerifyError::WrongKey)?;
+    let key = ed448::VerifyingKey::from_bytes(&key).map_err(|_| VerifyError::WrongKey)?;
     if scheme != Scheme::Ed448 {
         return Err(VerifyError::WrongKey);
     }

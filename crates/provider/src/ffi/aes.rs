@@ -34,7 +34,7 @@ impl AesEncrypt {
                 data.len(),
                 &self.0,
                 iv.as_mut_ptr(),
-                sys::AES_ENCRYPT as i32,
+                sys::AES_ENCRYPT,
             );
         }
         true
@@ -77,7 +77,7 @@ impl AesDecrypt {
                 data.len(),
                 &self.0,
                 iv.as_mut_ptr(),
-                sys::AES_DECRYPT as i32,
+                sys::AES_DECRYPT,
             );
         }
         true

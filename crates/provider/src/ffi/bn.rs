@@ -156,7 +156,8 @@ impl ModpGroup {
         let Some(value) = Bn::from_octets(value) else { return false };
         // SAFETY: compares numbers that are owned here.
         unsafe {
-            sys::BN_cmp_word(value.as_ptr(), 1) > 0 && sys::BN_cmp(value.as_ptr(), self.p_minus_1.as_ptr()) < 0
+            sys::BN_cmp_word(value.as_ptr(), 1) > 0
+                && sys::BN_cmp(value.as_ptr(), self.p_minus_1.as_ptr()) < 0
         }
     }
 

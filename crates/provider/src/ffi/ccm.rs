@@ -35,12 +35,8 @@ impl Ccm {
         let done = unsafe {
             sys::EVP_CipherInit_ex(ctx, cipher, none, ptr::null(), ptr::null(), 1) == 1
                 && sys::EVP_CIPHER_CTX_ctrl(ctx, sys::EVP_CTRL_AEAD_SET_IVLEN, 11, ptr::null_mut()) == 1
-                && sys::EVP_CIPHER_CTX_ctrl(
-                    ctx,
-                    sys::EVP_CTRL_AEAD_SET_TAG,
-                    tag_len as i32,
-                    ptr::null_mut(),
-                ) == 1
+                && sys::EVP_CIPHER_CTX_ctrl(ctx, sys::EVP_CTRL_AEAD_SET_TAG, tag_len as i32, ptr::null_mut())
+                    == 1
                 && sys::EVP_CipherInit_ex(ctx, ptr::null(), none, key.as_ptr(), ptr::null(), 1) == 1
         };
         done.then(|| Self { ctx: Mutex::new(owned), tag_len })

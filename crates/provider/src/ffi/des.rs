@@ -24,12 +24,12 @@ impl TripleDes {
 
     /// CBC encryption in place; false when `data` is not whole blocks.
     pub(crate) fn encrypt(&self, iv: [u8; 8], data: &mut [u8]) -> bool {
-        self.cbc(iv, data, sys::DES_ENCRYPT as i32)
+        self.cbc(iv, data, sys::DES_ENCRYPT)
     }
 
     /// CBC decryption in place; false when `data` is not whole blocks.
     pub(crate) fn decrypt(&self, iv: [u8; 8], data: &mut [u8]) -> bool {
-        self.cbc(iv, data, sys::DES_DECRYPT as i32)
+        self.cbc(iv, data, sys::DES_DECRYPT)
     }
 
     fn cbc(&self, iv: [u8; 8], data: &mut [u8], direction: i32) -> bool {

@@ -66,14 +66,7 @@ impl Curve {
         // SAFETY: a null point asks for a multiple of the generator alone.
         let ok = unsafe {
             let (none, no_point) = (ptr::null(), ptr::null());
-            sys::EC_POINT_mul(
-                self.group(),
-                point.as_ptr(),
-                number.as_ptr(),
-                no_point,
-                none,
-                scratch.as_ptr(),
-            )
+            sys::EC_POINT_mul(self.group(), point.as_ptr(), number.as_ptr(), no_point, none, scratch.as_ptr())
         };
         let mut octets = vec![0; 1 + 2 * self.len()];
         // SAFETY: the buffer has the length of an uncompressed point.

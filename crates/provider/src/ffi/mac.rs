@@ -31,11 +31,8 @@ impl HmacKey {
             unsafe {
                 sys::HMAC_Init_ex(ctx, key.as_ptr().cast(), key.len(), hash.md(), ptr::null_mut()) == 1
                     && sys::HMAC_set_precomputed_key_export(ctx) == 1
-                    && sys::HMAC_get_precomputed_key(
-                        ctx,
-                        this.prepared.as_mut_ptr(),
-                        &mut this.prepared_len,
-                    ) == 1
+                    && sys::HMAC_get_precomputed_key(ctx, this.prepared.as_mut_ptr(), &mut this.prepared_len)
+                        == 1
             }
         });
         this

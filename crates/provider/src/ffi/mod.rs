@@ -73,8 +73,7 @@ pub(crate) fn x25519_public(private: &[u8; 32]) -> [u8; 32] {
 pub(crate) fn x25519_shared(private: &[u8; 32], peer: &[u8; 32]) -> Option<Secret> {
     let mut shared = Secret::zeroed(32);
     // SAFETY: all three have the 32 octets that the function reads and writes.
-    let ok =
-        unsafe { sys::X25519(shared.expose_mut().as_mut_ptr(), private.as_ptr(), peer.as_ptr()) };
+    let ok = unsafe { sys::X25519(shared.expose_mut().as_mut_ptr(), private.as_ptr(), peer.as_ptr()) };
     (ok == 1).then_some(shared)
 }
 
