@@ -7,7 +7,9 @@
 //! [`parse_chain`]; the other way round [`emit_chain`] and [`Frame::new`] leave room for what the cipher writes.
 #![forbid(unsafe_code)]
 
+pub mod allowed;
 mod chain;
+mod describe;
 mod error;
 mod header;
 pub mod limits;
@@ -19,6 +21,7 @@ mod sealed;
 mod writer;
 
 pub use chain::{Payloads, RawPayload};
+pub use describe::{describe, summary};
 pub use error::{ParseError, Problem};
 pub use header::{Flags, Header};
 pub use message::Message;
