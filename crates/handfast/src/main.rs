@@ -1,2 +1,25 @@
-//! The `handfast` command.
-fn main() {}
+//! The `handfast` command: the daemon and everything a person says to it.
+
+mod cli;
+mod exit;
+mod logs;
+mod table;
+mod talk;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use exit::Exit;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let socket = cli.socket.as_deref();
+    let exit = match cli.command {
+        Command::Up { name } => talk::up(socket, &name, cli.json),
+        Command::Down { name } => talk::down(socket, &name, cli.json),
+        Command::Status => talk::status(socket, cli.json),
+        Command::Reload => talk::reload(socket, cli.json),
+        Command::Watch => talk::watch(socket, cli.json),
+    };
+    exit.code()
+}
