@@ -4,7 +4,7 @@ use crate::limits::{MAX_ALTERNATIVE_NAMES, MAX_CERTIFICATE, MAX_PEM_CERTIFICATES
 use crate::pem::{self, is_pem};
 use crate::text::{Malformed, clip, quote};
 use crypto::Suite;
-use policy::{Certificate, Identity, dn_equal, dn_to_text};
+use policy::{Certificate, Identity, dn_to_text, same_identity};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -144,14 +144,8 @@ fn identity(name: &GeneralName<'_>) -> Option<Identity> {
     })
 }
 
-/// Host names and the domain of a mailbox have no case (RFC 4343, RFC 5280 §7.5); nor has the rest
-/// of a mailbox at any provider that people use.
+/// A dNSName with a wildcard names no gateway, whatever the peer says.
 fn same(found: &Identity, id: &Identity) -> bool {
-    match (found, id) {
-        (Identity::Dn(found), Identity::Dn(id)) => dn_equal(found, id),
-        (Identity::Fqdn(found), Identity::Fqdn(id)) | (Identity::Email(found), Identity::Email(id)) => {
-            !found.contains('*') && found.eq_ignore_ascii_case(id)
-        }
-        (found, id) => found == id,
-    }
+    let wildcard = matches!(found, Identity::Fqdn(name) if name.contains('*'));
+    !wildcard && same_identity(found, id)
 }

@@ -5,13 +5,12 @@ use crate::certificate::{identities, identity_in_certificate};
 use crate::limits::MAX_PEER_CERTIFICATES;
 use crate::path::{self, Path};
 use crate::prove::Prove;
-use crate::psk;
 use crate::secrets::Secrets;
 use crate::text::quote;
 use crate::trust::{DIGITAL_SIGNATURE, RSA_SIGNATURE, SHARED_KEY_MIC, ours, theirs};
 use base::{Secret, WallClock};
 use crypto::{SignatureScheme, Suite, VerifyError};
-use policy::{AuthMethod, Certificate, Connection, IdPattern, Identity};
+use policy::{AuthMethod, Certificate, Connection, IdPattern, Identity, match_identity};
 use sa::{PeerProof, SignedOctets, TrustRefusal};
 use wire::num::Prf;
 
@@ -49,15 +48,12 @@ impl Check<'_> {
     }
 
     fn identity_is_wanted(&self) -> Result<(), TrustRefusal> {
-        if psk::pattern_matches(self.wanted, self.remote) {
-            return Ok(());
-        }
-        Err(theirs(format!(
-            "the peer is {} but connection {} is for {}; make the remote identity here and the peer's own the same",
-            quote(&self.remote.to_string()),
-            quote(&self.connection.name),
-            quote(&psk::pattern(self.wanted))
-        )))
+        match_identity(self.wanted, self.remote).map(|_| ()).map_err(|why| {
+            theirs(format!(
+                "the peer is not who connection {} is for: {why}; make the remote identity here and the peer's own the same",
+                quote(&self.connection.name),
+            ))
+        })
     }
 
     //= rfc7296 §2.15

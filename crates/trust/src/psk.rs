@@ -2,7 +2,7 @@
 
 use crate::text::quote;
 use base::Secret;
-use policy::{IdPattern, Identity};
+use policy::{Closeness, IdPattern, Identity, match_identity};
 
 /// A pre-shared key and whom it is for.
 #[derive(Debug)]
@@ -22,14 +22,6 @@ enum Fit {
     Remote(Closeness),
     /// Both are named.
     Both(Closeness, Closeness),
-}
-
-/// How closely a pattern describes an identity.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Closeness {
-    Any,
-    Domain,
-    Exact,
 }
 
 /// The key that fits `local` and `remote` best: one that names both wins over one that names the
@@ -53,7 +45,7 @@ pub(crate) fn none_fits(psks: &[Psk], local: &Identity, remote: Option<&Identity
     let peer = remote.map_or("an unknown peer".into(), |id| quote(&id.to_string()));
     let us = quote(&local.to_string());
     let nearest =
-        psks.iter().flat_map(|psk| &psk.ids).take(4).map(|id| quote(&pattern(id))).collect::<Vec<_>>();
+        psks.iter().flat_map(|psk| &psk.ids).take(4).map(|id| quote(&id.to_string())).collect::<Vec<_>>();
     let have = match (psks.len(), nearest.is_empty()) {
         (0, _) => "no secret is configured at all".to_owned(),
         (count, true) => format!("{count} secrets are configured"),
@@ -70,54 +62,15 @@ fn fit(ids: &[IdPattern], local: &Identity, remote: Option<&Identity>) -> Option
     if ids.is_empty() {
         return Some(Fit::Anybody);
     }
-    let local_fit = ids.iter().filter_map(|id| closeness(id, local)).max();
-    let remote_fit = remote.and_then(|remote| ids.iter().filter_map(|id| closeness(id, remote)).max());
-    let names_only_us = ids.iter().all(|id| closeness(id, local).is_some());
+    let local_fit = ids.iter().filter_map(|id| match_identity(id, local).ok()).max();
+    let remote_fit = remote.and_then(|remote| ids.iter().filter_map(|id| match_identity(id, remote).ok()).max());
+    let names_only_us = ids.iter().all(|id| match_identity(id, local).is_ok());
     match (local_fit, remote_fit) {
         (Some(Closeness::Any), Some(Closeness::Any)) => Some(Fit::Anybody),
         (Some(local), Some(remote)) => Some(Fit::Both(remote.min(local), remote.max(local))),
         (None, Some(remote)) => Some(Fit::Remote(remote)),
         (Some(local), None) if names_only_us || remote.is_none() => Some(Fit::Local(local)),
         _ => None,
-    }
-}
-
-fn closeness(pattern: &IdPattern, id: &Identity) -> Option<Closeness> {
-    let closeness = match pattern {
-        IdPattern::Any => Closeness::Any,
-        IdPattern::Is(_) => Closeness::Exact,
-        IdPattern::FqdnBelow(_) | IdPattern::EmailAt(_) => Closeness::Domain,
-    };
-    pattern_matches(pattern, id).then_some(closeness)
-}
-
-/// Whether `id` is what `pattern` describes.
-pub(crate) fn pattern_matches(pattern: &IdPattern, id: &Identity) -> bool {
-    match (pattern, id) {
-        (IdPattern::Any, _) => true,
-        (IdPattern::Is(Identity::Dn(wanted)), Identity::Dn(id)) => policy::dn_equal(wanted, id),
-        (IdPattern::Is(Identity::Fqdn(wanted)), Identity::Fqdn(id))
-        | (IdPattern::Is(Identity::Email(wanted)), Identity::Email(id)) => wanted.eq_ignore_ascii_case(id),
-        (IdPattern::Is(wanted), id) => wanted == id,
-        (IdPattern::FqdnBelow(domain), Identity::Fqdn(id)) => ends_with(id, '.', domain),
-        (IdPattern::EmailAt(domain), Identity::Email(id)) => ends_with(id, '@', domain),
-        _ => false,
-    }
-}
-
-/// Whether `text` is something, `separator`, then `end`, without regard to case.
-fn ends_with(text: &str, separator: char, end: &str) -> bool {
-    let (text, end) = (text.to_ascii_lowercase(), end.to_ascii_lowercase());
-    text.strip_suffix(&end).and_then(|rest| rest.strip_suffix(separator)).is_some_and(|rest| !rest.is_empty())
-}
-
-/// A pattern as people write it.
-pub(crate) fn pattern(pattern: &IdPattern) -> String {
-    match pattern {
-        IdPattern::Any => "%any".into(),
-        IdPattern::Is(id) => id.to_string(),
-        IdPattern::FqdnBelow(domain) => format!("*.{domain}"),
-        IdPattern::EmailAt(domain) => format!("*@{domain}"),
     }
 }
 
@@ -181,18 +134,5 @@ mod tests {
         let all = [psk(&["carol", "dave"], "shared")];
         assert_eq!(chosen(&all, "gw", Some("dave")), "shared");
         assert!(chosen(&all, "gw", Some("eve")).contains("no pre-shared key"));
-    }
-
-    #[test]
-    fn types_do_not_mix_and_case_does_not_matter() {
-        assert!(pattern_matches(&IdPattern::Is(fqdn("GW.example")), &fqdn("gw.EXAMPLE")));
-        assert!(!pattern_matches(&IdPattern::Is(fqdn("a")), &Identity::KeyId(b"a".to_vec())));
-        assert!(!pattern_matches(&IdPattern::FqdnBelow("example.org".into()), &fqdn("example.org")));
-        assert!(!pattern_matches(&IdPattern::FqdnBelow("example.org".into()), &fqdn("badexample.org")));
-        assert!(pattern_matches(&IdPattern::FqdnBelow("example.org".into()), &fqdn("a.b.Example.org")));
-        assert!(pattern_matches(
-            &IdPattern::EmailAt("example.org".into()),
-            &Identity::Email("x@example.org".into())
-        ));
     }
 }

@@ -1,0 +1,266 @@
+//! Certificates for tests and benches: authorities, intermediates and end entities with every kind of key, in memory or
+//! as PEM files. Only ever a dev-dependency; the keys are worth nothing.
+//!
+//! ```
+//! use testcerts::{Authority, Key};
+//! let root = Authority::root(Key::Rsa2048, "Test Root");
+//! let gateway = root.issue(Key::EcdsaP256, "gw", &["gw.example.org", "192.0.2.1", "admin@example.org"]);
+//! assert!(gateway.chain_pem().starts_with("-----BEGIN CERTIFICATE-----"));
+//! ```
+#![forbid(unsafe_code)]
+
+pub use rcgen;
+
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, DnValue, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType, SignatureAlgorithm, date_time_ymd,
+};
+use rustls_pki_types::PrivateKeyDer;
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// Kinds of keys.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum Key {
+    Rsa2048,
+    EcdsaP256,
+    EcdsaP384,
+    EcdsaP521,
+    Ed25519,
+}
+
+impl Key {
+    /// All of them.
+    pub const ALL: [Key; 5] = [Key::Rsa2048, Key::EcdsaP256, Key::EcdsaP384, Key::EcdsaP521, Key::Ed25519];
+
+    fn algorithm(self) -> &'static SignatureAlgorithm {
+        match self {
+            Key::Rsa2048 => &rcgen::PKCS_RSA_SHA256,
+            Key::EcdsaP256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+            Key::EcdsaP384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+            Key::EcdsaP521 => &rcgen::PKCS_ECDSA_P521_SHA512,
+            Key::Ed25519 => &rcgen::PKCS_ED25519,
+        }
+    }
+
+    /// The key of this kind that belongs to `owner`: made once in a process, since RSA keys take long.
+    fn of(self, owner: &str) -> KeyPair {
+        static MADE: Mutex<Option<HashMap<(Key, String), Vec<u8>>>> = Mutex::new(None);
+        let mut made = MADE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let keys = made.get_or_insert_default();
+        let der = keys.entry((self, owner.to_owned())).or_insert_with(|| {
+            KeyPair::generate_for(self.algorithm()).expect("a key of a known kind").serialize_der()
+        });
+        let der = PrivateKeyDer::try_from(der.as_slice()).expect("the DER of a key");
+        KeyPair::from_der_and_sign_algo(&der, self.algorithm()).expect("a key that was made here")
+    }
+}
+
+/// An authority: a root, or an intermediate below one.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its certificate, then those above it, the root last.
+    chain: Vec<Certificate>,
+}
+
+impl Authority {
+    /// A root with the subject `C=CH, O=Handfast Test, CN=name`.
+    pub fn root(key: Key, name: &str) -> Self {
+        Self::root_with(key, name, |_| ())
+    }
+
+    /// As [`Authority::root`]; `tune` changes the certificate before it is signed.
+    pub fn root_with(key: Key, name: &str, tune: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = authority(name);
+        tune(&mut params);
+        let pair = key.of(name);
+        let certificate = params.self_signed(&pair).expect("a root certificate");
+        Self { chain: vec![certificate], issuer: Issuer::new(params, pair) }
+    }
+
+    /// An authority below this one.
+    pub fn intermediate(&self, key: Key, name: &str) -> Self {
+        self.intermediate_with(key, name, |_| ())
+    }
+
+    /// As [`Authority::intermediate`]; `tune` changes the certificate before it is signed.
+    pub fn intermediate_with(&self, key: Key, name: &str, tune: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = authority(name);
+        tune(&mut params);
+        let pair = key.of(name);
+        let certificate = params.signed_by(&pair, &self.issuer).expect("an intermediate certificate");
+        let chain = std::iter::once(certificate).chain(self.chain.iter().cloned()).collect();
+        Self { chain, issuer: Issuer::new(params, pair) }
+    }
+
+    /// An end entity with the subject `C=CH, O=Handfast Test, CN=name` and the subject alternative names
+    /// `names`: addresses, e-mail addresses (with `@`), else DNS names.
+    pub fn issue(&self, key: Key, name: &str, names: &[&str]) -> EndEntity {
+        self.issue_with(key, name, names, |_| ())
+    }
+
+    /// As [`Authority::issue`]; `tune` changes the certificate before it is signed.
+    pub fn issue_with(
+        &self,
+        key: Key,
+        name: &str,
+        names: &[&str],
+        tune: impl FnOnce(&mut CertificateParams),
+    ) -> EndEntity {
+        let mut params = end_entity(name, names);
+        tune(&mut params);
+        let pair = key.of(name);
+        let certificate = params.signed_by(&pair, &self.issuer).expect("an end entity's certificate");
+        let above = self.chain.iter().take(self.chain.len() - 1).cloned();
+        EndEntity::new(std::iter::once(certificate).chain(above), &pair)
+    }
+
+    /// Its certificate in DER.
+    pub fn der(&self) -> &[u8] {
+        self.chain[0].der()
+    }
+
+    /// Its certificate in PEM.
+    pub fn pem(&self) -> String {
+        self.chain[0].pem()
+    }
+
+    /// Writes its certificate to `directory/name.pem`.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write(&self, directory: &Path, name: &str) -> io::Result<PathBuf> {
+        let path = directory.join(format!("{name}.pem"));
+        fs::write(&path, self.pem())?;
+        Ok(path)
+    }
+}
+
+/// An end entity: a gateway, a host, a person.
+#[derive(Clone)]
+pub struct EndEntity {
+    /// Its certificate in DER, then the intermediates up to but without the root.
+    pub chain: Vec<Vec<u8>>,
+    /// Its private key, PKCS#8 in DER.
+    pub key: Vec<u8>,
+    chain_pem: Vec<String>,
+    key_pem: String,
+}
+
+impl EndEntity {
+    /// A certificate that its own key signed.
+    pub fn self_signed(
+        key: Key,
+        name: &str,
+        names: &[&str],
+        tune: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
+        let mut params = end_entity(name, names);
+        tune(&mut params);
+        let pair = key.of(name);
+        let certificate = params.self_signed(&pair).expect("a self-signed certificate");
+        Self::new([certificate].into_iter(), &pair)
+    }
+
+    fn new(certificates: impl Iterator<Item = Certificate>, pair: &KeyPair) -> Self {
+        let (chain, chain_pem) = certificates.map(|one| (one.der().to_vec(), one.pem())).unzip();
+        Self { chain, chain_pem, key: pair.serialize_der(), key_pem: pair.serialize_pem() }
+    }
+
+    /// Its certificate in DER.
+    pub fn der(&self) -> &[u8] {
+        &self.chain[0]
+    }
+
+    /// Its certificate in PEM.
+    pub fn pem(&self) -> String {
+        self.chain_pem[0].clone()
+    }
+
+    /// Its certificate and the intermediates, in one PEM text.
+    pub fn chain_pem(&self) -> String {
+        self.chain_pem.concat()
+    }
+
+    /// Its private key, PKCS#8 in PEM.
+    pub fn key_pem(&self) -> String {
+        self.key_pem.clone()
+    }
+
+    /// Writes `directory/name.pem` (the chain) and `directory/name.key`; returns both paths.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write(&self, directory: &Path, name: &str) -> io::Result<(PathBuf, PathBuf)> {
+        let (chain, key) = (directory.join(format!("{name}.pem")), directory.join(format!("{name}.key")));
+        fs::write(&chain, self.chain_pem())?;
+        fs::write(&key, self.key_pem())?;
+        Ok((chain, key))
+    }
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = named(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn end_entity(name: &str, names: &[&str]) -> CertificateParams {
+    let mut params = named(name);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+    params.subject_alt_names = names
+        .iter()
+        .map(|name| match name.parse::<IpAddr>() {
+            Ok(address) => SanType::IpAddress(address),
+            Err(_) if name.contains('@') => SanType::Rfc822Name((*name).try_into().expect("ASCII")),
+            Err(_) => SanType::DnsName((*name).try_into().expect("ASCII")),
+        })
+        .collect();
+    params
+}
+
+/// The subject, and a validity that no test outlives and that UTCTime can write.
+fn named(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CountryName, DnValue::PrintableString("CH".try_into().expect("printable")));
+    subject.push(DnType::OrganizationName, "Handfast Test");
+    subject.push(DnType::CommonName, name);
+    params.distinguished_name = subject;
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2049, 12, 31);
+    params
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_key_makes_a_chain() {
+        let root = Authority::root(Key::EcdsaP256, "Root");
+        for key in Key::ALL {
+            let middle = root.intermediate(key, "Middle");
+            let leaf = middle.issue(key, "leaf", &["leaf.example.org", "2001:db8::1", "leaf@example.org"]);
+            assert_eq!(leaf.chain.len(), 2, "without the root");
+            assert_eq!(leaf.chain[1], middle.der());
+            assert_eq!(leaf.chain_pem().matches("BEGIN CERTIFICATE").count(), 2);
+            KeyPair::from_pem(&leaf.key_pem()).expect("the PEM of a key");
+        }
+    }
+
+    #[test]
+    fn a_key_is_made_once() {
+        let root = Authority::root(Key::Rsa2048, "Root");
+        let (one, again) = (root.issue(Key::Ed25519, "a", &[]), root.issue(Key::Ed25519, "a", &["b"]));
+        assert_eq!(one.key, again.key);
+        assert_ne!(one.key, root.issue(Key::Ed25519, "b", &[]).key);
+    }
+}
