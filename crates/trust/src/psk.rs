@@ -63,7 +63,8 @@ fn fit(ids: &[IdPattern], local: &Identity, remote: Option<&Identity>) -> Option
         return Some(Fit::Anybody);
     }
     let local_fit = ids.iter().filter_map(|id| match_identity(id, local).ok()).max();
-    let remote_fit = remote.and_then(|remote| ids.iter().filter_map(|id| match_identity(id, remote).ok()).max());
+    let remote_fit =
+        remote.and_then(|remote| ids.iter().filter_map(|id| match_identity(id, remote).ok()).max());
     let names_only_us = ids.iter().all(|id| match_identity(id, local).is_ok());
     match (local_fit, remote_fit) {
         (Some(Closeness::Any), Some(Closeness::Any)) => Some(Fit::Anybody),
