@@ -15,6 +15,7 @@ mod plane;
 mod rng;
 pub mod site;
 mod stats;
+pub mod story;
 #[cfg(test)]
 mod tests;
 mod trace;

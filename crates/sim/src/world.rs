@@ -91,8 +91,13 @@ impl World {
 
     /// Puts somebody on the path, who sees every datagram that a site sends.
     pub fn attacked(mut self, attacker: impl FnMut(&mut Scene<'_>) + Send + 'static) -> Self {
-        self.attacker = Some(Box::new(attacker));
+        self.attack(attacker);
         self
+    }
+
+    /// Puts somebody on the path.
+    pub fn attack(&mut self, attacker: impl FnMut(&mut Scene<'_>) + Send + 'static) {
+        self.attacker = Some(Box::new(attacker));
     }
 
     /// The attacker goes away.

@@ -1,0 +1,340 @@
+//! What one seed tells: two sites, their configuration, their troubles and their orders; from the
+//! first order to the last SA being gone.
+
+use crate::site::{esp, ike, net};
+use crate::{Datagram, KeeperNature, DataplaneNature, Scene, SimRng, Site, Stats, Weather, World, answered};
+use base::{Instant, Rng};
+use crypto::Suite;
+use dataplane::Mode;
+use policy::{EncapChoice, IdPattern, Identity, Unique};
+use sa::{IkeStatus, Order, OrderId, Reply, Target};
+use std::sync::Arc;
+use std::time::Duration;
+use wire::num::{Encr, Integ, KeMethod};
+
+/// How a story ended.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// `established`, or why it was given up.
+    pub result: String,
+    /// The hash of everything that happened.
+    pub hash: u64,
+    /// What was seen.
+    pub stats: Stats,
+}
+
+/// The order to bring the tunnel up is answered within this virtual time, whatever the weather: four
+/// requests (cookie, another group, IKE_AUTH, a child) that are each given up after about two minutes.
+const ANSWER: Duration = Duration::from_secs(900);
+
+/// With fair weather both ends agree again after this long: a probe's delay, and a request that is given up.
+const AGREE: Duration = Duration::from_secs(400);
+
+/// Tells the story of `seed`.
+///
+/// # Panics
+/// When an invariant breaks, an order stays without an answer, the ends do not come to agree, or
+/// something is left at the end.
+pub fn tell(seed: u64, suite: Arc<dyn Suite>, speak: bool) -> Ending {
+    let mut dice = SimRng::new(seed, "story");
+    let mut world = World::new(seed, suite).under(Weather::foul());
+    if speak {
+        world = world.speaking();
+    }
+    let (alice, bob) = sites(&mut dice);
+    let mut world = world.peers(alice, bob);
+    troubles(&mut dice, &mut world);
+    let first = world.up("alice");
+    if dice.chance(120) {
+        world.run(Duration::from_millis(dice.below(400)));
+        if world.host("alice").nat.is_none() {
+            world.stats.count("story: both begin");
+            world.up("bob");
+        }
+    }
+    life(&mut dice, &mut world);
+    answers(&mut world);
+    heal(&mut world);
+    let result = result(&mut world, first);
+    end(&mut dice, &mut world);
+    Ending { result, hash: world.trace().hash(), stats: world.stats.clone() }
+}
+
+/// Two sites that fit, or nearly.
+fn sites(dice: &mut SimRng) -> (Site, Site) {
+    let mut alice = Site::psk("alice", "192.0.2.1", "bob", "198.51.100.2");
+    let mut bob = Site::psk("bob", "198.51.100.2", "alice", "192.0.2.1");
+    algorithms(dice, &mut alice, &mut bob);
+    if dice.chance(250) {
+        let both = |site: Site, turn: bool| {
+            let (a, b) = if turn { ("10.77.2.0/24", "10.77.1.0/24") } else { ("10.77.1.0/24", "10.77.2.0/24") };
+            site.also("dmz", a, b)
+        };
+        (alice, bob) = (both(alice, false), both(bob, true));
+    }
+    if dice.chance(200) {
+        bob = bob.child(|child| child.local_ts = vec![net("10.2.64.0/18")]);
+    }
+    if dice.chance(100) {
+        let web = |site: Site| site.child(|child| child.mode = Mode::Transport);
+        (alice, bob) = (web(alice), web(bob));
+    }
+    if dice.chance(200) {
+        let size = 200 + dice.below(200) as u16;
+        let small = |site: Site| site.with(|connection| connection.fragment_size = size);
+        (alice, bob) = (small(alice), small(bob));
+    }
+    if dice.chance(60) {
+        bob = bob.with(|connection| connection.fragmentation = false);
+    }
+    if dice.chance(40) {
+        (alice, bob) = (alice.with(|c| c.children.clear()), bob.with(|c| c.children.clear()));
+    }
+    if dice.chance(100) {
+        alice = alice.with(|connection| connection.encap = EncapChoice::Force);
+    }
+    if dice.chance(100) {
+        let unique = dice.pick(&[Unique::Never, Unique::Replace, Unique::Keep]);
+        (alice, bob) = (alice.with(|c| c.unique = unique), bob.with(|c| c.unique = unique));
+    }
+    if dice.chance(200) {
+        bob = bob.with(|c| c.remote_addrs = vec![policy::AddressPattern::Any]);
+        let expiry = Duration::from_secs(20 + dice.below(600));
+        alice = alice.behind("203.0.113.9", expiry);
+    }
+    misfits(dice, alice, bob)
+}
+
+/// Which algorithms, and whether the responder wants another group than the initiator guesses.
+fn algorithms(dice: &mut SimRng, alice: &mut Site, bob: &mut Site) {
+    let (encr, bits, integ) = dice.pick(&[
+        (Encr::AES_GCM_16, 256, Integ::NONE),
+        (Encr::AES_GCM_16, 128, Integ::NONE),
+        (Encr::AES_CBC, 256, Integ::HMAC_SHA2_256_128),
+        (Encr::CHACHA20_POLY1305, 0, Integ::NONE),
+        (Encr::AES_CCM_16, 256, Integ::NONE),
+    ]);
+    let groups: &[KeMethod] = match dice.below(20) {
+        0..15 => &[KeMethod::CURVE25519],
+        15..19 => &[KeMethod::ECP_256, KeMethod::CURVE25519],
+        _ => &[KeMethod::ECP_384, KeMethod::CURVE25519],
+    };
+    let wanted = if dice.chance(150) { &[KeMethod::CURVE25519, KeMethod::ECP_256][..] } else { groups };
+    let offered =
+        if wanted.len() > 1 && groups.len() == 1 { &[KeMethod::ECP_256, KeMethod::CURVE25519][..] } else { groups };
+    alice.connections[0].proposals = vec![ike(encr, bits, integ, offered)];
+    bob.connections[0].proposals = vec![ike(encr, bits, integ, &wanted[..1]), ike(encr, bits, integ, groups)];
+    if dice.chance(300) {
+        let pfs = vec![esp(encr, bits, integ, &[KeMethod::CURVE25519])];
+        for site in [alice, bob] {
+            let child = Arc::make_mut(&mut site.connections[0].children[0]);
+            child.esp_proposals.clone_from(&pfs);
+        }
+    }
+}
+
+/// What makes a handshake fail in the end.
+fn misfits(dice: &mut SimRng, mut alice: Site, mut bob: Site) -> (Site, Site) {
+    match dice.below(100) {
+        0..3 => bob = bob.with_psk(b"quite another secret than that"),
+        3..6 => {
+            bob = bob.with(|c| {
+                c.proposals = vec![ike(Encr::AES_CBC, 192, Integ::HMAC_SHA2_512_256, &[KeMethod::CURVE25519])];
+            });
+        }
+        6..9 if !bob.connections[0].children.is_empty() => {
+            bob = bob.child(|child| child.local_ts = vec![net("172.16.0.0/12")]);
+        }
+        9..11 => {
+            alice = alice
+                .with(|c| c.remote.id = IdPattern::Is(Identity::Fqdn("somebody.else".to_string())));
+        }
+        11..13 if !bob.connections[0].children.is_empty() => {
+            bob = bob.child(|child| {
+                child.esp_proposals = vec![esp(Encr::AES_CBC, 192, Integ::HMAC_SHA2_512_256, &[])];
+            });
+        }
+        _ => {}
+    }
+    if dice.chance(150) {
+        bob.settings.cookie_threshold = 0;
+    }
+    for site in [&mut alice, &mut bob] {
+        if dice.chance(300) {
+            let delay = Duration::ZERO..=Duration::from_millis(1500);
+            site.dataplane = DataplaneNature { delay, refuse: 0 };
+        }
+        if dice.chance(40) {
+            site.dataplane.refuse = 600;
+        }
+        if dice.chance(400) {
+            let delay = Duration::from_millis(1)..=Duration::from_millis(3000);
+            site.keeper = KeeperNature { delay, forget: 0 };
+        }
+        if dice.chance(10) {
+            site.keeper.forget = 500;
+        }
+    }
+    (alice, bob)
+}
+
+/// Who sits on the path, and when nothing passes at all.
+fn troubles(dice: &mut SimRng, world: &mut World) {
+    let cut = dice.chance(120).then(|| {
+        let start = world.now() + Duration::from_millis(dice.below(20_000));
+        (start, start + Duration::from_millis(dice.below(120_000)))
+    });
+    let noisy = dice.chance(300);
+    let mut kept: Vec<Datagram> = Vec::new();
+    world.attack(move |scene| {
+        if cut.is_some_and(|(from, to)| scene.now >= from && scene.now < to) {
+            scene.take();
+        }
+        if noisy {
+            noise(scene, &mut kept);
+        }
+    });
+}
+
+/// An attacker without keys: sends again what it saw, with and without changes.
+fn noise(scene: &mut Scene<'_>, kept: &mut Vec<Datagram>) {
+    kept.push(scene.datagram.clone());
+    if !scene.rng.chance(400) {
+        return;
+    }
+    let mut forged = kept[scene.rng.below(kept.len() as u64) as usize].clone();
+    let mut message = forged.message().to_vec();
+    match scene.rng.below(5) {
+        0 => {}
+        1 => message.truncate(scene.rng.below(message.len() as u64 + 1) as usize),
+        2 if !message.is_empty() => {
+            let at = scene.rng.below(message.len() as u64) as usize;
+            message[at] ^= 1 << scene.rng.below(8);
+        }
+        3 if message.len() > 24 => message[19] ^= 0x20 | 8,
+        _ => {
+            let from = scene.rng.below(message.len() as u64 + 1) as usize;
+            scene.rng.fill(&mut message[from..]);
+        }
+    }
+    forged = forged.with(&message);
+    let delay = Duration::from_millis(scene.rng.below(5_000));
+    // What makes a whole IKE_SA_INIT look different is an answer to something that was never asked: an
+    // attacker on the path can always do that, and the handshake then fails for a stated reason.
+    scene.send(delay, forged);
+}
+
+/// What happens to the tunnel while it stands.
+fn life(dice: &mut SimRng, world: &mut World) {
+    for _ in 0..dice.below(4) {
+        world.run(Duration::from_millis(dice.below(30_000)));
+        let name = dice.pick(&["alice", "bob"]);
+        match dice.below(5) {
+            0 => {
+                if let Some(ike) = world.status(name).first().map(|sa| sa.id) {
+                    world.order(name, Order::Probe(ike));
+                }
+            }
+            1 => {
+                world.order(name, Order::Down(Target::Child("net".to_string(), "lan".to_string())));
+            }
+            2 if name == "alice" || world.host("alice").nat.is_none() => {
+                world.up(name);
+            }
+            3 if dice.chance(300) => {
+                world.order(name, Order::Down(Target::Connection("net".to_string())));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Every order is answered.
+fn answers(world: &mut World) {
+    let end = world.now() + ANSWER;
+    while !answered(world) && world.now() < end && world.step() {}
+    for host in &world.hosts {
+        if let Some(order) = host.open_orders.first() {
+            world.fail(&format!("{} never answers {order:?}", host.name));
+        }
+    }
+}
+
+/// The weather turns fair; after a while both ends agree again.
+fn heal(world: &mut World) {
+    world.weather = Weather::fair();
+    world.calm();
+    let end = world.now() + AGREE;
+    while world.now() < end {
+        world.run(Duration::from_secs(5));
+        if agree(world) && world.is_quiet() {
+            return;
+        }
+    }
+    let (alice, bob) = (world.status("alice"), world.status("bob"));
+    world.fail(&format!("the ends do not come to agree: {} and {}", brief(&alice), brief(&bob)));
+}
+
+fn agree(world: &mut World) -> bool {
+    let names = |list: Vec<IkeStatus>| {
+        let mut names: Vec<_> = list.iter().map(|sa| (sa.spi_i, sa.spi_r, sa.state)).collect();
+        names.sort();
+        names
+    };
+    let (alice, bob) = (names(world.status("alice")), names(world.status("bob")));
+    alice == bob && alice.iter().all(|(_, _, state)| *state == "established") && world.is_mirrored()
+}
+
+fn brief(list: &[IkeStatus]) -> String {
+    let line = |sa: &IkeStatus| format!("{}_{} {} with {} children", sa.spi_i, sa.spi_r, sa.state, sa.children.len());
+    format!("[{}]", list.iter().map(line).collect::<Vec<_>>().join(", "))
+}
+
+/// What came of the first order. Whoever says that it is up has an SA, or told why it went.
+fn result(world: &mut World, first: OrderId) -> String {
+    match world.reply(first) {
+        Some(Reply::Up { ike, refused, .. }) => {
+            let (ike, refused) = (*ike, !refused.is_empty());
+            let told = world.host("alice").count(
+                |event| matches!(event, sa::Event::IkeDown(facts, _) if facts.ike == ike),
+            );
+            if told == 0 && world.status("alice").iter().all(|sa| sa.id != ike) {
+                world.fail("an IKE SA that was up is gone, and nobody was told why");
+            }
+            if refused { "established, a child refused".to_string() } else { "established".to_string() }
+        }
+        Some(Reply::Refused(refusal)) => {
+            if refusal.reason.trim().is_empty() {
+                world.fail("given up without a reason");
+            }
+            let by = if refusal.by_peer { "peer" } else { "us" };
+            format!("given up: {:?} by {by}", refusal.kind)
+        }
+        other => world.fail(&format!("Order::Up is answered by {other:?}")),
+    }
+}
+
+/// Everything is closed, by one side or by both; nothing is left.
+fn end(dice: &mut SimRng, world: &mut World) {
+    let which = dice.below(3);
+    if which != 1 {
+        world.down("alice");
+    }
+    if which != 0 {
+        world.down("bob");
+    }
+    let end: Instant = world.now() + AGREE;
+    while !answered(world) && world.now() < end && world.step() {}
+    world.run(Duration::from_secs(5));
+    for name in ["alice", "bob"] {
+        let left = world.status(name);
+        if !left.is_empty() {
+            world.fail(&format!("{name} still has {} after the end", brief(&left)));
+        }
+        let host = world.host(name);
+        let children = host.dataplane.sad().count();
+        if children > 0 || !host.open_orders.is_empty() || !host.jobs.is_empty() && host.keeper_nature.forget == 0 {
+            world.fail(&format!("{name} still has {children} children, orders or jobs after the end"));
+        }
+    }
+}
