@@ -2,7 +2,7 @@
 //! first order to the last SA being gone.
 
 use crate::site::{esp, ike, net};
-use crate::{Datagram, KeeperNature, DataplaneNature, Scene, SimRng, Site, Stats, Weather, World, answered};
+use crate::{Datagram, DataplaneNature, KeeperNature, Scene, SimRng, Site, Stats, Weather, World, answered};
 use base::{Instant, Rng};
 use crypto::Suite;
 use dataplane::Mode;
@@ -67,7 +67,8 @@ fn sites(dice: &mut SimRng) -> (Site, Site) {
     algorithms(dice, &mut alice, &mut bob);
     if dice.chance(250) {
         let both = |site: Site, turn: bool| {
-            let (a, b) = if turn { ("10.77.2.0/24", "10.77.1.0/24") } else { ("10.77.1.0/24", "10.77.2.0/24") };
+            let (a, b) =
+                if turn { ("10.77.2.0/24", "10.77.1.0/24") } else { ("10.77.1.0/24", "10.77.2.0/24") };
             site.also("dmz", a, b)
         };
         (alice, bob) = (both(alice, false), both(bob, true));
@@ -120,8 +121,11 @@ fn algorithms(dice: &mut SimRng, alice: &mut Site, bob: &mut Site) {
         _ => &[KeMethod::ECP_384, KeMethod::CURVE25519],
     };
     let wanted = if dice.chance(150) { &[KeMethod::CURVE25519, KeMethod::ECP_256][..] } else { groups };
-    let offered =
-        if wanted.len() > 1 && groups.len() == 1 { &[KeMethod::ECP_256, KeMethod::CURVE25519][..] } else { groups };
+    let offered = if wanted.len() > 1 && groups.len() == 1 {
+        &[KeMethod::ECP_256, KeMethod::CURVE25519][..]
+    } else {
+        groups
+    };
     alice.connections[0].proposals = vec![ike(encr, bits, integ, offered)];
     bob.connections[0].proposals = vec![ike(encr, bits, integ, &wanted[..1]), ike(encr, bits, integ, groups)];
     if dice.chance(300) {
@@ -139,15 +143,15 @@ fn misfits(dice: &mut SimRng, mut alice: Site, mut bob: Site) -> (Site, Site) {
         0..3 => bob = bob.with_psk(b"quite another secret than that"),
         3..6 => {
             bob = bob.with(|c| {
-                c.proposals = vec![ike(Encr::AES_CBC, 192, Integ::HMAC_SHA2_512_256, &[KeMethod::CURVE25519])];
+                c.proposals =
+                    vec![ike(Encr::AES_CBC, 192, Integ::HMAC_SHA2_512_256, &[KeMethod::CURVE25519])];
             });
         }
         6..9 if !bob.connections[0].children.is_empty() => {
             bob = bob.child(|child| child.local_ts = vec![net("172.16.0.0/12")]);
         }
         9..11 => {
-            alice = alice
-                .with(|c| c.remote.id = IdPattern::Is(Identity::Fqdn("somebody.else".to_string())));
+            alice = alice.with(|c| c.remote.id = IdPattern::Is(Identity::Fqdn("somebody.else".to_string())));
         }
         11..13 if !bob.connections[0].children.is_empty() => {
             bob = bob.child(|child| {
@@ -286,7 +290,9 @@ fn agree(world: &mut World) -> bool {
 }
 
 fn brief(list: &[IkeStatus]) -> String {
-    let line = |sa: &IkeStatus| format!("{}_{} {} with {} children", sa.spi_i, sa.spi_r, sa.state, sa.children.len());
+    let line = |sa: &IkeStatus| {
+        format!("{}_{} {} with {} children", sa.spi_i, sa.spi_r, sa.state, sa.children.len())
+    };
     format!("[{}]", list.iter().map(line).collect::<Vec<_>>().join(", "))
 }
 
@@ -295,9 +301,9 @@ fn result(world: &mut World, first: OrderId) -> String {
     match world.reply(first) {
         Some(Reply::Up { ike, refused, .. }) => {
             let (ike, refused) = (*ike, !refused.is_empty());
-            let told = world.host("alice").count(
-                |event| matches!(event, sa::Event::IkeDown(facts, _) if facts.ike == ike),
-            );
+            let told = world
+                .host("alice")
+                .count(|event| matches!(event, sa::Event::IkeDown(facts, _) if facts.ike == ike));
             if told == 0 && world.status("alice").iter().all(|sa| sa.id != ike) {
                 world.fail("an IKE SA that was up is gone, and nobody was told why");
             }
@@ -333,7 +339,10 @@ fn end(dice: &mut SimRng, world: &mut World) {
         }
         let host = world.host(name);
         let children = host.dataplane.sad().count();
-        if children > 0 || !host.open_orders.is_empty() || !host.jobs.is_empty() && host.keeper_nature.forget == 0 {
+        if children > 0
+            || !host.open_orders.is_empty()
+            || !host.jobs.is_empty() && host.keeper_nature.forget == 0
+        {
             world.fail(&format!("{name} still has {children} children, orders or jobs after the end"));
         }
     }

@@ -331,8 +331,8 @@ impl World {
     /// past the marker.
     fn arrive(&mut self, mut datagram: Datagram) {
         let now = self.now.mono;
-        let boxed = self.hosts.iter_mut().filter_map(|host| host.nat.as_mut());
-        if !boxed.map(|nat| nat.back(now, &mut datagram)).fold(true, |all, passed| all && passed) {
+        let mut boxes = self.hosts.iter_mut().filter_map(|host| host.nat.as_mut());
+        if !boxes.all(|nat| nat.back(now, &mut datagram)) {
             self.stats.count("stopped at a NAT box");
             return;
         }

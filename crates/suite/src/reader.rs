@@ -8,7 +8,9 @@ use provider::Provider;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use wire::num::{Encr, EsnMode, ExchangeType, Integ, KeMethod, NotifyType, Prf, ProtocolId, TransformType};
+use wire::num::{
+    Encr, EsnMode, ExchangeType, Integ, KeMethod, NotifyType, PayloadType, Prf, ProtocolId, TransformType,
+};
 use wire::{Header, KeyExchange, Message, Payload, Proposal, parse_chain};
 
 /// A message as it came out.
@@ -29,10 +31,14 @@ pub struct Reader {
     pub channels: BTreeMap<(IkeSpi, IkeSpi), Channel>,
     /// What was asked by CREATE_CHILD_SA, until the answer comes: by SPIs and message id.
     asked: BTreeMap<(IkeSpi, IkeSpi, u32), Vec<Payload<'static>>>,
-    pieces: BTreeMap<(IkeSpi, bool, u32), BTreeMap<u16, (wire::num::PayloadType, Vec<u8>)>>,
+    /// Fragments of messages that are not complete: by sender, response and message id.
+    pieces: BTreeMap<(IkeSpi, bool, u32), Pieces>,
     /// Every key that was derived, by the names of the golden logs, in order.
     pub derived: Vec<(String, Vec<u8>)>,
 }
+
+/// The fragments of a message by number: the first payload's type, and a piece of the payloads.
+type Pieces = BTreeMap<u16, (PayloadType, Vec<u8>)>;
 
 /// The two messages that AUTH covers, and their nonces.
 #[derive(Default, Clone)]
