@@ -68,6 +68,41 @@ pub fn read(path: &Path) -> Vec<u8> {
     output.stdout
 }
 
+/// What the system's `xz` unpacks from a file, or `None` where there is no `xz`.
+///
+/// # Panics
+/// When it cannot be unpacked.
+pub fn unpack_xz(path: &Path) -> Option<Vec<u8>> {
+    let output = Command::new("xz").arg("-dc").arg(path).output().ok()?;
+    assert!(output.status.success(), "xz -dc {}: {}", path.display(), output.status);
+    Some(output.stdout)
+}
+
+/// Writes a file, for tests that keep their expectations in files.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn write(path: &Path, content: &[u8]) {
+    std::fs::write(path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+/// The contents of the plain files of a tar archive (POSIX.1-1988: 512-octet headers, octal sizes).
+pub fn tar(archive: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = archive;
+    std::iter::from_fn(move || {
+        loop {
+            let (header, behind) = rest.split_at_checked(512)?;
+            let size = std::str::from_utf8(&header[124..135]).ok()?;
+            let size = usize::from_str_radix(size.trim_matches(['\0', ' ']), 8).ok()?;
+            let content = behind.get(..size)?;
+            rest = behind.get(size.next_multiple_of(512)..)?;
+            if matches!(header[156], b'0' | 0) {
+                return Some(content);
+            }
+        }
+    })
+}
+
 /// The octets of a hexadecimal text; blanks, line ends and colons between them are ignored.
 ///
 /// # Panics

@@ -169,14 +169,19 @@ fn an_unknown_attribute_is_noticed() {
     assert!(proposals[0].transforms[0].has_unknown_attribute());
 }
 
+//= rfc3748 §4
 #[test]
-fn the_eap_length_is_the_payloads() {
+fn an_eap_packet_has_its_own_length() {
     let eap = hex("01 2a 0006 04 ff");
     let Ok(Payload::Eap(packet)) = payload(PayloadType::EAP, &eap) else { panic!("an EAP payload") };
     assert_eq!((packet.code(), packet.identifier()), (Some(EapCode::REQUEST), Some(0x2a)));
     assert_eq!(packet.method(), Some(EapType::MD5_CHALLENGE));
     assert!(payload(PayloadType::EAP, &hex("01 2a 0007 04 ff")).is_err());
+    assert!(payload(PayloadType::EAP, &hex("01 2a 0003")).is_err());
     assert!(payload(PayloadType::EAP, &hex("01 2a 00")).is_err());
+    let padded = hex("03 2a 0004 ffff");
+    let success = Payload::Eap(Eap { packet: Octets::Borrowed(&padded[..4]) });
+    assert_eq!(payload(PayloadType::EAP, &padded), Ok(success));
 }
 
 //= rfc7427 §3

@@ -5,6 +5,9 @@ use crate::num::{AuthMethod, CertEncoding, EapCode, EapType, IdType, KeMethod};
 use crate::reader::Reader;
 use crate::{ParseError, Problem};
 
+/// Octets of an EAP packet's header: code, identifier, length (RFC 3748 §4).
+const EAP_HEADER: usize = 4;
+
 /// KE: a public value of one key exchange method (RFC 7296 §3.4).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyExchange<'a> {
@@ -193,12 +196,15 @@ impl<'a> Eap<'a> {
     pub(super) fn parse(reader: &mut Reader<'a>) -> Result<Self, ParseError> {
         let mut ahead = reader.clone();
         ahead.u16("the EAP code and identifier")?;
-        let said = usize::from(ahead.u16("the EAP length")?);
-        if said != reader.len() {
-            let problem = Problem::Mismatch { what: "the EAP length", said, real: reader.len() };
-            return Err(ahead.error_before(2, problem));
+        let length = usize::from(ahead.u16("the EAP length")?);
+        if length < EAP_HEADER {
+            return Err(ahead.error_before(2, Problem::Value { what: "the EAP length", value: length }));
         }
-        Ok(Self { packet: reader.rest().into() })
+        let packet = reader.take(length, "the EAP packet")?;
+        //= rfc3748 §4
+        // Octets behind the EAP packet's own length are padding and ignored.
+        reader.rest();
+        Ok(Self { packet: packet.into() })
     }
 
     /// Request, response, success or failure.
