@@ -194,3 +194,6 @@ fn x448(private: &Secret, peer: &[u8; 56]) -> Option<Secret> {
     shared.zeroize();
     (out != Secret::zeroed(56)).then_some(out)
 }
+
+#[cfg(test)]
+mod tests;
