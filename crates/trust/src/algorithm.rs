@@ -7,31 +7,23 @@ use pkcs8::ObjectIdentifier as Oid;
 use pkcs8::der::asn1::{AnyRef, UintRef};
 use pkcs8::der::{Decode, Encode, Reader, SliceReader, Tag, TagMode, TagNumber};
 use pkcs8::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
-
-/// The registry "IKEv2 Hash Algorithms" (RFC 7427 §7, RFC 8420 §3).
-pub(crate) mod hash {
-    pub(crate) const SHA1: u16 = 1;
-    pub(crate) const SHA2_256: u16 = 2;
-    pub(crate) const SHA2_384: u16 = 3;
-    pub(crate) const SHA2_512: u16 = 4;
-    pub(crate) const IDENTITY: u16 = 5;
-}
+use wire::num::HashAlgorithm as Hash;
 
 /// One row per algorithm that RFC 7427's Appendix A, RFC 5758 and RFC 8420 list: how we write it.
-const WRITTEN: &[(Scheme, u16, &[u8])] = &[
-    (Scheme::RsaPkcs1Sha1, hash::SHA1, b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05\x05\x00"),
-    (Scheme::RsaPkcs1Sha256, hash::SHA2_256, b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00"),
-    (Scheme::RsaPkcs1Sha384, hash::SHA2_384, b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0c\x05\x00"),
-    (Scheme::RsaPkcs1Sha512, hash::SHA2_512, b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0d\x05\x00"),
-    (Scheme::EcdsaSha1, hash::SHA1, b"\x30\x09\x06\x07\x2a\x86\x48\xce\x3d\x04\x01"),
-    (Scheme::EcdsaSha256, hash::SHA2_256, b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02"),
-    (Scheme::EcdsaSha384, hash::SHA2_384, b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03"),
-    (Scheme::EcdsaSha512, hash::SHA2_512, b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x04"),
-    (Scheme::Ed25519, hash::IDENTITY, b"\x30\x05\x06\x03\x2b\x65\x70"),
-    (Scheme::Ed448, hash::IDENTITY, b"\x30\x05\x06\x03\x2b\x65\x71"),
-    (Scheme::RsaPssSha256, hash::SHA2_256, PSS_SHA256),
-    (Scheme::RsaPssSha384, hash::SHA2_384, PSS_SHA384),
-    (Scheme::RsaPssSha512, hash::SHA2_512, PSS_SHA512),
+const WRITTEN: &[(Scheme, Hash, &[u8])] = &[
+    (Scheme::RsaPkcs1Sha1, Hash::SHA1, b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05\x05\x00"),
+    (Scheme::RsaPkcs1Sha256, Hash::SHA2_256, b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00"),
+    (Scheme::RsaPkcs1Sha384, Hash::SHA2_384, b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0c\x05\x00"),
+    (Scheme::RsaPkcs1Sha512, Hash::SHA2_512, b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0d\x05\x00"),
+    (Scheme::EcdsaSha1, Hash::SHA1, b"\x30\x09\x06\x07\x2a\x86\x48\xce\x3d\x04\x01"),
+    (Scheme::EcdsaSha256, Hash::SHA2_256, b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02"),
+    (Scheme::EcdsaSha384, Hash::SHA2_384, b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03"),
+    (Scheme::EcdsaSha512, Hash::SHA2_512, b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x04"),
+    (Scheme::Ed25519, Hash::IDENTITY, b"\x30\x05\x06\x03\x2b\x65\x70"),
+    (Scheme::Ed448, Hash::IDENTITY, b"\x30\x05\x06\x03\x2b\x65\x71"),
+    (Scheme::RsaPssSha256, Hash::SHA2_256, PSS_SHA256),
+    (Scheme::RsaPssSha384, Hash::SHA2_384, PSS_SHA384),
+    (Scheme::RsaPssSha512, Hash::SHA2_512, PSS_SHA512),
 ];
 
 /// RFC 7427 §A.4.3, without the trailer field: its value 1 is the default, which DER leaves out. The salt
@@ -57,8 +49,8 @@ const SHA256: Oid = Oid::new_unwrap("2.16.840.1.101.3.4.2.1");
 const SHA384: Oid = Oid::new_unwrap("2.16.840.1.101.3.4.2.2");
 const SHA512: Oid = Oid::new_unwrap("2.16.840.1.101.3.4.2.3");
 
-/// The AlgorithmIdentifier that we put before a signature of `scheme`, and its number in the registry of hashes.
-pub(crate) fn written(scheme: Scheme) -> Option<(&'static [u8], u16)> {
+/// The AlgorithmIdentifier that we put before a signature of `scheme`, and its hash as RFC 7427 §7 numbers it.
+pub(crate) fn written(scheme: Scheme) -> Option<(&'static [u8], Hash)> {
     WRITTEN.iter().find(|(of, ..)| *of == scheme).map(|(_, hash, der)| (*der, *hash))
 }
 
@@ -91,7 +83,7 @@ fn plain(algorithm: &AlgorithmIdentifierRef<'_>) -> Result<Scheme, String> {
     };
     match algorithm.parameters {
         None => Ok(*scheme),
-        Some(parameters) if parameters.is_null() && *hash != hash::IDENTITY => Ok(*scheme),
+        Some(parameters) if parameters.is_null() && *hash != Hash::IDENTITY => Ok(*scheme),
         Some(_) => {
             Err(format!("the signature algorithm {} has parameters, and may have none", algorithm.oid))
         }
@@ -331,7 +323,7 @@ mod tests {
         for (scheme, hash, der) in WRITTEN {
             match read(der) {
                 Ok(found) => assert_eq!(found, *scheme),
-                Err(why) => assert!(*hash == hash::SHA1 && why.contains("SHA-1"), "{scheme:?}: {why}"),
+                Err(why) => assert!(*hash == Hash::SHA1 && why.contains("SHA-1"), "{scheme:?}: {why}"),
             }
             assert_eq!(written(*scheme), Some((*der, *hash)));
         }

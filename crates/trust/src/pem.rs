@@ -47,6 +47,12 @@ const END: &[u8] = b"-----END ";
 
 fn decode(section: &[u8], number: usize) -> Result<Section, Malformed> {
     let text = section.trim_ascii_end();
+    if find(text, b"\nProc-Type:").is_some() {
+        return Err(Malformed(format!(
+            "section {number} of the PEM file is encrypted in OpenSSL's traditional way (Proc-Type), which is not supported: \
+             convert it by `openssl pkcs8 -topk8 -in OLD -out NEW`"
+        )));
+    }
     let mut decoder = Decoder::new_detect_wrap(text).map_err(|error| malformed(number, error))?;
     let label = decoder.type_label().to_owned();
     let mut der = Secret::zeroed(decoder.remaining_len());
@@ -59,16 +65,7 @@ fn decode(section: &[u8], number: usize) -> Result<Section, Malformed> {
 }
 
 fn malformed(number: usize, error: Error) -> Malformed {
-    match error {
-        Error::HeaderDisallowed => Malformed(format!(
-            "section {number} of the PEM file has headers such as Proc-Type, OpenSSL's traditional encryption, which is not \
-             supported: convert it by `openssl pkcs8 -topk8 -in OLD -out NEW`"
-        )),
-        error => Malformed(format!(
-            "section {number} of the PEM file cannot be decoded: {}",
-            quote(&error.to_string())
-        )),
-    }
+    Malformed(format!("section {number} of the PEM file cannot be decoded: {}", quote(&error.to_string())))
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

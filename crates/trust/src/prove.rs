@@ -1,6 +1,6 @@
 //! Making our AUTH value.
 
-use crate::algorithm::{KeyKind, ecdsa_to_raw, hash, written};
+use crate::algorithm::{KeyKind, ecdsa_to_raw, written};
 use crate::secrets::Secrets;
 use crate::text::quote;
 use crate::trust::{DIGITAL_SIGNATURE, RSA_SIGNATURE, SHARED_KEY_MIC};
@@ -8,7 +8,7 @@ use base::Secret;
 use crypto::{SignatureScheme, SigningKey, Suite};
 use policy::{AuthMethod, Identity, LocalAuth};
 use sa::{AuthProof, SignedOctets};
-use wire::num::Prf;
+use wire::num::{HashAlgorithm, Prf};
 
 /// What a proof is made from.
 pub(crate) struct Prove<'a> {
@@ -69,7 +69,7 @@ impl Prove<'_> {
         let able = key.schemes();
         let chosen = kind.preferences().into_iter().find_map(|scheme| {
             let (identifier, hash) = written(scheme)?;
-            (able.contains(&scheme) && hashes.contains(&hash)).then_some((scheme, identifier))
+            (able.contains(&scheme) && hashes.contains(&hash.0)).then_some((scheme, identifier))
         });
         let Some((scheme, identifier)) = chosen else {
             return Err(format!(
@@ -115,13 +115,5 @@ impl Prove<'_> {
 }
 
 fn hash_names(hashes: &[u16]) -> String {
-    let name = |number: &u16| match *number {
-        hash::SHA1 => "SHA1".to_owned(),
-        hash::SHA2_256 => "SHA2-256".to_owned(),
-        hash::SHA2_384 => "SHA2-384".to_owned(),
-        hash::SHA2_512 => "SHA2-512".to_owned(),
-        hash::IDENTITY => "Identity".to_owned(),
-        other => other.to_string(),
-    };
-    hashes.iter().take(8).map(name).collect::<Vec<_>>().join(", ")
+    hashes.iter().take(8).map(|&number| HashAlgorithm(number).to_string()).collect::<Vec<_>>().join(", ")
 }

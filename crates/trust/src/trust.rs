@@ -10,13 +10,14 @@ use policy::{Connection, ConnectionId, Policy};
 use sa::{Answer, Job, TrustRefusal};
 use std::fmt;
 use std::sync::Arc;
+use wire::num::AuthMethod;
 
 /// Auth Method: RSA Digital Signature (RFC 7296 §3.8).
-pub(crate) const RSA_SIGNATURE: u8 = 1;
+pub(crate) const RSA_SIGNATURE: u8 = AuthMethod::RSA.0;
 /// Auth Method: Shared Key Message Integrity Code (RFC 7296 §3.8).
-pub(crate) const SHARED_KEY_MIC: u8 = 2;
+pub(crate) const SHARED_KEY_MIC: u8 = AuthMethod::SHARED_KEY.0;
 /// Auth Method: Digital Signature (RFC 7427 §3).
-pub(crate) const DIGITAL_SIGNATURE: u8 = 14;
+pub(crate) const DIGITAL_SIGNATURE: u8 = AuthMethod::DIGITAL_SIGNATURE.0;
 
 /// Holds the secrets, and answers [`Job::Prove`] and [`Job::Check`].
 pub struct Trust {
