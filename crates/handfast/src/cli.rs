@@ -62,6 +62,18 @@ pub(crate) enum Command {
     Reload,
     /// Show what happens, as it happens, until Ctrl-C
     Watch,
+    /// A whole tunnel in throw-away network namespaces, in a few seconds
+    ///
+    /// Two gateways negotiate IKEv2, a host behind each pings the other and pushes a stream of TCP through the
+    /// tunnel, and the wire between them is searched for plaintext. Needs root, or user namespaces.
+    Demo {
+        /// Leave it all standing until Ctrl-C, to look around
+        #[arg(long)]
+        keep: bool,
+        /// Print the gateways' logs too
+        #[arg(long, short)]
+        verbose: bool,
+    },
 }
 
 /// How log lines look.

@@ -6,9 +6,11 @@ use tracing_subscriber::EnvFilter;
 
 /// Begins logging. `level` is a level (`info`) or a filter (`info,handfast_net=debug`).
 pub(crate) fn start(format: LogFormat, level: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level)
-        .map_err(|error| format!("\"{level}\" is no log level: {error}. Take error, warn, info, debug or trace."))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let filter = EnvFilter::try_new(level).map_err(|error| {
+        format!("\"{level}\" is no log level: {error}. Take error, warn, info, debug or trace.")
+    })?;
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Human => builder.with_ansi(std::io::stderr().is_terminal()).event_format(Plain).init(),

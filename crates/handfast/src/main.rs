@@ -1,6 +1,7 @@
 //! The `handfast` command: the daemon and everything a person says to it.
 
 mod cli;
+mod demo;
 mod exit;
 mod logs;
 mod table;
@@ -8,7 +9,6 @@ mod talk;
 
 use clap::Parser;
 use cli::{Cli, Command};
-use exit::Exit;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Down { name } => talk::down(socket, &name, cli.json),
         Command::Status => talk::status(socket, cli.json),
         Command::Reload => talk::reload(socket, cli.json),
+        Command::Demo { keep, verbose } => demo::demo(demo::Options { json: cli.json, keep, verbose }),
         Command::Watch => talk::watch(socket, cli.json),
     };
     exit.code()

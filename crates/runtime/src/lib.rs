@@ -30,3 +30,4 @@ pub use daemon::{Daemon, Dataplane, Setup, StartError};
 pub use desk::{Loaded, Loader};
 pub use driver::Authority;
 pub use jobs::Keys;
+pub use os::SystemRng;

@@ -1,7 +1,7 @@
 //! The few things of Linux that the daemon needs and `std` does not have: waiting on several
 //! descriptors, waking another thread, signals as a descriptor. All of this crate's FFI.
 
-use base::{Instant, Now, WallClock};
+use base::{Instant, Now, Rng, WallClock};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,6 +62,34 @@ impl Waker {
 impl AsFd for Waker {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// The kernel's random numbers.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct SystemRng;
+
+impl SystemRng {
+    /// One, boxed.
+    pub fn boxed() -> Box<dyn Rng> {
+        Box::new(Self)
+    }
+}
+
+impl Rng for SystemRng {
+    fn fill(&mut self, mut out: &mut [u8]) {
+        while !out.is_empty() {
+            // SAFETY: the pointer and the length are those of `out`.
+            let got = unsafe { libc::getrandom(out.as_mut_ptr().cast(), out.len(), 0) };
+            match usize::try_from(got) {
+                Ok(got) => out = &mut std::mem::take(&mut out)[got..],
+                Err(_) => {
+                    // Only a signal can stop it; without chance there are no keys, so anything else ends us.
+                    let error = io::Error::last_os_error();
+                    assert_eq!(error.kind(), io::ErrorKind::Interrupted, "no random numbers: {error}");
+                }
+            }
+        }
     }
 }
 
@@ -150,6 +178,13 @@ pub(crate) fn readable(fd: BorrowedFd<'_>) -> libc::pollfd {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn random_octets_fill_the_whole_of_it() {
+        let mut octets = [0; 1000];
+        SystemRng.fill(&mut octets);
+        assert!(octets.chunks(20).all(|some| some.iter().any(|octet| *octet != 0)));
+    }
 
     #[test]
     fn a_waker_is_readable_from_its_wake_until_it_is_cleared() {
