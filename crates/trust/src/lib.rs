@@ -9,6 +9,7 @@
 mod algorithm;
 mod certificate;
 mod check;
+mod facts;
 mod key;
 pub mod limits;
 mod path;
@@ -20,6 +21,7 @@ mod text;
 mod trust;
 
 pub use certificate::{certificate, certificates, identities, identity_in_certificate};
+pub use facts::{Facts, facts};
 pub use key::{KeyFormat, PrivateKey, private_key};
 pub use policy::{dn_equal, dn_from_text, dn_to_text};
 pub use secrets::Secrets;

@@ -1,0 +1,373 @@
+//! `[connections.NAME.local]` and `[connections.NAME.remote]`, and whether what they say can work.
+
+use crate::limits::EXPIRES_SOON;
+use crate::load::Loader;
+use crate::reader::{Fault, Section};
+use crate::schema;
+use crate::value::{choice, id_pattern, identity, ip, shown};
+use policy::{
+    AddressPattern, AuthMethod, Certificate, Connection, IdPattern, Identity, LocalAuth, RemoteAuth,
+    match_identity,
+};
+use std::ops::Range;
+use toml::de::DeTable;
+
+impl Loader<'_> {
+    /// Both sides; `None` where what is wrong has been told.
+    pub(crate) fn read_auth(
+        &mut self,
+        connection: &Section<'_>,
+        local_addrs: &[AddressPattern],
+        remote_addrs: &[AddressPattern],
+    ) -> (Option<LocalAuth>, Option<RemoteAuth>) {
+        let local_section = self.reader.table(connection, "local");
+        let Some(local_section) = local_section else {
+            let hint = format!("Add [{}.local] with `auth` and `id`.", connection.path);
+            self.reader.error(
+                &connection.at,
+                format!("[{}] does not say how we authenticate.", connection.path),
+                Some(hint),
+            );
+            return (None, None);
+        };
+        let local = self.read_local(&local_section, local_addrs);
+        let method = local.as_ref().map_or(AuthMethod::Pubkey, |local| local.method);
+        let nothing = DeTable::new();
+        let remote = match self.reader.table(connection, "remote") {
+            Some(remote) => self.read_remote(&remote, method, remote_addrs),
+            None => self.read_remote(&connection.absent("remote", &nothing), method, remote_addrs),
+        };
+        (local, remote)
+    }
+
+    fn read_local(&mut self, section: &Section<'_>, addrs: &[AddressPattern]) -> Option<LocalAuth> {
+        self.reader.check_keys(section, &schema::LOCAL);
+        let chosen = match section.has("auth") {
+            true => self.reader.text(section, "auth", auth)?,
+            false => AuthMethod::Pubkey,
+        };
+        let id = match section.has("id") {
+            true => Some(self.reader.text(section, "id", own_identity)?),
+            false => None,
+        };
+        let mut certs = self.certificates(section, "certs");
+        match (chosen, section.has("certs")) {
+            (AuthMethod::Psk, true) => {
+                let hint = "Remove `certs`, or set `auth = \"pubkey\"`.".to_string();
+                self.reader.error(
+                    &section.place("certs"),
+                    format!("[{}] has `certs`, but authenticates by pre-shared key.", section.path),
+                    Some(hint),
+                );
+            }
+            (AuthMethod::Pubkey, false) => {
+                let at = if section.has("auth") { section.value_place("auth") } else { section.at.clone() };
+                let hint = "Add `certs = \"FILE\"`, or set `auth = \"psk\"`.".to_string();
+                self.reader.error(
+                    &at,
+                    format!(
+                        "[{}] authenticates by certificate (auth = \"pubkey\"), but names none.",
+                        section.path
+                    ),
+                    Some(hint),
+                );
+            }
+            _ => {}
+        }
+        drop_roots(&mut certs);
+        let id = id.or_else(|| match certs.first() {
+            Some(own) => trust::identities(own).into_iter().next(),
+            None => only_address(addrs),
+        });
+        Some(LocalAuth { method: chosen, id, certs })
+    }
+
+    fn read_remote(
+        &mut self,
+        section: &Section<'_>,
+        ours: AuthMethod,
+        addrs: &[AddressPattern],
+    ) -> Option<RemoteAuth> {
+        self.reader.check_keys(section, &schema::REMOTE);
+        let method = match section.has("auth") {
+            true => self.reader.text(section, "auth", auth)?,
+            false => ours,
+        };
+        let id = match section.has("id") {
+            true => self.reader.text(section, "id", id_pattern)?,
+            false => default_remote_id(method, addrs),
+        };
+        let certs = self.certificates(section, "certs");
+        let named = self.certificates(section, "cacerts");
+        let at = section.value_place("cacerts");
+        named.iter().for_each(|certificate| self.check_authority(&at, certificate));
+        let authorities = match (method, section.has("cacerts")) {
+            (AuthMethod::Pubkey, false) => self.authorities.clone(),
+            _ => named,
+        };
+        if method == AuthMethod::Psk {
+            for key in ["certs", "cacerts"].into_iter().filter(|key| section.has(key)) {
+                let hint = format!("Remove `{key}`, or set `auth = \"pubkey\"`.");
+                self.reader.error(
+                    &section.place(key),
+                    format!("[{}] has `{key}`, but the peer authenticates by pre-shared key.", section.path),
+                    Some(hint),
+                );
+            }
+        } else if certs.is_empty()
+            && authorities.is_empty()
+            && !section.has("certs")
+            && !section.has("cacerts")
+        {
+            let message = format!(
+                "[{}]: the peer authenticates by certificate, but nothing says which ones to trust.",
+                section.path
+            );
+            let hint = "Add `cacerts = \"FILE\"` or `certs = \"FILE\"` here, or an [authorities.NAME] with `cacert`.".to_string();
+            self.reader.error(&section.at, message, Some(hint));
+        }
+        Some(RemoteAuth { method, id, certs, authorities })
+    }
+
+    /// The certificates of the files that `key` names, in their order.
+    pub(crate) fn certificates(&mut self, section: &Section<'_>, key: &str) -> Vec<Certificate> {
+        let Some(names) = self.reader.list(section, key) else { return Vec::new() };
+        let mut all = Vec::new();
+        for name in names {
+            let suite = self.tools.suite;
+            let files = &mut self.files;
+            all.extend(
+                self.reader
+                    .parse(&name, |name| files.certificates(suite, name).map_err(Fault::new))
+                    .unwrap_or_default(),
+            );
+        }
+        all
+    }
+
+    /// A trust anchor must be able to be one.
+    pub(crate) fn check_authority(&mut self, at: &Range<usize>, certificate: &Certificate) {
+        let Some(facts) = trust::facts(certificate) else { return };
+        if !facts.is_authority {
+            let hint = "To trust this one certificate as it is, name it in `certs` of the peer's [remote]."
+                .to_string();
+            let message = format!(
+                "The certificate `{}` is no authority's (basicConstraints without CA).",
+                shown(&certificate.subject)
+            );
+            self.reader.error(at, message, Some(hint));
+        } else if facts.not_after < self.tools.wall {
+            let message = format!(
+                "The authority `{}` has expired: its certificates are refused.",
+                shown(&certificate.subject)
+            );
+            self.reader.warn(at, message, None);
+        }
+    }
+
+    /// What only both sides together, with the secrets, can tell.
+    pub(crate) fn check_connection(&mut self, section: &Section<'_>, connection: &Connection) {
+        let at = |loader: &mut Self, side: &str, key: &str| match loader.reader.table(section, side) {
+            Some(side) => side.value_place(key),
+            None => section.at.clone(),
+        };
+        if connection.local.method == AuthMethod::Psk || connection.remote.method == AuthMethod::Psk {
+            let place = at(self, "local", "auth");
+            self.check_psk(&place, connection);
+        }
+        if connection.local.method == AuthMethod::Pubkey
+            && let Some(own) = connection.local.certs.first()
+        {
+            let place = at(self, "local", "certs");
+            self.check_own_certificate(&place, own);
+            if let Some(id) = &connection.local.id
+                && let Err(why) = trust::identity_in_certificate(id, own)
+            {
+                let place = at(self, "local", "id");
+                let hint =
+                    "Use an identity that is in it, or leave `id` out to take the certificate's subject.";
+                self.reader.error(&place, capitalized(&why), Some(hint.to_string()));
+            }
+        }
+        let place = at(self, "remote", "certs");
+        self.check_pinned(&place, connection);
+    }
+
+    fn check_psk(&mut self, at: &Range<usize>, connection: &Connection) {
+        let fits =
+            |ids: &Vec<IdPattern>| ids.is_empty() || ids.iter().any(|id| overlap(id, &connection.remote.id));
+        let found = match (&connection.local.id, &connection.remote.id) {
+            (Some(local), IdPattern::Is(remote)) => self.store.secrets.psk(local, Some(remote)).map(|_| ()),
+            (Some(local), _) if self.store.psk_ids.iter().any(fits) => {
+                let _ = local;
+                Ok(())
+            }
+            (Some(local), _) => self.store.secrets.psk(local, None).map(|_| ()),
+            // Our address is not known yet, and which secret names it neither.
+            (None, _) if !self.store.psk_ids.is_empty() => Ok(()),
+            (None, _) => Err("no secret is configured at all".to_string()),
+        };
+        if let Err(why) = found {
+            let message =
+                format!("[connections.{}] authenticates by pre-shared key: {why}.", connection.name);
+            let hint = format!("Add [secrets.ike.{}] with `id` (the peer's) and `secret`.", connection.name);
+            self.reader.error(at, message, Some(hint));
+        }
+    }
+
+    fn check_own_certificate(&mut self, at: &Range<usize>, own: &Certificate) {
+        let Some(facts) = trust::facts(own) else { return };
+        let subject = shown(&own.subject);
+        let now = self.tools.wall;
+        let owner = self.store.keys.iter_mut().find(|key| key.spki == facts.spki);
+        match owner {
+            Some(key) => key.used = true,
+            None => {
+                let (message, hint) = match self.store.keys.len() {
+                    0 => (
+                        format!("There is no private key for the certificate `{subject}`."),
+                        "Add [secrets.private.NAME] with `file`.",
+                    ),
+                    n => (
+                        format!("None of the {n} private keys belongs to the certificate `{subject}`."),
+                        "The first certificate of the first file must be our own; name its key's file in [secrets.private.NAME].",
+                    ),
+                };
+                self.reader.error(at, message, Some(hint.to_string()));
+            }
+        }
+        let day = 86_400;
+        if facts.not_after < now {
+            let days = (now.0 - facts.not_after.0) / day;
+            self.reader.error(
+                at,
+                format!("Our certificate `{subject}` expired {days} days ago."),
+                Some("Peers refuse it: renew it.".to_string()),
+            );
+        } else if facts.not_before > now {
+            let days = (facts.not_before.0 - now.0).div_ceil(day);
+            let hint = "Is this machine's clock right?".to_string();
+            self.reader.error(
+                at,
+                format!("Our certificate `{subject}` becomes valid in {days} days only."),
+                Some(hint),
+            );
+        } else if facts.not_after.0 - now.0 < EXPIRES_SOON * day {
+            let days = (facts.not_after.0 - now.0) / day;
+            self.reader.warn(at, format!("Our certificate `{subject}` expires in {days} days."), None);
+        }
+    }
+
+    /// Of the peer's certificates that are accepted as they are, one should be usable.
+    fn check_pinned(&mut self, at: &Range<usize>, connection: &Connection) {
+        for certificate in &connection.remote.certs {
+            let Some(facts) = trust::facts(certificate) else { continue };
+            let subject = shown(&certificate.subject);
+            if facts.not_after < self.tools.wall {
+                self.reader.warn(
+                    at,
+                    format!("The peer's certificate `{subject}` has expired: it will be refused."),
+                    None,
+                );
+            }
+            if let IdPattern::Is(id) = &connection.remote.id
+                && let Err(why) = trust::identity_in_certificate(id, certificate)
+            {
+                self.reader.error(
+                    at,
+                    capitalized(&why),
+                    Some("Set the `id` of [remote] to one that is in it.".to_string()),
+                );
+            }
+        }
+    }
+
+    /// Tells each private key that serves no certificate of ours.
+    pub(crate) fn warn_idle_keys(&mut self) {
+        let idle: Vec<Range<usize>> =
+            self.store.keys.iter().filter(|key| !key.used).map(|key| key.at.clone()).collect();
+        for at in idle {
+            self.reader.warn(&at, "No connection has a certificate that this private key belongs to.", None);
+        }
+    }
+}
+
+fn auth(text: &str) -> Result<AuthMethod, Fault> {
+    let hint = "Possible: `psk`, `pubkey`.";
+    let plain = text.strip_prefix("ike:").unwrap_or(text);
+    if plain.starts_with("eap") || plain.starts_with("xauth") {
+        return Err(Fault::new(format!(
+            "`{}` is swanctl's, but this version does not have EAP.",
+            shown(text)
+        ))
+        .hint(hint));
+    }
+    if ["rsa", "ecdsa", "ed25519", "ed448", "pubkey-", "rsa-", "ecdsa-"]
+        .iter()
+        .any(|known| plain.starts_with(known))
+    {
+        let message =
+            format!("`{}`: which algorithms may sign cannot be chosen in this version.", shown(text));
+        return Err(Fault::new(message).hint("Write `pubkey`: it takes what key and peer can do."));
+    }
+    choice(&[("psk", AuthMethod::Psk), ("pubkey", AuthMethod::Pubkey)], plain)
+}
+
+fn own_identity(text: &str) -> Result<Identity, Fault> {
+    match id_pattern(text) {
+        Ok(IdPattern::Is(identity)) => Ok(identity),
+        Ok(_) => Err(Fault::new(format!(
+            "`{}` is no identity of one peer: ours cannot have a wildcard.",
+            shown(text)
+        ))
+        .hint("Leave `id` out to take the certificate's subject, or our address.")),
+        Err(_) => identity(text),
+    }
+}
+
+/// The identity that an address gives, when there is just one.
+fn only_address(addrs: &[AddressPattern]) -> Option<Identity> {
+    match addrs {
+        [AddressPattern::Range(range)] if range.start() == range.end() => Some(ip(range.start())),
+        _ => None,
+    }
+}
+
+/// With a pre-shared key, a peer of a fixed address is known by it when nothing else is said: to accept
+/// any identity would let every holder of any fitting secret in.
+fn default_remote_id(method: AuthMethod, addrs: &[AddressPattern]) -> IdPattern {
+    match method {
+        AuthMethod::Psk => only_address(addrs).map_or(IdPattern::Any, IdPattern::Is),
+        AuthMethod::Pubkey => IdPattern::Any,
+    }
+}
+
+/// Roots of a chain file need not travel: the peer has its own anchors.
+fn drop_roots(certs: &mut Vec<Certificate>) {
+    let mut index = 0;
+    certs.retain(|certificate| {
+        index += 1;
+        index == 1 || trust::facts(certificate).is_none_or(|facts| !facts.self_issued)
+    });
+}
+
+/// Whether some identity fits both.
+fn overlap(secret: &IdPattern, peer: &IdPattern) -> bool {
+    match (secret, peer) {
+        (IdPattern::Any, _) | (_, IdPattern::Any) => true,
+        (IdPattern::Is(identity), pattern) | (pattern, IdPattern::Is(identity)) => {
+            match_identity(pattern, identity).is_ok()
+        }
+        (IdPattern::FqdnBelow(a), IdPattern::FqdnBelow(b))
+        | (IdPattern::EmailAt(a), IdPattern::EmailAt(b)) => {
+            a.eq_ignore_ascii_case(b) || a.ends_with(&format!(".{b}")) || b.ends_with(&format!(".{a}"))
+        }
+        _ => false,
+    }
+}
+
+/// A sentence of what is written as a part of one.
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
+}

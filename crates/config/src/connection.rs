@@ -1,0 +1,377 @@
+//! `[connections.NAME]` and its children.
+
+use crate::limits::NAME;
+use crate::load::Loader;
+use crate::reader::{Fault, Section, Text};
+use crate::schema;
+use crate::settings::set;
+use crate::value::{address_pattern, choice, duration, number, selector, shown, truth};
+use dataplane::{Mode, Selector};
+use policy::{
+    AddressPattern, Child, Connection, EncapChoice, Proposal, ProposalError, SendCert, StartAction, Unique,
+};
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Loader<'_> {
+    pub(crate) fn read_connection(&mut self, name: String, section: &Section<'_>) -> Option<Connection> {
+        self.reader.check_keys(section, &schema::CONNECTION);
+        self.check_name(&name, &section.at);
+        self.reader.scalar(section, "version", version);
+        let local_addrs = self.addresses(section, "local_addrs");
+        let remote_addrs = self.addresses(section, "remote_addrs");
+        self.check_families(section, &local_addrs, &remote_addrs);
+        let proposals = self.proposals(section, "proposals", Kind::Ike);
+        let (local, remote) = self.read_auth(section, &local_addrs, &remote_addrs);
+        let children = self.read_children(section);
+        let mut connection = Connection {
+            name,
+            local_addrs,
+            remote_addrs,
+            weak: weak(&proposals, &children),
+            proposals,
+            local: local?,
+            remote: remote?,
+            children,
+            encap: EncapChoice::Auto,
+            fragmentation: true,
+            fragment_size: 1280,
+            send_cert: SendCert::Always,
+            send_certreq: true,
+            dpd_delay: Duration::from_secs(30),
+            unique: Unique::No,
+        };
+        self.read_options(section, &mut connection);
+        self.check_connection(section, &connection);
+        Some(connection)
+    }
+
+    fn read_options(&mut self, section: &Section<'_>, connection: &mut Connection) {
+        let encap = |text: &str| Ok(if truth(text)? { EncapChoice::Force } else { EncapChoice::Auto });
+        set(&mut connection.encap, self.reader.scalar(section, "encap", encap));
+        let fragmentation = |text: &str| match text {
+            "accept" | "force" => Err(Fault::new(format!("`{text}` is not possible for `fragmentation`."))
+                .hint("Write true or false.")),
+            _ => truth(text),
+        };
+        set(&mut connection.fragmentation, self.reader.scalar(section, "fragmentation", fragmentation));
+        // RFC 7383 §2.5.1: 576 octets for IPv4, 1280 for IPv6 are always safe; more than a jumbo frame carries is none.
+        let size = |text: &str| number(text, 576, 9000).map(|n| n as u16);
+        set(&mut connection.fragment_size, self.reader.scalar(section, "fragment_size", size));
+        let words =
+            [("always", SendCert::Always), ("ifasked", SendCert::IfAsked), ("never", SendCert::Never)];
+        set(&mut connection.send_cert, self.reader.text(section, "send_cert", |text| choice(&words, text)));
+        set(&mut connection.send_certreq, self.reader.scalar(section, "send_certreq", truth));
+        set(&mut connection.dpd_delay, self.reader.scalar(section, "dpd_delay", duration));
+        let words = [
+            ("no", Unique::No),
+            ("never", Unique::Never),
+            ("replace", Unique::Replace),
+            ("keep", Unique::Keep),
+        ];
+        set(&mut connection.unique, self.reader.text(section, "unique", |text| choice(&words, text)));
+    }
+
+    /// Names stand in the log and on the command line, as `connection/child`.
+    fn check_name(&mut self, name: &str, at: &Range<usize>) {
+        let ok = !name.is_empty()
+            && name.len() <= NAME
+            && !name.chars().any(|c| c == '/' || c.is_whitespace() || c.is_control());
+        if !ok {
+            let message =
+                format!("`{}` is no name: it has 1 to {NAME} octets, without blanks and `/`.", shown(name));
+            self.reader.error(at, message, None);
+        }
+    }
+
+    fn addresses(&mut self, section: &Section<'_>, key: &str) -> Vec<AddressPattern> {
+        let Some(list) = self.reader.list(section, key) else { return vec![AddressPattern::Any] };
+        list.iter().filter_map(|text| self.reader.parse(text, address_pattern)).collect()
+    }
+
+    /// An IPv4 address of ours cannot speak with an IPv6 address of the peer's.
+    fn check_families(&mut self, section: &Section<'_>, local: &[AddressPattern], remote: &[AddressPattern]) {
+        let possible = |v4: bool, patterns: &[AddressPattern]| {
+            patterns.is_empty()
+                || patterns.iter().any(|pattern| match pattern {
+                    AddressPattern::Range(range) => range.start().is_ipv4() == v4,
+                    _ => true,
+                })
+        };
+        if !([true, false].into_iter().any(|v4| possible(v4, local) && possible(v4, remote))) {
+            let message = format!(
+                "In [{}], `local_addrs` and `remote_addrs` are of different IP versions.",
+                section.path
+            );
+            self.reader.error(&section.value_place("remote_addrs"), message, None);
+        }
+    }
+
+    fn read_children(&mut self, section: &Section<'_>) -> Vec<Arc<Child>> {
+        let mut children = Vec::new();
+        for (name, child) in self.reader.named(section, "children") {
+            self.check_name(&name, &child.at);
+            children.push(Arc::new(self.read_child(name, &child)));
+        }
+        if children.is_empty() {
+            let hint = format!("Add [{}.children.NAME].", section.path);
+            self.reader.warn(
+                &section.at,
+                format!("[{}] has no children: it will carry no traffic.", section.path),
+                Some(hint),
+            );
+        }
+        children
+    }
+
+    fn read_child(&mut self, name: String, section: &Section<'_>) -> Child {
+        self.reader.check_keys(section, &schema::CHILD);
+        let mut child = Child {
+            name,
+            mode: Mode::Tunnel,
+            local_ts: self.selectors(section, "local_ts"),
+            remote_ts: self.selectors(section, "remote_ts"),
+            esp_proposals: self.proposals(section, "esp_proposals", Kind::Esp),
+            start_action: StartAction::None,
+            replay_window: 1024,
+        };
+        set(&mut child.mode, self.reader.text(section, "mode", mode));
+        set(&mut child.start_action, self.reader.text(section, "start_action", start_action));
+        let window = |text: &str| match number(text, 0, 4096) {
+            Ok(window) if window == 0 || window >= 32 => Ok(window as u32),
+            _ => Err(Fault::new(format!(
+                "`{}` is no replay window: 0 (off), or 32 to 4096 packets.",
+                shown(text)
+            ))),
+        };
+        set(&mut child.replay_window, self.reader.scalar(section, "replay_window", window));
+        if child.replay_window == 0 {
+            let at = section.value_place("replay_window");
+            self.reader.warn(
+                &at,
+                "Without a replay window, packets that somebody recorded are accepted again.",
+                None,
+            );
+        }
+        self.check_child(section, &child);
+        child
+    }
+
+    fn selectors(&mut self, section: &Section<'_>, key: &str) -> Vec<Selector> {
+        let Some(list) = self.reader.list(section, key) else { return Vec::new() };
+        let mut selectors: Vec<Selector> = Vec::new();
+        let mut dynamic = false;
+        for text in &list {
+            match self.reader.parse(text, selector) {
+                Some(Some(selector)) => {
+                    self.warn_host_bits(text, &selector);
+                    if !selectors.contains(&selector) {
+                        selectors.push(selector);
+                    }
+                }
+                Some(None) => dynamic = true,
+                None => {}
+            }
+        }
+        if dynamic && list.len() > 1 {
+            let hint = "Write the address in its place.".to_string();
+            let message = format!(
+                "In `{}.{key}`, `dynamic` stands beside other selectors, which is not supported.",
+                section.path
+            );
+            self.reader.error(&section.value_place(key), message, Some(hint));
+        }
+        selectors
+    }
+
+    /// `10.1.2.3/16` may be a slip.
+    fn warn_host_bits(&mut self, text: &Text, selector: &Selector) {
+        let written =
+            text.text.split(['/', '[']).next().and_then(|address| address.trim().parse::<IpAddr>().ok());
+        if text.text.contains('/')
+            && let Some(address) = written
+            && address != selector.addresses.start()
+        {
+            self.reader.warn(&text.at, format!("`{}` is read as {selector}.", shown(&text.text)), None);
+        }
+    }
+
+    fn check_child(&mut self, section: &Section<'_>, child: &Child) {
+        let family = |v4: bool, ts: &[Selector]| {
+            ts.is_empty() || ts.iter().any(|s| s.addresses.start().is_ipv4() == v4)
+        };
+        let meet =
+            [true, false].into_iter().any(|v4| family(v4, &child.local_ts) && family(v4, &child.remote_ts));
+        if !meet {
+            let message = format!(
+                "In [{}], `local_ts` and `remote_ts` are of different IP versions: no packet can match both.",
+                section.path
+            );
+            self.reader.error(&section.value_place("remote_ts"), message, None);
+        }
+        let any_protocol = |ts: &[Selector]| ts.is_empty() || ts.iter().any(|s| s.protocol == 0);
+        let protocols =
+            |a: &[Selector], b: &[Selector]| a.iter().any(|a| b.iter().any(|b| a.protocol == b.protocol));
+        if meet
+            && !any_protocol(&child.local_ts)
+            && !any_protocol(&child.remote_ts)
+            && !protocols(&child.local_ts, &child.remote_ts)
+        {
+            let message = format!(
+                "In [{}], `local_ts` and `remote_ts` have no IP protocol in common: no packet can match both.",
+                section.path
+            );
+            self.reader.error(&section.value_place("remote_ts"), message, None);
+        }
+        if child.mode == Mode::Transport {
+            for (key, ts) in [("local_ts", &child.local_ts), ("remote_ts", &child.remote_ts)] {
+                if ts.iter().any(|s| s.addresses.start() != s.addresses.end()) {
+                    let message = format!(
+                        "In [{}], `{key}` is wider than one host, but transport mode carries only what the two ends themselves exchange.",
+                        section.path
+                    );
+                    let hint = format!("Leave `{key}` out, or set `mode = \"tunnel\"`.");
+                    self.reader.warn(&section.value_place(key), message, Some(hint));
+                }
+            }
+        }
+    }
+
+    fn proposals(&mut self, section: &Section<'_>, key: &str, kind: Kind) -> Vec<Proposal> {
+        let Some(list) = self.reader.list(section, key) else { return kind.default() };
+        let mut all: Vec<Proposal> = Vec::new();
+        for text in &list {
+            let known = (kind, text.text.clone());
+            let read = match self.parsed_proposals.get(&known) {
+                Some(read) => read.clone(),
+                None => {
+                    let suite = self.tools.suite;
+                    let Some(read) = self.reader.parse(text, |text| kind.parse(text, suite)) else {
+                        continue;
+                    };
+                    self.parsed_proposals.insert(known, read.clone());
+                    read
+                }
+            };
+            for proposal in read {
+                if !all.contains(&proposal) {
+                    all.push(proposal);
+                }
+            }
+        }
+        self.warn_weak(section, key, &all);
+        all
+    }
+
+    fn warn_weak(&mut self, section: &Section<'_>, key: &str, proposals: &[Proposal]) {
+        let mut weak: Vec<String> = proposals.iter().flat_map(Proposal::weak).collect();
+        weak.sort();
+        weak.dedup();
+        if !weak.is_empty() {
+            let message = format!("`{}.{key}` allows what is weak: {}.", section.path, weak.join(", "));
+            let hint = "It is used only with this connection, and shown in `handfast status`.".to_string();
+            self.reader.warn(&section.value_place(key), message, Some(hint));
+        }
+    }
+}
+
+/// What a proposal is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Ike,
+    Esp,
+}
+
+impl Kind {
+    fn default(self) -> Vec<Proposal> {
+        match self {
+            Kind::Ike => policy::default_ike(),
+            Kind::Esp => policy::default_esp(),
+        }
+    }
+
+    fn parse(self, text: &str, suite: &dyn crypto::Suite) -> Result<Vec<Proposal>, Fault> {
+        let parsed = match self {
+            Kind::Ike => policy::parse_ike(text),
+            Kind::Esp => policy::parse_esp(text),
+        };
+        let parsed =
+            parsed.map_err(|ProposalError { at, message, hint }| Fault { at: Some(at), message, hint })?;
+        match parsed.iter().find_map(|proposal| proposal.missing(suite)) {
+            Some(word) => {
+                Err(Fault::new(format!("`{word}` is known, but this build of Handfast cannot do it.")))
+            }
+            None => Ok(parsed),
+        }
+    }
+}
+
+/// What a suite lacks of a proposal.
+trait Missing {
+    fn missing(&self, suite: &dyn crypto::Suite) -> Option<String>;
+}
+
+impl Missing for Proposal {
+    fn missing(&self, suite: &dyn crypto::Suite) -> Option<String> {
+        use policy::keyword::{Word, spell};
+        use wire::num::{Integ, KeMethod};
+        let prf = self.prf.iter().find(|prf| suite.prf(**prf).is_none()).map(|prf| Word::Prf(*prf));
+        let ke = self.ke.iter().find(|ke| **ke != KeMethod::NONE && suite.key_exchange(**ke).is_none());
+        let pairs = self.encr.iter().flat_map(|(encr, bits)| {
+            let none = [Integ::NONE];
+            let integ = if policy::is_aead(*encr) { none.to_vec() } else { self.integ.clone() };
+            integ.into_iter().map(move |integ| (*encr, *bits, integ))
+        });
+        let cipher =
+            pairs.into_iter().find(|(encr, bits, integ)| suite.cipher_spec(*encr, *bits, *integ).is_none());
+        let cipher = cipher.map(|(encr, bits, integ)| match integ {
+            Integ::NONE => spell(Word::Encr(encr, bits)),
+            _ => format!("{}-{}", spell(Word::Encr(encr, bits)), spell(Word::Integ(integ))),
+        });
+        cipher.or_else(|| prf.or(ke.map(|ke| Word::Ke(*ke))).map(spell))
+    }
+}
+
+fn version(text: &str) -> Result<(), Fault> {
+    match text {
+        "2" => Ok(()),
+        "0" | "1" => {
+            Err(Fault::new(format!("`version = {text}` asks for IKEv1, which this version does not speak."))
+                .hint("Write `version = 2`, or leave it out."))
+        }
+        _ => Err(Fault::new(format!("`{}` is no version of IKE.", shown(text)))
+            .hint("Write `version = 2`, or leave it out.")),
+    }
+}
+
+fn mode(text: &str) -> Result<Mode, Fault> {
+    match text {
+        "beet" | "pass" | "drop" | "transport_proxy" => {
+            Err(Fault::new(format!("The mode `{text}` is swanctl's, but this version does not have it."))
+                .hint("Possible: `tunnel`, `transport`."))
+        }
+        _ => choice(&[("tunnel", Mode::Tunnel), ("transport", Mode::Transport)], text),
+    }
+}
+
+fn start_action(text: &str) -> Result<StartAction, Fault> {
+    match text {
+        "trap" | "trap|start" => Err(Fault::new("`trap` is swanctl's, but this version does not have it.")
+            .hint("Possible: `none`, `start`.")),
+        _ => choice(&[("none", StartAction::None), ("start", StartAction::Start)], text),
+    }
+}
+
+/// What in all the proposals of a connection is weak, each once.
+fn weak(proposals: &[Proposal], children: &[Arc<Child>]) -> Vec<String> {
+    let all = proposals.iter().chain(children.iter().flat_map(|child| &child.esp_proposals));
+    let mut weak: Vec<String> = Vec::new();
+    for word in all.flat_map(Proposal::weak) {
+        if !weak.contains(&word) {
+            weak.push(word);
+        }
+    }
+    weak
+}

@@ -1,0 +1,181 @@
+//! The keys that there are, and those of swanctl.conf that are not here.
+
+/// A kind of table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Table {
+    /// Its name in full; `NAME` and `CHILD` stand for what the file chooses.
+    pub path: &'static str,
+    /// Its keys, without those that are tables of their own.
+    pub keys: &'static [&'static str],
+    /// Its tables.
+    pub tables: &'static [&'static str],
+}
+
+/// The file itself.
+pub const ROOT: Table =
+    Table { path: "", keys: &[], tables: &["connections", "secrets", "authorities", "daemon"] };
+
+/// A connection.
+pub const CONNECTION: Table = Table {
+    path: "connections.NAME",
+    keys: &[
+        "version",
+        "local_addrs",
+        "remote_addrs",
+        "proposals",
+        "encap",
+        "fragmentation",
+        "fragment_size",
+        "send_cert",
+        "send_certreq",
+        "dpd_delay",
+        "unique",
+    ],
+    tables: &["local", "remote", "children"],
+};
+
+/// How we authenticate.
+pub const LOCAL: Table =
+    Table { path: "connections.NAME.local", keys: &["auth", "id", "certs"], tables: &[] };
+
+/// How the peer authenticates.
+pub const REMOTE: Table =
+    Table { path: "connections.NAME.remote", keys: &["auth", "id", "certs", "cacerts"], tables: &[] };
+
+/// A child SA.
+pub const CHILD: Table = Table {
+    path: "connections.NAME.children.CHILD",
+    keys: &["local_ts", "remote_ts", "mode", "esp_proposals", "start_action", "replay_window"],
+    tables: &[],
+};
+
+/// Secrets of two kinds.
+pub const SECRETS: Table = Table { path: "secrets", keys: &[], tables: &["ike", "private"] };
+
+/// A pre-shared key.
+pub const IKE_SECRET: Table =
+    Table { path: "secrets.ike.NAME", keys: &["id", "secret", "file"], tables: &[] };
+
+/// A private key.
+pub const PRIVATE: Table = Table { path: "secrets.private.NAME", keys: &["file", "secret"], tables: &[] };
+
+/// A trust anchor.
+pub const AUTHORITY: Table = Table { path: "authorities.NAME", keys: &["cacert"], tables: &[] };
+
+/// The daemon itself.
+pub const DAEMON: Table = Table {
+    path: "daemon",
+    keys: &[
+        "port",
+        "port_nat_t",
+        "dataplane",
+        "interface",
+        "mtu",
+        "raw_esp",
+        "mark",
+        "routing_table",
+        "routing_priority",
+        "control",
+        "cookie_threshold",
+        "half_open_limit",
+        "half_open_limit_per_source",
+        "half_open_timeout",
+        "keep_alive",
+        "retransmit_timeout",
+        "retransmit_base",
+        "retransmit_limit",
+        "retransmit_tries",
+    ],
+    tables: &["log"],
+};
+
+/// The log.
+pub const LOG: Table = Table { path: "daemon.log", keys: &["level", "format"], tables: &[] };
+
+/// Every kind of table.
+pub const TABLES: &[Table] =
+    &[ROOT, CONNECTION, LOCAL, REMOTE, CHILD, SECRETS, IKE_SECRET, PRIVATE, AUTHORITY, DAEMON, LOG];
+
+/// Keys of swanctl.conf that ask for something that this version does not do: they are refused, since to
+/// pass over them would change what people get.
+pub(crate) const ABSENT: &[&str] = &[
+    "aggressive",
+    "pull",
+    "dscp",
+    "childless",
+    "pools",
+    "vips",
+    "mobike",
+    "dpd_timeout",
+    "ocsp",
+    "ppk_id",
+    "ppk_required",
+    "keyingtries",
+    "reauth_time",
+    "rekey_time",
+    "over_time",
+    "rand_time",
+    "if_id_in",
+    "if_id_out",
+    "mediation",
+    "mediated_by",
+    "mediation_peer",
+    "round",
+    "cert_policy",
+    "aaa_id",
+    "eap_id",
+    "xauth_id",
+    "pubkeys",
+    "ca_id",
+    "groups",
+    "revocation",
+    "ah_proposals",
+    "sha256_96",
+    "life_time",
+    "rekey_bytes",
+    "life_bytes",
+    "rand_bytes",
+    "rekey_packets",
+    "life_packets",
+    "rand_packets",
+    "updown",
+    "hostaccess",
+    "policies",
+    "policies_fwd_out",
+    "dpd_action",
+    "ipcomp",
+    "inactivity",
+    "reqid",
+    "priority",
+    "interface",
+    "mark_in",
+    "mark_in_sa",
+    "mark_out",
+    "set_mark_in",
+    "set_mark_out",
+    "tfc_padding",
+    "hw_offload",
+    "copy_df",
+    "copy_ecn",
+    "copy_dscp",
+    "close_action",
+    "label",
+    "label_mode",
+    "local_port",
+    "remote_port",
+    "handle",
+    "slot",
+    "module",
+    "crl_uris",
+    "ocsp_uris",
+    "cert_uri_base",
+    "eap",
+    "xauth",
+    "ntlm",
+    "ppk",
+    "rsa",
+    "ecdsa",
+    "pkcs8",
+    "pkcs12",
+    "token",
+];

@@ -1,0 +1,224 @@
+//! `[daemon]`: how the daemon runs, whatever its connections.
+
+use crate::reader::{Fault, Reader, Section};
+use crate::schema;
+use crate::value::{choice, duration, number, truth};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How the daemon runs.
+#[derive(Clone, Debug)]
+pub struct DaemonSettings {
+    /// UDP port of IKE; 500. 0 lets the kernel choose.
+    pub port: u16,
+    /// UDP port of IKE and ESP behind NAT; 4500. 0 lets the kernel choose.
+    pub port_nat_t: u16,
+    /// What carries ESP.
+    pub dataplane: DataplaneChoice,
+    /// The TUN device's name; `%d` becomes a free number.
+    pub interface: String,
+    /// The TUN device's MTU in octets, 1280 to 9000.
+    pub mtu: u32,
+    /// Whether ESP goes without UDP where there is no NAT (IP protocol 50).
+    pub raw_esp: bool,
+    /// The mark of our own packets for routing rules; 0: none.
+    pub mark: u32,
+    /// The routing table of the tunnels' routes.
+    pub routing_table: u32,
+    /// The priority of the rules that lead to that table.
+    pub routing_priority: u32,
+    /// The control socket.
+    pub control: PathBuf,
+    /// The log.
+    pub log: LogSettings,
+    /// Half-open limits, retransmission and the like; its `shard` is that of a single endpoint.
+    pub endpoint: sa::Settings,
+}
+
+/// `dataplane`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DataplaneChoice {
+    /// ESP in userspace over a TUN device.
+    Tun,
+    /// Nothing: child SAs are negotiated and carry no traffic.
+    None,
+}
+
+/// The log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogSettings {
+    /// How much.
+    pub level: LogLevel,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+/// How much is logged; each level has all of those before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[allow(missing_docs)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// In which form.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// One line for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for DaemonSettings {
+    fn default() -> Self {
+        Self {
+            port: 500,
+            port_nat_t: 4500,
+            dataplane: DataplaneChoice::Tun,
+            interface: "hf%d".to_string(),
+            mtu: 1400,
+            raw_esp: true,
+            mark: 0,
+            routing_table: 4500,
+            routing_priority: 4500,
+            control: PathBuf::from("/run/handfast/control.sock"),
+            log: LogSettings { level: LogLevel::Info, format: LogFormat::Human },
+            endpoint: sa::Settings::default(),
+        }
+    }
+}
+
+/// Reads `[daemon]`.
+pub(crate) fn read(reader: &mut Reader, root: &Section<'_>) -> DaemonSettings {
+    let mut settings = DaemonSettings::default();
+    let Some(daemon) = reader.table(root, "daemon") else { return settings };
+    reader.check_keys(&daemon, &schema::DAEMON);
+    read_ports(reader, &daemon, &mut settings);
+    read_dataplane(reader, &daemon, &mut settings);
+    read_endpoint(reader, &daemon, &mut settings.endpoint);
+    let path = |text: &str| match text.is_empty() || text.contains('\0') || text.len() > 107 {
+        // The length is that of sockaddr_un.sun_path, less its closing zero.
+        true => Err(Fault::new("The path of a socket has 1 to 107 octets.")),
+        false => Ok(PathBuf::from(text)),
+    };
+    set(&mut settings.control, reader.text(&daemon, "control", path));
+    if let Some(log) = reader.table(&daemon, "log") {
+        reader.check_keys(&log, &schema::LOG);
+        set(&mut settings.log.level, reader.text(&log, "level", |text| choice(LEVELS, text)));
+        set(&mut settings.log.format, reader.text(&log, "format", |text| choice(FORMATS, text)));
+    }
+    settings
+}
+
+const LEVELS: &[(&str, LogLevel)] = &[
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+const FORMATS: &[(&str, LogFormat)] = &[("human", LogFormat::Human), ("json", LogFormat::Json)];
+const DATAPLANES: &[(&str, DataplaneChoice)] =
+    &[("tun", DataplaneChoice::Tun), ("none", DataplaneChoice::None)];
+
+/// Replaces the default by what the file says.
+pub(crate) fn set<T>(place: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *place = value;
+    }
+}
+
+fn read_ports(reader: &mut Reader, daemon: &Section<'_>, settings: &mut DaemonSettings) {
+    let port = |text: &str| number(text, 0, u64::from(u16::MAX)).map(|port| port as u16);
+    set(&mut settings.port, reader.scalar(daemon, "port", port));
+    set(&mut settings.port_nat_t, reader.scalar(daemon, "port_nat_t", port));
+    if settings.port == settings.port_nat_t && settings.port != 0 {
+        let at = daemon.value_place(if daemon.has("port_nat_t") { "port_nat_t" } else { "port" });
+        let hint = "On port 4500 a marker tells IKE from ESP, on port 500 there is none: they cannot be one.";
+        reader.error(
+            &at,
+            format!("`port` and `port_nat_t` are both {}.", settings.port),
+            Some(hint.to_string()),
+        );
+    }
+}
+
+fn read_dataplane(reader: &mut Reader, daemon: &Section<'_>, settings: &mut DaemonSettings) {
+    set(&mut settings.dataplane, reader.text(daemon, "dataplane", |text| choice(DATAPLANES, text)));
+    let name = |text: &str| {
+        // IFNAMSIZ less the closing zero; `%d` is replaced by the kernel.
+        let ok = (1..=15).contains(&text.len())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.%".contains(c));
+        match ok && !matches!(text, "." | "..") && text.matches('%').count() == text.matches("%d").count() {
+            true => Ok(text.to_string()),
+            false => {
+                Err(Fault::new("The name of an interface has 1 to 15 letters, digits, `-`, `_` or `.`."))
+            }
+        }
+    };
+    set(&mut settings.interface, reader.text(daemon, "interface", name));
+    set(
+        &mut settings.mtu,
+        reader.scalar(daemon, "mtu", |text| number(text, 1280, 9000).map(|mtu| mtu as u32)),
+    );
+    set(&mut settings.raw_esp, reader.scalar(daemon, "raw_esp", truth));
+    let u32_from = |least| move |text: &str| number(text, least, u64::from(u32::MAX)).map(|n| n as u32);
+    set(&mut settings.mark, reader.scalar(daemon, "mark", u32_from(0)));
+    set(&mut settings.routing_table, reader.scalar(daemon, "routing_table", u32_from(1)));
+    // 32766 is the rule of the main table: a later one would not be asked.
+    let priority = |text: &str| number(text, 1, 32765).map(|n| n as u32);
+    set(&mut settings.routing_priority, reader.scalar(daemon, "routing_priority", priority));
+}
+
+fn read_endpoint(reader: &mut Reader, daemon: &Section<'_>, endpoint: &mut sa::Settings) {
+    let count = |text: &str| number(text, 0, 10_000_000).map(|n| n as usize);
+    set(&mut endpoint.cookie_threshold, reader.scalar(daemon, "cookie_threshold", count));
+    let some = |text: &str| number(text, 1, 10_000_000).map(|n| n as usize);
+    set(&mut endpoint.max_half_open, reader.scalar(daemon, "half_open_limit", some));
+    set(&mut endpoint.max_half_open_per_source, reader.scalar(daemon, "half_open_limit_per_source", some));
+    set(&mut endpoint.half_open_timeout, reader.scalar(daemon, "half_open_timeout", |t| between(t, 1, 3600)));
+    set(&mut endpoint.keepalive, reader.scalar(daemon, "keep_alive", |t| between(t, 1, 3600)));
+    set(&mut endpoint.backoff.first, reader.scalar(daemon, "retransmit_timeout", seconds));
+    set(&mut endpoint.backoff.growth, reader.scalar(daemon, "retransmit_base", percent));
+    set(&mut endpoint.backoff.longest, reader.scalar(daemon, "retransmit_limit", |t| between(t, 1, 3600)));
+    let tries = |text: &str| number(text, 0, 100).map(|n| n as u32 + 1);
+    set(&mut endpoint.backoff.transmissions, reader.scalar(daemon, "retransmit_tries", tries));
+    if endpoint.backoff.longest < endpoint.backoff.first {
+        let at = daemon.value_place("retransmit_limit");
+        reader.error(&at, "`retransmit_limit` is shorter than `retransmit_timeout`.", None);
+    }
+}
+
+/// A duration between two bounds in seconds.
+fn between(text: &str, least: u64, most: u64) -> Result<Duration, Fault> {
+    let duration = duration(text)?;
+    match (Duration::from_secs(least)..=Duration::from_secs(most)).contains(&duration) {
+        true => Ok(duration),
+        false => Err(Fault::new(format!("This duration is not between {least}s and {most}s."))),
+    }
+}
+
+/// A duration, or seconds with a fraction as in strongswan.conf: `4.0`.
+fn seconds(text: &str) -> Result<Duration, Fault> {
+    let read = match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=60.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        Ok(_) => Err(Fault::new("This duration is not between 100ms and 60s.")),
+        Err(_) => duration(text),
+    }?;
+    match (Duration::from_millis(100)..=Duration::from_secs(60)).contains(&read) {
+        true => Ok(read),
+        false => Err(Fault::new("This duration is not between 100ms and 60s.")),
+    }
+}
+
+/// A factor of at least 1 such as `1.8`, in percent.
+fn percent(text: &str) -> Result<u32, Fault> {
+    match text.parse::<f64>() {
+        Ok(factor) if (1.0..=10.0).contains(&factor) => Ok((factor * 100.0).round() as u32),
+        _ => Err(Fault::new("The base of the back-off is a factor from 1.0 to 10.0.")),
+    }
+}

@@ -1,0 +1,226 @@
+//! What files mean.
+
+mod common;
+
+use common::Dir;
+use config::{DataplaneChoice, LogFormat, LogLevel};
+use dataplane::Mode;
+use policy::{AddressPattern, AuthMethod, EncapChoice, IdPattern, Identity, SendCert, StartAction, Unique};
+use std::time::Duration;
+
+const PSK: &str = r#"
+[connections.office]
+remote_addrs = "192.0.2.2"
+
+[connections.office.local]
+auth = "psk"
+id = "moon.example.org"
+
+[connections.office.remote]
+id = "sun.example.org"
+
+[connections.office.children.net]
+local_ts = "10.1.0.0/16"
+remote_ts = "10.2.0.0/16"
+
+[secrets.ike.office]
+id = "sun.example.org"
+secret = "a secret of more than sixteen octets"
+"#;
+
+#[test]
+fn a_short_file_has_all_the_defaults() {
+    let dir = Dir::new();
+    assert_eq!(dir.warnings(PSK), Vec::<String>::new());
+    let config = dir.good(PSK);
+    let office = &config.policy.connections[0];
+    assert_eq!(office.name, "office");
+    assert_eq!(office.local_addrs, [AddressPattern::Any]);
+    assert_eq!(office.proposals, policy::default_ike());
+    assert_eq!((office.encap, office.fragmentation, office.fragment_size), (EncapChoice::Auto, true, 1280));
+    assert_eq!((office.send_cert, office.send_certreq, office.unique), (SendCert::Always, true, Unique::No));
+    assert_eq!((office.dpd_delay, office.weak.len()), (Duration::from_secs(30), 0));
+    assert_eq!((office.local.method, office.remote.method), (AuthMethod::Psk, AuthMethod::Psk));
+    let sun = Identity::Fqdn("sun.example.org".into());
+    assert_eq!(office.remote.id, IdPattern::Is(sun.clone()));
+    let net = &office.children[0];
+    assert_eq!((net.mode, net.start_action, net.replay_window), (Mode::Tunnel, StartAction::None, 1024));
+    assert_eq!(net.esp_proposals, policy::default_esp());
+    assert_eq!(net.local_ts[0].to_string(), "10.1.0.0/16");
+    let secret = config.secrets.psk(office.local.id.as_ref().unwrap(), Some(&sun)).unwrap();
+    assert_eq!(secret.expose(), b"a secret of more than sixteen octets");
+    assert_eq!((config.daemon.port, config.daemon.port_nat_t), (500, 4500));
+    assert_eq!(config.daemon.dataplane, DataplaneChoice::Tun);
+}
+
+#[test]
+fn every_key_is_heeded() {
+    let text = r#"
+[daemon]
+port = 1500
+port_nat_t = 14500
+dataplane = "none"
+interface = "vpn0"
+mtu = 1350
+raw_esp = false
+mark = 7
+routing_table = 220
+routing_priority = 220
+control = "/tmp/handfast.sock"
+cookie_threshold = 5
+half_open_limit = 50
+half_open_limit_per_source = 3
+half_open_timeout = "10s"
+keep_alive = 15
+retransmit_timeout = 4.0
+retransmit_base = 1.5
+retransmit_limit = "30s"
+retransmit_tries = 5
+log = { level = "debug", format = "json" }
+
+[connections.office]
+version = 2
+local_addrs = ["192.0.2.1", "2001:db8::1"]
+remote_addrs = "sun.example.org, 198.51.100.0/24"
+proposals = ["aes256gcm16-prfsha384-x25519", "aes128-sha256-modp1024"]
+encap = true
+fragmentation = "no"
+fragment_size = 1400
+send_cert = "ifasked"
+send_certreq = false
+dpd_delay = "0s"
+unique = "replace"
+
+[connections.office.local]
+auth = "pubkey"
+id = "moon.example.org"
+certs = "moon.pem"
+
+[connections.office.remote]
+auth = "psk"
+id = "*.example.org"
+
+[connections.office.children.host]
+mode = "transport"
+local_ts = "dynamic"
+remote_ts = ["198.51.100.7[tcp/bgp]"]
+esp_proposals = "aes128-sha256-modp2048-esn"
+start_action = "start"
+replay_window = 64
+
+[connections.office.children.net]
+local_ts = ["10.1.0.0/16", "10.0.0.1-10.0.0.9"]
+remote_ts = "10.2.0.0/16, 2001:db8:2::/48"
+
+[secrets.ike]
+office = { id = ["sun.example.org"], file = "psk" }
+[secrets.private.moon]
+file = "moon.key"
+"#;
+    let dir = Dir::with_certificates();
+    dir.write_private("psk", "0x000102030405060708090a0b0c0d0e0f\n");
+    let config = dir.good(text);
+    let daemon = &config.daemon;
+    assert_eq!((daemon.port, daemon.port_nat_t, daemon.mtu, daemon.mark), (1500, 14500, 1350, 7));
+    assert_eq!(
+        (daemon.dataplane, daemon.raw_esp, &*daemon.interface),
+        (DataplaneChoice::None, false, "vpn0")
+    );
+    assert_eq!((daemon.routing_table, daemon.routing_priority), (220, 220));
+    assert_eq!(daemon.control.to_str(), Some("/tmp/handfast.sock"));
+    assert_eq!((daemon.log.level, daemon.log.format), (LogLevel::Debug, LogFormat::Json));
+    let endpoint = &daemon.endpoint;
+    assert_eq!(
+        (endpoint.cookie_threshold, endpoint.max_half_open, endpoint.max_half_open_per_source),
+        (5, 50, 3)
+    );
+    assert_eq!(
+        (endpoint.half_open_timeout, endpoint.keepalive),
+        (Duration::from_secs(10), Duration::from_secs(15))
+    );
+    let backoff = endpoint.backoff;
+    assert_eq!((backoff.first, backoff.growth), (Duration::from_secs(4), 150));
+    assert_eq!((backoff.longest, backoff.transmissions), (Duration::from_secs(30), 6));
+
+    let office = &config.policy.connections[0];
+    let written =
+        |patterns: &[AddressPattern]| patterns.iter().map(AddressPattern::to_string).collect::<Vec<_>>();
+    assert_eq!(written(&office.local_addrs), ["192.0.2.1", "2001:db8::1"]);
+    assert_eq!(written(&office.remote_addrs), ["sun.example.org", "198.51.100.0/24"]);
+    assert_eq!(office.proposals[0].to_string(), "aes256gcm16-prfsha384-x25519");
+    assert_eq!(office.weak, ["modp1024 (1024-bit group)"]);
+    assert_eq!((office.encap, office.fragmentation, office.fragment_size), (EncapChoice::Force, false, 1400));
+    assert_eq!(
+        (office.send_cert, office.send_certreq, office.unique),
+        (SendCert::IfAsked, false, Unique::Replace)
+    );
+    assert_eq!(office.dpd_delay, Duration::ZERO);
+    assert_eq!((office.local.method, office.remote.method), (AuthMethod::Pubkey, AuthMethod::Psk));
+    assert_eq!(office.local.certs.len(), 1);
+    assert_eq!(office.remote.id, IdPattern::FqdnBelow("example.org".into()));
+    let [host, net] = &office.children[..] else { panic!("{:?}", office.children) };
+    assert_eq!((host.mode, host.start_action, host.replay_window), (Mode::Transport, StartAction::Start, 64));
+    assert_eq!(
+        (host.local_ts.len(), host.remote_ts[0].to_string().as_str()),
+        (0, "198.51.100.7/32[tcp/179]")
+    );
+    assert_eq!(host.esp_proposals[0].to_string(), "aes128-sha256-modp2048-esn");
+    assert_eq!((net.local_ts.len(), net.remote_ts.len()), (2, 2));
+    let secret = config
+        .secrets
+        .psk(office.local.id.as_ref().unwrap(), Some(&Identity::Fqdn("sun.example.org".into())));
+    assert_eq!(secret.unwrap().expose().len(), 16);
+    assert!(config.secrets.key(&office.local.certs[0]).is_some());
+}
+
+#[test]
+fn the_certificate_gives_the_identity_and_the_authorities_the_trust() {
+    let text = r#"
+[connections.b.local]
+certs = "moon.der"
+[connections.b.children.c]
+[connections.a.local]
+certs = ["moon.pem", "ca.pem"]
+id = "moon.example.org"
+[connections.a.remote]
+cacerts = "ca.pem"
+[connections.a.children.c]
+[authorities.root]
+cacert = "ca.pem"
+[secrets.private.moon]
+file = "moon.key"
+"#;
+    let dir = Dir::with_certificates();
+    let config = dir.good(text);
+    let [b, a] = &config.policy.connections[..] else { panic!() };
+    assert_eq!((&*b.name, &*a.name), ("b", "a"), "the order of the file");
+    assert_eq!(b.local.id.as_ref().unwrap().to_string(), "C=CH, O=Handfast Test, CN=moon");
+    assert_eq!(b.local.method, AuthMethod::Pubkey);
+    assert_eq!(b.remote.authorities, a.remote.authorities);
+    assert_eq!((b.remote.authorities.len(), b.remote.id.clone()), (1, IdPattern::Any));
+    assert_eq!(a.local.certs.len(), 1, "the root does not travel");
+}
+
+#[test]
+fn with_a_secret_fixed_addresses_are_the_identities() {
+    let text = r#"
+[connections.a]
+local_addrs = "192.0.2.1"
+remote_addrs = "2001:db8::2, 192.0.2.2"
+local.auth = "psk"
+children.c = {}
+[connections.b]
+local_addrs = ["192.0.2.1"]
+remote_addrs = ["192.0.2.2"]
+local = { auth = "psk" }
+children.c = {}
+[secrets.ike.all]
+secret = "0sAAECAwQFBgcICQoLDA0ODw=="
+"#;
+    let config = Dir::new().good(text);
+    let [a, b] = &config.policy.connections[..] else { panic!() };
+    assert_eq!(a.local.id, Some(Identity::Ipv4([192, 0, 2, 1].into())));
+    assert_eq!(a.remote.id, IdPattern::Any);
+    assert_eq!(b.remote.id, IdPattern::Is(Identity::Ipv4([192, 0, 2, 2].into())));
+    assert_eq!(config.secrets.psk(&a.local.id.clone().unwrap(), None).unwrap().expose().len(), 16);
+}
