@@ -1,8 +1,10 @@
 //! Messages as text: a line as ladders show it, and a tree with every field.
 
+use crate::num::{CfgAttributeType, GroupAuth, HashAlgorithm, IdType, KeyWrap, NotifyType};
 use crate::num::{Encr, EsnMode, Integ, KeMethod, Prf, TransformAttributeType, TransformType};
-use crate::num::{GroupAuth, HashAlgorithm, IdType, KeyWrap, NotifyType};
-use crate::{AttributeValue, IpSelector, Message, Notify, Payload, Proposal, TrafficSelector, Transform};
+use crate::{
+    AttributeValue, CfgAttribute, IpSelector, Message, Notify, Payload, Proposal, TrafficSelector, Transform,
+};
 use std::fmt::{self, Display, Formatter};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -26,7 +28,10 @@ impl Payload<'_> {
     /// The payload in a word or two.
     pub fn summary(&self) -> impl Display + '_ {
         fmt::from_fn(move |f| match self {
-            Self::Notify(notify) => write!(f, "N({})", notify.kind),
+            Self::Notify(notify) => match notify.kind.name() {
+                Some(name) => write!(f, "N({name})"),
+                None => write!(f, "N({})", notify.kind.0),
+            },
             Self::Cp(configuration) => write!(f, "CP({})", configuration.kind),
             Self::Eap(eap) => match (eap.code(), eap.method()) {
                 (Some(code), Some(method)) => write!(f, "EAP({code}/{method})"),
@@ -115,7 +120,7 @@ fn describe_payload(payload: &Payload<'_>, f: &mut Formatter<'_>, indent: usize)
         Payload::Cp(configuration) => {
             writeln!(f, " {}", configuration.kind)?;
             let mut attributes = configuration.attributes.iter();
-            attributes.try_for_each(|a| writeln!(f, "{:1$}{2} {3}", "", indent + 2, a.kind, Text(&a.value)))
+            attributes.try_for_each(|a| writeln!(f, "{:1$}{2} {3}", "", indent + 2, a.kind, Value(a)))
         }
         Payload::Eap(eap) => {
             let identifier = eap.identifier().unwrap_or_default();
@@ -228,6 +233,40 @@ impl Display for Text<'_> {
                 write!(f, "\"{text}\"")
             }
             _ => Hex(self.0).fmt(f),
+        }
+    }
+}
+
+/// A configuration attribute's value: addresses where the type has them (RFC 7296 §3.15.1).
+struct Value<'a>(&'a CfgAttribute<'a>);
+
+impl Display for Value<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        const V4: [CfgAttributeType; 6] = [
+            CfgAttributeType::INTERNAL_IP4_ADDRESS,
+            CfgAttributeType::INTERNAL_IP4_NETMASK,
+            CfgAttributeType::INTERNAL_IP4_DNS,
+            CfgAttributeType::INTERNAL_IP4_NBNS,
+            CfgAttributeType::INTERNAL_IP4_DHCP,
+            CfgAttributeType::INTERNAL_IP4_SUBNET,
+        ];
+        const V6: [CfgAttributeType; 4] = [
+            CfgAttributeType::INTERNAL_IP6_ADDRESS,
+            CfgAttributeType::INTERNAL_IP6_DNS,
+            CfgAttributeType::INTERNAL_IP6_DHCP,
+            CfgAttributeType::INTERNAL_IP6_SUBNET,
+        ];
+        let Self(CfgAttribute { kind, value }) = self;
+        let v4 = |at: usize| value.get(at..at + 4)?.try_into().ok().map(|a: [u8; 4]| Ipv4Addr::from(a));
+        let v6 = || value.get(..16)?.try_into().ok().map(|a: [u8; 16]| Ipv6Addr::from(a));
+        match (value.len(), v4(0), v4(4), v6()) {
+            (4, Some(address), ..) if V4.contains(kind) => address.fmt(f),
+            (8, Some(network), Some(mask), _) if V4.contains(kind) => write!(f, "{network}/{mask}"),
+            (16, _, _, Some(address)) if V6.contains(kind) => address.fmt(f),
+            (17, _, _, Some(address)) if V6.contains(kind) => {
+                write!(f, "{address}/{}", value.last().copied().unwrap_or_default())
+            }
+            _ => Text(value).fmt(f),
         }
     }
 }

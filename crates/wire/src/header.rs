@@ -67,6 +67,7 @@ impl Header {
         if header.major != 2 {
             return Err(ParseError::new(Problem::MajorVersion(header.major), 17, "RFC 7296 §2.5"));
         }
+        //= rfc7296 §3.1
         let said = header.length as usize;
         if said != datagram.len() {
             let problem = Problem::Mismatch { what: "the header's length", said, real: datagram.len() };
@@ -92,7 +93,7 @@ impl Header {
         Ok(Self { spi_i, spi_r, next_payload, major, minor, exchange, flags, message_id, length })
     }
 
-    /// Writes the 28 octets as they stand in the fields; reserved bits are zero.
+    /// Writes the 28 octets as they stand in the fields; reserved bits are zero (RFC 7296 §2.5).
     pub fn emit(&self) -> [u8; HEADER_LEN] {
         let mut out = [0; HEADER_LEN];
         out[..8].copy_from_slice(&self.spi_i.0.to_be_bytes());

@@ -142,6 +142,7 @@ pub fn strip_padding(plaintext: &[u8]) -> Result<&[u8], ParseError> {
         let problem = Problem::Truncated { what: "the padding", need, have: plaintext.len() };
         ParseError::new(problem, plaintext.len().saturating_sub(1), "RFC 7296 §3.14")
     };
+    //= rfc7296 §3.14
     let (pad_length, rest) = plaintext.split_last().ok_or(error(1))?;
     let pad_length = usize::from(*pad_length);
     let inner = rest.len().checked_sub(pad_length).ok_or(error(pad_length + 1))?;

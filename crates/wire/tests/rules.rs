@@ -195,6 +195,7 @@ fn a_digital_signature_names_its_algorithm() {
     assert_eq!(short.digital_signature(), None);
 }
 
+//= rfc7296 §3.14
 #[test]
 fn padding_that_is_longer_than_the_body_is_refused() {
     assert!(strip_padding(&[]).is_err());
@@ -302,4 +303,78 @@ fn ladders_are_readable() {
 fn control_characters_are_not_printed() {
     let escape = [Payload::VendorId(Octets::Borrowed(b"\x1b[2J"))];
     assert_eq!(describe(&escape, 0).to_string(), "V 1b5b324a\n");
+}
+
+#[test]
+fn configured_addresses_are_readable() {
+    let attribute = |kind, value: &'static [u8]| CfgAttribute { kind, value: Octets::Borrowed(value) };
+    let attributes = vec![
+        attribute(CfgAttributeType::INTERNAL_IP4_ADDRESS, &[10, 9, 0, 1]),
+        attribute(CfgAttributeType::INTERNAL_IP4_SUBNET, &[10, 0, 0, 0, 255, 0, 0, 0]),
+        attribute(
+            CfgAttributeType::INTERNAL_IP6_ADDRESS,
+            &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 64],
+        ),
+        attribute(CfgAttributeType::APPLICATION_VERSION, b"x 1"),
+    ];
+    let text = describe(&[Payload::Cp(Configuration { kind: CfgType::REPLY, attributes })], 0).to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+    let expected = [
+        "CP CFG_REPLY",
+        "INTERNAL_IP4_ADDRESS 10.9.0.1",
+        "INTERNAL_IP4_SUBNET 10.0.0.0/255.0.0.0",
+        "INTERNAL_IP6_ADDRESS 2001:db8::1/64",
+        "APPLICATION_VERSION \"x 1\"",
+    ];
+    assert_eq!(lines, expected);
+}
+
+/// Octets on the heap that a parsed message holds; what it borrows is not counted, for it is the datagram's own.
+fn held(payloads: &Vec<Payload<'_>>) -> usize {
+    fn list<T>(list: &Vec<T>) -> usize {
+        list.capacity() * size_of::<T>()
+    }
+    let inside = |payload: &Payload<'_>| match payload {
+        Payload::Sa(proposals) => {
+            let transforms = || proposals.iter().flat_map(|proposal| &proposal.transforms);
+            list(proposals)
+                + proposals.iter().map(|proposal| list(&proposal.transforms)).sum::<usize>()
+                + transforms().map(|transform| list(&transform.attributes)).sum::<usize>()
+        }
+        Payload::TsI(selectors) | Payload::TsR(selectors) => list(selectors),
+        Payload::Cp(configuration) => list(&configuration.attributes),
+        _ => 0,
+    };
+    list(payloads) + payloads.iter().map(inside).sum::<usize>()
+}
+
+/// The messages that cost most for their size: what they make us allocate is a small multiple of what they sent, also
+/// where a count field promises more than there is.
+#[test]
+fn allocation_is_bounded_by_the_datagram() {
+    let none = || Octets::Borrowed(&[][..]);
+    let attribute = Attribute::key_length(128);
+    let transform = |attributes| Transform { kind: TransformType::ENCR, id: 1, attributes };
+    let proposal = |transforms| Proposal { number: 1, protocol: ProtocolId::IKE, spi: none(), transforms };
+    let selector = TrafficSelector::Other { kind: TsType(99), second: 0, body: none() };
+    let option = CfgAttribute { kind: CfgAttributeType(1), value: none() };
+    let expensive = [
+        Payload::Sa(vec![proposal(vec![]); limits::MAX_PROPOSALS]),
+        Payload::Sa(vec![proposal(vec![transform(vec![]); 200]); 10]),
+        Payload::Sa(vec![proposal(vec![transform(vec![attribute.clone()]); 200]); 10]),
+        Payload::Sa(vec![proposal(vec![transform(vec![attribute; limits::MAX_ATTRIBUTES]); 20]); 10]),
+        Payload::TsI(vec![selector; limits::MAX_SELECTORS]),
+        Payload::Cp(Configuration {
+            kind: CfgType::SET,
+            attributes: vec![option; limits::MAX_CFG_ATTRIBUTES],
+        }),
+        Payload::VendorId(none()),
+    ];
+    const MOST: usize = 16;
+    for payload in expensive {
+        let octets = message(vec![payload.clone(); 8]);
+        let message = Message::parse(&octets).unwrap();
+        let factor = held(&message.payloads) / octets.len();
+        assert!(factor <= MOST, "{} octets cost {factor} times as many", octets.len());
+    }
 }

@@ -89,7 +89,7 @@ registry! {
 }
 
 registry! {
-    /// EAP methods that meet IKE (IANA "EAP Registry, Method Types").
+    /// EAP methods (IANA "EAP Registry, Method Types"). What EAP-MSCHAPv2 sends everywhere is 26, not 29.
     EapType(u8) {
         IDENTITY = 1, "Identity";
         NOTIFICATION = 2, "Notification";
@@ -97,16 +97,42 @@ registry! {
         MD5_CHALLENGE = 4, "MD5-Challenge";
         OTP = 5, "One-Time Password";
         GTC = 6, "Generic Token Card";
+        RSA_PUBLIC_KEY = 9, "RSA Public Key Authentication";
+        DSS_UNILATERAL = 10, "DSS Unilateral";
+        KEA = 11, "KEA";
+        KEA_VALIDATE = 12, "KEA-VALIDATE";
         TLS = 13, "EAP-TLS";
+        DEFENDER_TOKEN = 14, "Defender Token";
+        RSA_SECURID = 15, "RSA Security SecurID EAP";
+        ARCOT = 16, "Arcot Systems EAP";
         LEAP = 17, "EAP-Cisco Wireless";
         SIM = 18, "EAP-SIM";
+        SRP_SHA1 = 19, "SRP-SHA1";
         TTLS = 21, "EAP-TTLS";
+        REMOTE_ACCESS = 22, "Remote Access Service";
         AKA = 23, "EAP-AKA";
+        THREECOM_WIRELESS = 24, "EAP-3Com Wireless";
         PEAP = 25, "PEAP";
         MSCHAPV2 = 26, "MS-EAP-Authentication";
-        TLV = 33, "EAP-TLV";
-        TNC = 38, "EAP-TNC";
+        MAKE = 27, "Mutual Authentication w/Key Exchange";
+        CRYPTOCARD = 28, "CRYPTOCard";
+        EAP_MSCHAP_V2 = 29, "EAP-MSCHAP-V2";
+        DYNAMID = 30, "DynamID";
+        ROB = 31, "Rob EAP";
+        POTP = 32, "Protected One-Time Password";
+        MS_AUTHENTICATION_TLV = 33, "MS-Authentication-TLV";
+        SENTRINET = 34, "SentriNET";
+        ACTIONTEC = 35, "EAP-Actiontec Wireless";
+        COGENT = 36, "Cogent Systems Biometrics Authentication EAP";
+        AIRFORTRESS = 37, "AirFortress EAP";
+        HTTP_DIGEST = 38, "EAP-HTTP Digest";
+        SECURESUITE = 39, "SecureSuite EAP";
+        DEVICECONNECT = 40, "DeviceConnect EAP";
+        SPEKE = 41, "EAP-SPEKE";
+        MOBAC = 42, "EAP-MOBAC";
         FAST = 43, "EAP-FAST";
+        ZLXEAP = 44, "ZoneLabs EAP";
+        LINK = 45, "EAP-Link";
         PAX = 46, "EAP-PAX";
         PSK = 47, "EAP-PSK";
         SAKE = 48, "EAP-SAKE";
@@ -114,10 +140,11 @@ registry! {
         AKA_PRIME = 50, "EAP-AKA'";
         GPSK = 51, "EAP-GPSK";
         PWD = 52, "EAP-pwd";
-        EKE = 53, "EAP-EKE";
-        PT_EAP = 54, "PT-EAP";
+        EKE = 53, "EAP-EKE Version 1";
+        PT_EAP = 54, "EAP Method Type for PT-EAP";
         TEAP = 55, "TEAP";
-        EXPANDED = 254, "Expanded";
+        NOOB = 56, "EAP-NOOB";
+        EXPANDED = 254, "Expanded Type";
         EXPERIMENTAL = 255, "Experimental";
     }
 }

@@ -163,6 +163,7 @@ impl<'a> Authentication<'a> {
         if self.method != AuthMethod::DIGITAL_SIGNATURE {
             return None;
         }
+        //= rfc7427 §3
         let (length, rest) = self.data.split_first()?;
         let (algorithm, signature) = rest.split_at_checked(usize::from(*length))?;
         Some(DigitalSignature { algorithm, signature })

@@ -198,6 +198,7 @@ pub fn parse_chain(first: PayloadType, bytes: &[u8], at: usize) -> Result<Vec<Pa
 pub fn emit_chain(payloads: &[Payload<'_>], out: &mut Vec<u8>) -> PayloadType {
     for (index, payload) in payloads.iter().enumerate() {
         let following = payloads.get(index + 1).map_or(PayloadType::NONE, Payload::kind);
+        //= rfc7296 §2.5
         let critical = if payload.is_unsupported_critical() { 0x80 } else { 0 };
         let hole = writer::open(out, &[payload.next_field(following).0, critical]);
         payload.emit_body(out);

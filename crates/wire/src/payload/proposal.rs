@@ -75,6 +75,7 @@ impl<'a> Transform<'a> {
     /// Whether it has an attribute that we do not understand: such a transform must not be chosen
     /// (RFC 7296 §3.3.6).
     pub fn has_unknown_attribute(&self) -> bool {
+        //= rfc7296 §3.3.6
         self.attributes.iter().any(|attribute| {
             !matches!(
                 attribute,
