@@ -21,7 +21,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 
 /// Kinds of keys.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -50,16 +50,20 @@ impl Key {
 
     /// The key of this kind that belongs to `owner`: made once in a process, since RSA keys take long.
     fn of(self, owner: &str) -> KeyPair {
-        static MADE: Mutex<Option<HashMap<(Key, String), Vec<u8>>>> = Mutex::new(None);
         let mut made = MADE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let keys = made.get_or_insert_default();
-        let der = keys.entry((self, owner.to_owned())).or_insert_with(|| {
+        let der = made.entry((self, owner.to_owned())).or_insert_with(|| {
             KeyPair::generate_for(self.algorithm()).expect("a key of a known kind").serialize_der()
         });
         let der = PrivateKeyDer::try_from(der.as_slice()).expect("the DER of a key");
         KeyPair::from_der_and_sign_algo(&der, self.algorithm()).expect("a key that was made here")
     }
 }
+
+/// Keys in DER, by kind and owner.
+type Keys = HashMap<(Key, String), Vec<u8>>;
+
+/// The keys made in this process.
+static MADE: LazyLock<Mutex<Keys>> = LazyLock::new(Mutex::default);
 
 /// An authority: a root, or an intermediate below one.
 pub struct Authority {

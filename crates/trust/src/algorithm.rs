@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(read(&hex("300a 0608 2a86 48ce 3d04 0304")), Ok(Scheme::EcdsaSha512));
         let pss = "3046 0609 2a86 4886 f70d 0101 0a30 39a0 0f30 0d06 0960 8648 0165 0304 0201 0500 a11c 301a 0609 2a86 4886 \
                    f70d 0101 0830 0d06 0960 8648 0165 0304 0201 0500 a203 0201 20a3 0302 0101";
-        assert_eq!(read(&hex(&pss)), Ok(Scheme::RsaPssSha256));
+        assert_eq!(read(&hex(pss)), Ok(Scheme::RsaPssSha256));
     }
 
     //= rfc8247 §3.2
@@ -313,7 +313,7 @@ mod tests {
             "303e 0609 2a86 4886 f70d 0101 0a30 31a0 0b30 0906 052b 0e03 021a 0500 a118 3016 0609 2a86 4886 f70d 0101 0830 0906 \
              052b 0e03 021a 0500 a203 0201 14a3 0302 0101",
         ] {
-            let why = read(&hex(&der)).unwrap_err();
+            let why = read(&hex(der)).unwrap_err();
             assert!(why.contains("SHA-1"), "{der}: {why}");
         }
     }

@@ -1,8 +1,9 @@
 //! Certificate paths (RFC 5280 §6, with RFC 4945 §5.1 for what IKE asks of a certificate).
 //!
 //! webpki builds and checks the path; every signature is checked by the [`Suite`]. The rules beyond it:
-//! - A trust anchor is a name and a key that the configuration vouches for: its own validity period, usages and
-//!   signature do not count (RFC 5280 §6.1.1 d). A configured intermediate is a trust anchor like any other.
+//! - A trust anchor is a name and a key that the configuration vouches for, with its validity period: an authority that has
+//!   expired trusts nobody anew, as with every other IKE daemon (RFC 5280 §6.1.1 leaves it to us). Its usages and its own
+//!   signature do not count. A configured intermediate is a trust anchor like any other.
 //! - Key usage, where present, must allow digitalSignature or nonRepudiation in the end entity (RFC 4945 §5.1.3.2) and
 //!   keyCertSign in an authority.
 //! - Extended key usage, where present, must name anyExtendedKeyUsage, ipsecIKE (RFC 4945 §5.1.3.12), iKEIntermediate
@@ -19,6 +20,8 @@ use crate::certificate::{name, parse};
 use crate::text::quote;
 use base::WallClock;
 use crypto::{SignatureScheme as Scheme, Suite};
+use pkcs8::der::asn1::{AnyRef, BitStringRef};
+use pkcs8::der::{Encode, Tag};
 use policy::Certificate;
 use rustls_pki_types::{
     AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, TrustAnchor,
@@ -71,7 +74,7 @@ impl Path<'_> {
         let time = UnixTime::since_unix_epoch(Duration::from_secs(self.wall.0));
         let found = RefCell::new(None);
         let acceptable = |path: &VerifiedPath<'_>| {
-            check_authorities(path).map_err(|why| {
+            self.check_authorities(path).map_err(|why| {
                 found.replace(Some(why));
                 Error::EndEntityUsedAsCa
             })
@@ -90,6 +93,38 @@ impl Path<'_> {
             (Err(_), Some(why)) => Err(Problem::Ours(why)),
             (Err(error), None) => Err(Problem::Webpki(error)),
         }
+    }
+
+    /// What webpki leaves unchecked of the authorities of a path: key usage, key sizes, and the validity of the anchor.
+    fn check_authorities(&self, path: &VerifiedPath<'_>) -> Result<(), String> {
+        for authority in path.intermediate_certificates() {
+            let der = authority.der();
+            let parsed =
+                parse(&der).ok_or_else(|| "an intermediate certificate cannot be read".to_owned())?;
+            let about =
+                |why: String| format!("its issuer {}: {why}", quote(&name(parsed.subject().as_raw())));
+            check_usable(&parsed).map_err(about)?;
+            match parsed.key_usage() {
+                Ok(None) => {}
+                Ok(Some(usage)) if usage.value.key_cert_sign() => {}
+                _ => return Err(about("its key usage does not allow keyCertSign".into())),
+            }
+        }
+        let unreadable = "its trusted authority cannot be read";
+        let anchor = sequence(&path.anchor().subject_public_key_info).map_err(|_| unreadable.to_owned())?;
+        let mut outcome = Err(unreadable.to_owned());
+        for authority in self.authorities {
+            let parsed =
+                parse(&authority.der).filter(|parsed| parsed.tbs_certificate.subject_pki.raw == anchor);
+            let Some(parsed) = parsed else { continue };
+            outcome = check_usable(&parsed)
+                .and_then(|()| check_validity(&parsed, self.wall))
+                .map_err(|why| format!("the trusted authority {}: {why}", quote(&authority.subject)));
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
     }
 
     fn explain(&self, error: &Error, end_entity: &X509Certificate<'_>) -> String {
@@ -140,7 +175,7 @@ impl Path<'_> {
             | Error::MaximumSignatureChecksExceeded
             | Error::MaximumPathBuildCallsExceeded
             | Error::MaximumNameConstraintComparisonsExceeded => "its path is too long or too tangled".into(),
-            other => format!("{}", quote(&format!("{other:?}"))),
+            other => quote(&format!("{other:?}")),
         }
     }
 
@@ -230,25 +265,6 @@ fn check_key_usage(certificate: &X509Certificate<'_>) -> Result<(), String> {
         Ok(Some(_)) => Err("its key usage allows neither digitalSignature nor nonRepudiation".into()),
         Err(_) => Err("its key usage cannot be read".into()),
     }
-}
-
-/// What webpki leaves unchecked of the authorities of a path: key usage and key sizes.
-fn check_authorities(path: &VerifiedPath<'_>) -> Result<(), String> {
-    for authority in path.intermediate_certificates() {
-        let der = authority.der();
-        let parsed = parse(&der).ok_or_else(|| "an intermediate certificate cannot be read".to_owned())?;
-        let about = |why: String| format!("its issuer {}: {why}", quote(&name(parsed.subject().as_raw())));
-        check_usable(&parsed).map_err(about)?;
-        match parsed.key_usage() {
-            Ok(None) => {}
-            Ok(Some(usage)) if usage.value.key_cert_sign() => {}
-            _ => return Err(about("its key usage does not allow keyCertSign".into())),
-        }
-    }
-    let anchor = sequence(&path.anchor().subject_public_key_info);
-    KeyKind::of(&anchor)
-        .and_then(KeyKind::check_size)
-        .map_err(|why| format!("the trusted authority at its end: {why}"))
 }
 
 /// `subject (issued by issuer)`
@@ -390,8 +406,7 @@ impl SignatureVerificationAlgorithm for Algorithm<'_> {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), InvalidSignature> {
-        let bits = element(0x03, &[&[0], public_key].concat());
-        let spki = sequence(&[sequence(&self.row.key), bits].concat());
+        let spki = subject_public_key_info(&self.row.key, public_key).map_err(|_| InvalidSignature)?;
         self.suite.verify(&spki, self.row.scheme, message, signature).map_err(|_| InvalidSignature)
     }
 
@@ -404,19 +419,12 @@ impl SignatureVerificationAlgorithm for Algorithm<'_> {
     }
 }
 
-fn sequence(content: &[u8]) -> Vec<u8> {
-    element(0x30, content)
+fn subject_public_key_info(algorithm: &[u8], key: &[u8]) -> pkcs8::der::Result<Vec<u8>> {
+    let key = BitStringRef::from_bytes(key)?.to_der()?;
+    sequence(&[sequence(algorithm)?, key].concat())
 }
 
 /// Puts DER's tag and length before octets that webpki hands out without them.
-fn element(tag: u8, content: &[u8]) -> Vec<u8> {
-    let len = content.len().to_be_bytes();
-    let used = &len[len.iter().position(|&octet| octet != 0).unwrap_or(len.len() - 1)..];
-    let mut out = vec![tag];
-    if content.len() >= 0x80 {
-        out.push(0x80 | used.len() as u8);
-    }
-    out.extend(used);
-    out.extend(content);
-    out
+fn sequence(content: &[u8]) -> pkcs8::der::Result<Vec<u8>> {
+    AnyRef::new(Tag::Sequence, content)?.to_der()
 }

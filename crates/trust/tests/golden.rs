@@ -34,7 +34,7 @@ fn golden_auth_payloads_verify() {
             let certificate = auth.check(&verifier, fqdn(identity), WALL).unwrap().unwrap();
             let file = trust::certificates(
                 &Provider::new(),
-                &testkit::read(&certs.join(&identity.replace(".test", ".pem"))),
+                &testkit::read(&certs.join(identity.replace(".test", ".pem"))),
             );
             assert_eq!(certificate.der, file.unwrap()[0].der, "the file that the daemon was given");
             auth.refusals(&verifier, &certificate.subject);

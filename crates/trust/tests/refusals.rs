@@ -72,12 +72,15 @@ fn an_expired_intermediate_is_named() {
     );
 }
 
-/// RFC 5280 §6.1.1 (d): a trust anchor is a name and a key.
 #[test]
-fn an_anchor_does_not_expire() {
-    let root =
+fn an_authority_expires() {
+    let old =
         Authority::root_with(Key::EcdsaP256, "Root", |params| params.not_after = date_time_ymd(2021, 1, 1));
-    accepted(&root.issue(Key::EcdsaP256, "peer", &[PEER]), &root);
+    let entity = old.issue(Key::EcdsaP256, "peer", &[PEER]);
+    says(&refused(&entity, &old), &["the trusted authority", "CN=Root", "expired on 2021-01-01"]);
+    // The authority's new certificate has the same name and key: either may be configured, in any order.
+    let both = Claim::by(&entity, fqdn(PEER)).check(&checker(trusting(&[old.der(), root().der()])));
+    both.unwrap_or_else(|why| panic!("{}", why.reason));
 }
 
 #[test]
