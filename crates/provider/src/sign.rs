@@ -17,7 +17,8 @@ const ED448_PKCS8: [u8; 16] =
 /// Why a private key cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LoadKeyError {
-    /// Neither PKCS#8 nor SEC 1 nor PKCS#1 in DER, or not a kind of key that signs here.
+    /// Neither PKCS#8 nor SEC 1 nor PKCS#1 in DER, or not a kind of key that signs here (a key with the
+    /// identifier id-RSASSA-PSS does not; one with rsaEncryption makes PSS signatures as well).
     Unreadable,
     /// An RSA modulus of this many bits, outside of [`crate::limits`].
     RsaSize(u32),

@@ -12,6 +12,7 @@ pub(crate) enum KeyKind {
     Rsa,
     /// id-RSASSA-PSS: such a key makes PSS signatures only (RFC 4055 §1.2).
     RsaPss,
+    /// On P-256, P-384 or P-521.
     Ec,
     Ed25519,
 }
@@ -45,11 +46,24 @@ impl Key {
         let kind = match unsafe { sys::EVP_PKEY_id(key.0.as_ptr()) } {
             sys::EVP_PKEY_RSA => KeyKind::Rsa,
             sys::EVP_PKEY_RSA_PSS => KeyKind::RsaPss,
-            sys::EVP_PKEY_EC => KeyKind::Ec,
+            sys::EVP_PKEY_EC if key.is_on_nist_curve() => KeyKind::Ec,
             sys::EVP_PKEY_ED25519 => KeyKind::Ed25519,
             _ => return None,
         };
         Some((key, kind))
+    }
+
+    /// Whether an EC key's curve is one that IKEv2 signs with (RFC 4754 §5, RFC 8247 §3.2); the library knows more.
+    fn is_on_nist_curve(&self) -> bool {
+        // SAFETY: borrows the EC half of a valid EC key, and its group, for this call.
+        let curve = unsafe {
+            let key = sys::EVP_PKEY_get0_EC_KEY(self.0.as_ptr());
+            if key.is_null() {
+                return false;
+            }
+            sys::EC_GROUP_get_curve_name(sys::EC_KEY_get0_group(key))
+        };
+        matches!(curve, sys::NID_X9_62_prime256v1 | sys::NID_secp384r1 | sys::NID_secp521r1)
     }
 
     fn bits(&self) -> u32 {

@@ -283,3 +283,67 @@ fn x448_scalar_multiplication() {
         assert_eq!(*shared.expose(), hex(out));
     }
 }
+
+/// A handshake of RUB-NDS' state machine extractor with a foreign responder, from the initiator's private value: the
+/// responder's answer decrypts, and its AUTH is that of the shared secret.
+#[test]
+fn rub_nds_handshake() {
+    let Some(file) = json("rub_nds_handshake", "handshakes/rub_nds.json") else { return };
+    let handshake = &file["handshakes"]["ikev2_psk"];
+    let message = |exchange: usize, side: &str| octets(&handshake["messages"][exchange], side);
+    let [request, response] = ["request", "response"].map(|side| message(0, side));
+    // Behind a header of 28 octets and an SA payload of 48 come KE (8 octets before the value) and Nonce (4).
+    let (g_r, [ni, nr]) = (&response[84..212], [&request[216..], &response[216..248]]);
+    // The private value is the INTEGER of 129 octets at the end of the PKCS#8, with a zero before it.
+    let pkcs8 = octets(handshake, "dh_private_pkcs8_initiator");
+    let private = Secret::from(&pkcs8[pkcs8.len() - 128..]);
+    let group = Group::Modp(ModpPrime::P1024);
+    assert_eq!(group.public(&private).unwrap(), request[84..212]);
+    let g_ir = group.shared(&private, g_r).unwrap();
+
+    // The handshake's note: AES-128-CBC, HMAC-SHA1-96, PRF-HMAC-SHA1.
+    let (provider, sha1) = (crate::Provider::new(), wire::num::Integ::HMAC_SHA1_96);
+    let prf = crypto::Suite::prf(&provider, wire::num::Prf::HMAC_SHA1).unwrap();
+    let spec = crate::cipher::spec(wire::num::Encr::AES_CBC, 128, sha1).unwrap();
+    let nonces = crypto::Nonces { initiator: ni, responder: nr };
+    let spi = |at: usize| base::IkeSpi(u64::from_be_bytes(response[at..at + 8].try_into().unwrap()));
+    let spis = crypto::Spis { initiator: spi(0), responder: spi(8) };
+    let skeyseed = crypto::skeyseed(prf, nonces, g_ir.expose());
+    let keys = crypto::ike_keys(prf, &skeyseed, nonces, spis, spec).unwrap();
+
+    let sides = [
+        ("request", &keys.ei, &keys.ai, &keys.pi, &request, nr, 35),
+        ("response", &keys.er, &keys.ar, &keys.pr, &response, ni, 36),
+    ];
+    for (side, e, a, p, first, nonce, id_type) in sides {
+        let auth = message(1, side);
+        // Header and generic payload header, IV, then as much as leaves the integrity check value.
+        let (aad, rest) = auth.split_at(32);
+        let (iv, rest) = rest.split_at(16);
+        let (data, icv) = rest.split_at(rest.len() - 12);
+        let cipher =
+            crate::cipher::keyed(wire::num::Encr::AES_CBC, sha1, spec, e.expose(), a.expose()).unwrap();
+        let mut data = data.to_vec();
+        assert_eq!(cipher.open(iv, aad, &mut data, &[], icv), Ok(()), "{side}");
+        let payloads = chain(auth[28], &data);
+        let body = |wanted| payloads.iter().find(|(kind, _)| *kind == wanted).unwrap().1;
+        let maced_id = prf.compute(p.expose(), &[body(id_type)]);
+        let expected = crypto::psk_auth(
+            prf,
+            text(handshake, "psk_ascii").as_bytes(),
+            &[first, nonce, maced_id.expose()],
+        );
+        assert_eq!(*expected.expose(), body(39)[4..], "{side}");
+    }
+}
+
+/// The payloads of a chain that begins with type `next`: their types and bodies.
+fn chain(mut next: u8, mut rest: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut payloads = Vec::new();
+    while next != 0 {
+        let len = usize::from(u16::from_be_bytes([rest[2], rest[3]]));
+        payloads.push((next, &rest[4..len]));
+        (next, rest) = (rest[0], &rest[len..]);
+    }
+    payloads
+}

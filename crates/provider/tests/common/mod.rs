@@ -62,6 +62,11 @@ impl Record {
         &field.unwrap_or_else(|| panic!("no {key} in {self:?}")).1
     }
 
+    /// Whether there is such a field.
+    pub fn has(&self, key: &str) -> bool {
+        self.fields.iter().any(|(name, _)| name == key)
+    }
+
     /// The octets of a field.
     pub fn octets(&self, key: &str) -> Vec<u8> {
         testkit::hex(self.text(key))
