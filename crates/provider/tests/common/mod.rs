@@ -4,23 +4,23 @@
 use serde_json::Value;
 
 /// A JSON file of the corpus, or `None` after saying that `test` did not run.
-pub fn json(test: &str, name: &str) -> Option<Value> {
+pub(crate) fn json(test: &str, name: &str) -> Option<Value> {
     let path = testkit::corpus(test, name)?;
     Some(serde_json::from_slice(&testkit::read(&path)).unwrap_or_else(|error| panic!("{name}: {error}")))
 }
 
 /// The octets in the hexadecimal text under `key`; none where the key is absent.
-pub fn octets(of: &Value, key: &str) -> Vec<u8> {
+pub(crate) fn octets(of: &Value, key: &str) -> Vec<u8> {
     testkit::hex(of[key].as_str().unwrap_or_default())
 }
 
 /// The text under `key`.
-pub fn text<'a>(of: &'a Value, key: &str) -> &'a str {
+pub(crate) fn text<'a>(of: &'a Value, key: &str) -> &'a str {
     of[key].as_str().unwrap_or_else(|| panic!("no {key} in {of}"))
 }
 
 /// The members of a NIST archive whose name `wanted` accepts, as text.
-pub fn archive(test: &str, name: &str, member: &str) -> Option<String> {
+pub(crate) fn archive(test: &str, name: &str, member: &str) -> Option<String> {
     let path = testkit::corpus(test, name)?;
     let output = std::process::Command::new("unzip").arg("-p").arg(&path).arg(member).output();
     match output {
@@ -33,7 +33,7 @@ pub fn archive(test: &str, name: &str, member: &str) -> Option<String> {
 }
 
 /// The records of a NIST response file: `KEY = value` lines between empty lines, with the latest `[section]`.
-pub fn records(text: &str) -> Vec<Record> {
+pub(crate) fn records(text: &str) -> Vec<Record> {
     let (mut records, mut record, mut section) = (Vec::new(), Record::default(), String::new());
     for line in text.lines().map(str::trim).chain([""]) {
         if let Some((key, value)) = line.split_once(" =") {
@@ -50,25 +50,25 @@ pub fn records(text: &str) -> Vec<Record> {
 
 /// One record of a NIST response file.
 #[derive(Default, Debug)]
-pub struct Record {
-    pub section: String,
+pub(crate) struct Record {
+    pub(crate) section: String,
     fields: Vec<(String, String)>,
 }
 
 impl Record {
     /// The text of a field.
-    pub fn text(&self, key: &str) -> &str {
+    pub(crate) fn text(&self, key: &str) -> &str {
         let field = self.fields.iter().find(|(name, _)| name == key);
         &field.unwrap_or_else(|| panic!("no {key} in {self:?}")).1
     }
 
     /// Whether there is such a field.
-    pub fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.fields.iter().any(|(name, _)| name == key)
     }
 
     /// The octets of a field.
-    pub fn octets(&self, key: &str) -> Vec<u8> {
+    pub(crate) fn octets(&self, key: &str) -> Vec<u8> {
         testkit::hex(self.text(key))
     }
 }
