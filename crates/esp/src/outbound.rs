@@ -1,0 +1,258 @@
+//! The way out: policies, and the children that packets leave by.
+
+use crate::ecn;
+use crate::ip::{Packet, protocol};
+use crate::limits::{FLOW_CACHE, MIN_INNER_MTU};
+use crate::policy::{PolicyIndex, Slot};
+use crate::sa::{IvPool, OutboundSa, SealError, max_payload};
+use base::Rng;
+use crypto::CipherSpec;
+use dataplane::{ChildId, Counters, Mode, Selector};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+/// The sending half of a child SA.
+#[derive(Debug)]
+pub struct OutboundChild {
+    /// Its name.
+    pub id: ChildId,
+    /// Tunnel or transport.
+    pub mode: Mode,
+    /// What it sends with.
+    pub sa: OutboundSa,
+    /// Our outer address.
+    pub local: SocketAddr,
+    /// The peer's outer address; its port counts in UDP.
+    pub remote: SocketAddr,
+    /// Whether packets travel in UDP.
+    pub udp_encap: bool,
+    /// Octets of the largest inner packet that fits the path.
+    pub max_inner: usize,
+    /// What it carried and refused.
+    pub counters: Counters,
+    near_end_told: bool,
+}
+
+/// Why a packet did not leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotSent {
+    /// It is longer than the child's `max_inner`: the sender should hear of it.
+    TooBig,
+    /// Transport mode carries whole packets without IPv4 options, hop-by-hop or routing headers, and between
+    /// the outer addresses only (RFC 4303 §3.1.1, §3.3.4).
+    NotTransportable,
+    /// The SA's sequence numbers are used up.
+    Exhausted,
+    /// The caller's buffer is too small.
+    NoRoom,
+}
+
+/// The parts of one inner packet: what a train of segments differs in, and what it shares.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// IP header and as much as the caller likes.
+    pub head: &'a [u8],
+    /// What follows it.
+    pub body: &'a [u8],
+}
+
+impl OutboundChild {
+    /// A child that has carried nothing; its `max_inner` is for a path of 1500 octets.
+    pub fn new(id: ChildId, mode: Mode, sa: OutboundSa, route: (SocketAddr, SocketAddr), udp_encap: bool) -> Self {
+        let (local, remote) = route;
+        let mut child = Self {
+            id,
+            mode,
+            sa,
+            local,
+            remote,
+            udp_encap,
+            max_inner: 0,
+            counters: Counters::default(),
+            near_end_told: false,
+        };
+        child.set_path_mtu(1500);
+        child
+    }
+
+    /// Fits `max_inner` to a path MTU.
+    pub fn set_path_mtu(&mut self, path_mtu: usize) {
+        self.max_inner = max_inner(&self.sa.spec(), self.mode, self.remote.ip(), self.udp_encap, path_mtu);
+    }
+
+    /// Whether this child can carry `packet`, whose segments have at most `segment_len` octets.
+    pub fn admits(&self, packet: &Packet, segment_len: usize) -> Result<(), NotSent> {
+        if segment_len > self.max_inner && packet.dont_fragment {
+            return Err(NotSent::TooBig);
+        }
+        if self.mode == Mode::Transport && !self.is_transportable(packet) {
+            return Err(NotSent::NotTransportable);
+        }
+        Ok(())
+    }
+
+    //= rfc4303 §3.1.1, §3.3.4
+    fn is_transportable(&self, packet: &Packet) -> bool {
+        let options = packet.source.is_ipv4() && packet.header_len != packet.fixed_header_len();
+        let hops = packet.source.is_ipv6()
+            && matches!(packet.next_header, protocol::HOP_BY_HOP | protocol::ROUTING | protocol::FRAGMENT);
+        !packet.is_fragment && !options && !hops && packet.destination == self.remote.ip()
+    }
+
+    /// DSCP and ECN of the outer header for `packet`.
+    pub fn outer_tos(&self, packet: &Packet) -> u8 {
+        ecn::outer(packet.tos)
+    }
+
+    /// Octets that the ESP packet around an inner packet of `inner_len` octets has.
+    pub fn frame_len(&self, packet: &Packet, inner_len: usize) -> usize {
+        self.sa.sealed_len(inner_len - self.skip(packet).min(inner_len))
+    }
+
+    /// Octets at the start of the inner packet that are not part of the payload.
+    fn skip(&self, packet: &Packet) -> usize {
+        match self.mode {
+            Mode::Tunnel => 0,
+            Mode::Transport => packet.fixed_header_len(),
+        }
+    }
+
+    /// Makes the ESP packet for one inner packet at the start of `frame`; answers its length. `packet` is the
+    /// parsed form of it or of the train that it is a segment of.
+    #[inline]
+    pub fn encapsulate(
+        &mut self,
+        packet: &Packet,
+        parts: Parts<'_>,
+        frame: &mut [u8],
+        ivs: &mut IvPool,
+    ) -> Result<usize, NotSent> {
+        let head = parts.head.get(self.skip(packet)..).ok_or(NotSent::NoRoom)?;
+        let next_header = match (self.mode, packet.source) {
+            (Mode::Transport, _) => packet.next_header,
+            (Mode::Tunnel, IpAddr::V4(_)) => protocol::IPV4,
+            (Mode::Tunnel, IpAddr::V6(_)) => protocol::IPV6,
+        };
+        let payload_len = head.len() + parts.body.len();
+        let payload = frame.get_mut(self.sa.head_len()..).and_then(|rest| rest.get_mut(..payload_len));
+        let (first, second) = payload.ok_or(NotSent::NoRoom)?.split_at_mut(head.len());
+        first.copy_from_slice(head);
+        second.copy_from_slice(parts.body);
+        let len = self.sa.seal(frame, payload_len, next_header, ivs).map_err(|error| match error {
+            SealError::Exhausted => NotSent::Exhausted,
+            SealError::NoRoom => NotSent::NoRoom,
+        })?;
+        self.counters.packets_out += 1;
+        self.counters.bytes_out += (parts.head.len() + parts.body.len()) as u64;
+        Ok(len)
+    }
+
+    /// True once, when the sequence numbers come to their end.
+    pub fn take_near_end(&mut self) -> bool {
+        let near = self.sa.is_near_end() && !self.near_end_told;
+        self.near_end_told |= near;
+        near
+    }
+}
+
+/// Octets of the largest inner packet whose ESP packet fits a path of `path_mtu` octets (RFC 4301 §8.2).
+pub fn max_inner(spec: &CipherSpec, mode: Mode, remote: IpAddr, udp_encap: bool, path_mtu: usize) -> usize {
+    let ip = if remote.is_ipv4() { 20 } else { 40 };
+    let udp = if udp_encap { 8 } else { 0 };
+    let payload = max_payload(spec, path_mtu.saturating_sub(ip + udp));
+    let inner = match mode {
+        Mode::Tunnel => payload,
+        Mode::Transport => payload + ip,
+    };
+    inner.max(MIN_INNER_MTU)
+}
+
+/// All sending halves, and the policies that choose among them.
+#[derive(Debug)]
+pub struct Outbound {
+    slots: Vec<Option<OutboundChild>>,
+    by_id: HashMap<ChildId, Slot>,
+    policies: PolicyIndex,
+    cache: Vec<Option<(Flow, Slot)>>,
+    ivs: IvPool,
+}
+
+/// What tells flows apart.
+type Flow = (IpAddr, IpAddr, u8, Option<(u16, u16)>);
+
+impl Outbound {
+    /// An empty table; `rng` gives the IVs that must not be predictable.
+    pub fn new(rng: Box<dyn Rng>) -> Self {
+        Self {
+            slots: Vec::new(),
+            by_id: HashMap::new(),
+            policies: PolicyIndex::default(),
+            cache: vec![None; FLOW_CACHE],
+            ivs: IvPool::new(rng),
+        }
+    }
+
+    /// Adds a child with its policies; one of the same name is replaced.
+    pub fn install(&mut self, child: OutboundChild, local_ts: &[Selector], remote_ts: &[Selector]) {
+        self.remove(child.id);
+        let slot = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+        self.by_id.insert(child.id, slot);
+        match self.slots.get_mut(slot) {
+            Some(free) => *free = Some(child),
+            None => self.slots.push(Some(child)),
+        }
+        self.policies.insert(slot, local_ts, remote_ts);
+        self.cache.fill(None);
+    }
+
+    /// Removes a child and answers it.
+    pub fn remove(&mut self, id: ChildId) -> Option<OutboundChild> {
+        let slot = self.by_id.remove(&id)?;
+        self.policies.remove(slot);
+        self.cache.fill(None);
+        self.slots.get_mut(slot)?.take()
+    }
+
+    /// The child of this name.
+    pub fn get_mut(&mut self, id: ChildId) -> Option<&mut OutboundChild> {
+        let slot = *self.by_id.get(&id)?;
+        self.slots.get_mut(slot)?.as_mut()
+    }
+
+    /// All children.
+    pub fn children_mut(&mut self) -> impl Iterator<Item = &mut OutboundChild> {
+        self.slots.iter_mut().flatten()
+    }
+
+    /// The child that `packet` leaves by, and the IVs to seal it with.
+    #[inline]
+    pub fn find(&mut self, packet: &Packet) -> Option<(&mut OutboundChild, &mut IvPool)> {
+        let flow = (packet.source, packet.destination, packet.protocol, packet.ports);
+        let place = hash(&flow) % FLOW_CACHE;
+        let known = self.cache.get(place).copied().flatten().filter(|(cached, _)| *cached == flow);
+        let slot = match known {
+            Some((_, slot)) => slot,
+            None => {
+                let slot = self.policies.find(packet)?;
+                if let Some(line) = self.cache.get_mut(place) {
+                    *line = Some((flow, slot));
+                }
+                slot
+            }
+        };
+        let child = self.slots.get_mut(slot)?.as_mut()?;
+        Some((child, &mut self.ivs))
+    }
+}
+
+/// Spreads flows over the cache. A collision costs one lookup, so a keyed hash is not needed.
+fn hash(flow: &Flow) -> usize {
+    let fold = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => u64::from(u32::from(ip)),
+        IpAddr::V6(ip) => (u128::from(ip) >> 64) as u64 ^ u128::from(ip) as u64,
+    };
+    let (a, b) = flow.3.unwrap_or_default();
+    let low = u64::from(a) << 24 | u64::from(b) << 8 | u64::from(flow.2);
+    let mixed = (fold(flow.0) ^ fold(flow.1).rotate_left(32) ^ low.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 48) as usize
+}

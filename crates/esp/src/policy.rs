@@ -1,0 +1,114 @@
+//! Which child SA a packet belongs to: the most specific selectors win, then the newest child.
+
+use crate::ip::Packet;
+use dataplane::{AddressRange, Selector};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+/// The child in the table of the caller.
+pub(crate) type Slot = usize;
+
+/// Whether a packet from our side lies within a child's selectors (RFC 4301 §5.1).
+pub(crate) fn matches(packet: &Packet, ours: &[Selector], theirs: &[Selector]) -> bool {
+    let (source, destination) = (packet.ports.map(|p| p.0), packet.ports.map(|p| p.1));
+    ours.iter().any(|ts| ts.contains(packet.source, packet.protocol, source))
+        && theirs.iter().any(|ts| ts.contains(packet.destination, packet.protocol, destination))
+}
+
+/// How narrow a pair of selectors is: remote addresses, local addresses, protocol, ports; then the age.
+type Rank = (u8, u8, bool, bool, u64);
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    slot: Slot,
+    ours: Selector,
+    theirs: Selector,
+    rank: Rank,
+}
+
+impl Entry {
+    fn matches(&self, packet: &Packet) -> bool {
+        matches(packet, std::slice::from_ref(&self.ours), std::slice::from_ref(&self.theirs))
+    }
+}
+
+/// The outbound policies, found by the remote prefix. Few lengths are in use at a time, so a lookup
+/// costs a handful of hash probes however many children there are.
+#[derive(Default, Debug)]
+pub(crate) struct PolicyIndex {
+    /// By prefix length (longest first), then by the prefix itself.
+    prefixes: BTreeMap<(Reverse<u8>, bool), HashMap<IpAddr, Vec<Entry>>>,
+    /// Ranges that are no prefixes.
+    ranges: Vec<Entry>,
+    installed: u64,
+}
+
+impl PolicyIndex {
+    /// Adds all pairs of a child's selectors.
+    pub(crate) fn insert(&mut self, slot: Slot, ours: &[Selector], theirs: &[Selector]) {
+        self.installed += 1;
+        for (ours, theirs) in pairs(ours, theirs) {
+            let entry = Entry { slot, ours, theirs, rank: rank(&ours, &theirs, self.installed) };
+            match theirs.addresses.prefix_len() {
+                Some(len) => {
+                    let start = theirs.addresses.start();
+                    let by_prefix = self.prefixes.entry((Reverse(len), start.is_ipv4())).or_default();
+                    by_prefix.entry(start).or_default().push(entry);
+                }
+                None => self.ranges.push(entry),
+            }
+        }
+    }
+
+    /// Removes all of a child's.
+    pub(crate) fn remove(&mut self, slot: Slot) {
+        self.ranges.retain(|entry| entry.slot != slot);
+        self.prefixes.retain(|_, by_prefix| {
+            by_prefix.retain(|_, entries| {
+                entries.retain(|entry| entry.slot != slot);
+                !entries.is_empty()
+            });
+            !by_prefix.is_empty()
+        });
+    }
+
+    /// The child that `packet` belongs to.
+    pub(crate) fn find(&self, packet: &Packet) -> Option<Slot> {
+        let v4 = packet.destination.is_ipv4();
+        let best = |entries: &[Entry]| {
+            entries.iter().filter(|entry| entry.matches(packet)).max_by_key(|entry| entry.rank).copied()
+        };
+        let lengths = self.prefixes.iter().filter(|((_, family), _)| *family == v4);
+        let prefix = lengths.filter_map(|((Reverse(len), _), by_prefix)| {
+            let start = AddressRange::from_prefix(packet.destination, *len)?.start();
+            best(by_prefix.get(&start)?)
+        });
+        // The lengths come longest first, so the first match has the narrowest prefix.
+        let prefix = prefix.take(1).next();
+        let range = best(&self.ranges);
+        prefix.into_iter().chain(range).max_by_key(|entry| entry.rank).map(|entry| entry.slot)
+    }
+}
+
+fn pairs<'a>(ours: &'a [Selector], theirs: &'a [Selector]) -> impl Iterator<Item = (Selector, Selector)> + 'a {
+    let family = |ts: &Selector| ts.addresses.start().is_ipv4();
+    let both = ours.iter().flat_map(move |l| theirs.iter().map(move |r| (*l, *r)));
+    both.filter(move |(l, r)| family(l) == family(r))
+}
+
+fn rank(ours: &Selector, theirs: &Selector, age: u64) -> Rank {
+    let protocol = ours.protocol != 0 || theirs.protocol != 0;
+    let ports = !ours.any_port() || !theirs.any_port();
+    (common_bits(&theirs.addresses), common_bits(&ours.addresses), protocol, ports, age)
+}
+
+/// Leading bits that all addresses of a range share: the prefix length, if it is a prefix.
+fn common_bits(range: &AddressRange) -> u8 {
+    let bits = match (range.start(), range.end()) {
+        (IpAddr::V4(start), IpAddr::V4(end)) => (u32::from(start) ^ u32::from(end)).leading_zeros(),
+        (IpAddr::V6(start), IpAddr::V6(end)) => (u128::from(start) ^ u128::from(end)).leading_zeros(),
+        _ => 0,
+    };
+    bits as u8
+}
