@@ -97,7 +97,8 @@ mod tests {
 
     /// Octet by octet, as RFC 1071 §1 describes it.
     fn naive(octets: &[u8]) -> u16 {
-        let words = octets.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |&b| u32::from(b)));
+        let words =
+            octets.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |&b| u32::from(b)));
         let sum = words.fold(0u64, |sum, word| sum + u64::from(word));
         let mut sum = sum;
         while sum > 0xffff {

@@ -12,7 +12,8 @@ use dataplane::{ChildSpec, DirectionSpec, Mode};
 pub fn build(spec: &ChildSpec, suite: &dyn Suite) -> Result<(InboundChild, OutboundChild), String> {
     check(spec).map_err(|why| format!("{} cannot be installed: {why}", spec.name))?;
     let keyed = |direction: &DirectionSpec, which: &str| {
-        cipher(spec, direction, suite).map_err(|why| format!("{} cannot be installed: {which}: {why}", spec.name))
+        cipher(spec, direction, suite)
+            .map_err(|why| format!("{} cannot be installed: {which}: {why}", spec.name))
     };
     let (receive, send) = (keyed(&spec.inbound, "inbound")?, keyed(&spec.outbound, "outbound")?);
     let route = (spec.local, spec.remote);
@@ -35,7 +36,11 @@ fn check(spec: &ChildSpec) -> Result<(), String> {
         ));
     }
     if spec.local.is_ipv4() != spec.remote.is_ipv4() {
-        return Err(format!("the outer addresses {} and {} are of two families.", spec.local.ip(), spec.remote.ip()));
+        return Err(format!(
+            "the outer addresses {} and {} are of two families.",
+            spec.local.ip(),
+            spec.remote.ip()
+        ));
     }
     if spec.local_ts.is_empty() || spec.remote_ts.is_empty() {
         return Err("it has no traffic selectors.".to_string());

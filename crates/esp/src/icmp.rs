@@ -99,7 +99,10 @@ mod tests {
         let octets = packet("10.1.0.2", "10.2.0.2", protocol::UDP, &[1; 1400]);
         let error = error_for(&octets, 1358).unwrap();
         let parsed = Packet::parse(&error).unwrap();
-        assert_eq!((parsed.source, parsed.destination), ("10.2.0.2".parse().unwrap(), "10.1.0.2".parse().unwrap()));
+        assert_eq!(
+            (parsed.source, parsed.destination),
+            ("10.2.0.2".parse().unwrap(), "10.1.0.2".parse().unwrap())
+        );
         assert_eq!(parsed.ports, Some((0x0304, 0x0304)));
         assert_eq!(&error[24..28], [0, 0, 0x05, 0x4e]);
         assert_eq!(error.len(), 576);

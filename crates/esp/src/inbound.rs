@@ -108,7 +108,13 @@ const TTL: u8 = 64;
 
 impl InboundChild {
     /// A child that has received nothing; its `max_inner` limits nothing yet.
-    pub fn new(id: ChildId, mode: Mode, sa: InboundSa, route: (SocketAddr, SocketAddr), udp_encap: bool) -> Self {
+    pub fn new(
+        id: ChildId,
+        mode: Mode,
+        sa: InboundSa,
+        route: (SocketAddr, SocketAddr),
+        udp_encap: bool,
+    ) -> Self {
         let (local, remote) = route;
         Self {
             id,
@@ -146,7 +152,8 @@ impl InboundChild {
             Mode::Tunnel => self.from_tunnel(arrival, opened),
             Mode::Transport => self.from_transport(arrival, opened),
         };
-        let mut delivered = delivered.ok_or(Refused::Malformed).inspect_err(|_| self.counters.malformed += 1)?;
+        let mut delivered =
+            delivered.ok_or(Refused::Malformed).inspect_err(|_| self.counters.malformed += 1)?;
         //= rfc4301 §5.2
         if !self.selects(&delivered.packet) {
             self.counters.outside_selectors += 1;

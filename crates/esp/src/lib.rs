@@ -21,4 +21,6 @@ pub use child::build;
 pub use inbound::{Accepted, Arrival, Delivered, Inbound, InboundChild, Refused};
 pub use outbound::{NotSent, Outbound, OutboundChild, Parts, max_inner};
 pub use replay::ReplayWindow;
-pub use sa::{ESP_HEADER_LEN, InboundSa, IvPool, OpenError, Opened, OutboundSa, SealError, max_payload, sealed_len};
+pub use sa::{
+    ESP_HEADER_LEN, InboundSa, IvPool, OpenError, Opened, OutboundSa, SealError, max_payload, sealed_len,
+};

@@ -58,7 +58,13 @@ pub struct Parts<'a> {
 
 impl OutboundChild {
     /// A child that has carried nothing; its `max_inner` is for a path of 1500 octets.
-    pub fn new(id: ChildId, mode: Mode, sa: OutboundSa, route: (SocketAddr, SocketAddr), udp_encap: bool) -> Self {
+    pub fn new(
+        id: ChildId,
+        mode: Mode,
+        sa: OutboundSa,
+        route: (SocketAddr, SocketAddr),
+        udp_encap: bool,
+    ) -> Self {
         let (local, remote) = route;
         let mut child = Self {
             id,
@@ -253,6 +259,7 @@ fn hash(flow: &Flow) -> usize {
     };
     let (a, b) = flow.3.unwrap_or_default();
     let low = u64::from(a) << 24 | u64::from(b) << 8 | u64::from(flow.2);
-    let mixed = (fold(flow.0) ^ fold(flow.1).rotate_left(32) ^ low.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (fold(flow.0) ^ fold(flow.1).rotate_left(32) ^ low.rotate_left(17))
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 48) as usize
 }

@@ -91,7 +91,10 @@ impl PolicyIndex {
     }
 }
 
-fn pairs<'a>(ours: &'a [Selector], theirs: &'a [Selector]) -> impl Iterator<Item = (Selector, Selector)> + 'a {
+fn pairs<'a>(
+    ours: &'a [Selector],
+    theirs: &'a [Selector],
+) -> impl Iterator<Item = (Selector, Selector)> + 'a {
     let family = |ts: &Selector| ts.addresses.start().is_ipv4();
     let both = ours.iter().flat_map(move |l| theirs.iter().map(move |r| (*l, *r)));
     both.filter(move |(l, r)| family(l) == family(r))

@@ -124,7 +124,8 @@ mod tests {
     fn the_ring_agrees_with_a_set_of_all_seen_numbers() {
         for (seed, size) in [(1, 32), (2, 33), (3, 64), (4, 100), (5, 128), (6, 1024), (7, 4096)] {
             let mut state = 0x9e37_79b9_7f4a_7c15 ^ seed;
-            let (mut ring, mut naive) = (ReplayWindow::new(size), Naive { size: size.into(), seen: BTreeSet::new() });
+            let (mut ring, mut naive) =
+                (ReplayWindow::new(size), Naive { size: size.into(), seen: BTreeSet::new() });
             let mut near = 1u64;
             for _ in 0..20_000 {
                 let step = random(&mut state);

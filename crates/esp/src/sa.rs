@@ -285,7 +285,8 @@ impl InboundSa {
         let low = header.last_chunk::<4>().map(|low| u32::from_be_bytes(*low)).ok_or(malformed)?;
         let sequence = if self.esn { self.window.extend(low) } else { Some(low.into()) };
         //= rfc4303 §3.4.3
-        let sequence = sequence.filter(|&sequence| self.window.is_new(sequence)).ok_or(OpenError::Replayed)?;
+        let sequence =
+            sequence.filter(|&sequence| self.window.is_new(sequence)).ok_or(OpenError::Replayed)?;
         let bound = Bound::new(self.spi, sequence, self.esn, self.cipher.is_aead());
         self.cipher.open(iv, bound.aad(), data, bound.tail(), icv).map_err(|error| match error {
             CryptoError::BadIcv => OpenError::BadIcv,

@@ -74,12 +74,13 @@ impl Default for Batch {
 impl Sockets {
     /// Takes what has arrived at descriptor `index` without waiting and hands each packet to `take`.
     /// Answers how many datagrams were taken; 0 when there was nothing. `max` bounds the batch.
-    pub fn receive(
+    /// The packets live in `batch` until it is used again.
+    pub fn receive<'b>(
         &self,
         index: usize,
         max: usize,
-        batch: &mut Batch,
-        mut take: impl FnMut(Packet<'_>),
+        batch: &'b mut Batch,
+        mut take: impl FnMut(Packet<'b>),
     ) -> io::Result<usize> {
         let Some(channel) = self.channels.get(index) else { return Ok(0) };
         let max = max.clamp(1, MAX_RECEIVE_BATCH);
@@ -107,7 +108,7 @@ fn is_passing(error: &io::Error) -> bool {
     )
 }
 
-fn sort(channel: &Channel, meta: &Meta, octets: &mut [u8], take: &mut impl FnMut(Packet<'_>)) {
+fn sort<'b>(channel: &Channel, meta: &Meta, octets: &'b mut [u8], take: &mut impl FnMut(Packet<'b>)) {
     let local = local_address(channel, meta);
     let remote = meta.remote;
     match channel.kind {

@@ -2,17 +2,20 @@
 
 use crate::device::Device;
 use crate::error::{Error, refused};
+use crate::inward::Inward;
+use crate::mailbox::{self, Mailbox, Tasks};
+use crate::netlink::Netlink;
+use crate::outward::Outward;
+use crate::routes::{Place, Routes};
 use crate::sys;
 use base::Rng;
 use crypto::Suite;
-use dataplane::{DataplaneEvent, Op, Outcome};
-use net::{Batch, Packet, Sockets, UdpDatagram, wait_readable};
-use std::fs::File;
-use std::io::{Read, Write};
+use dataplane::{ChildId, ChildSpec, Counters, DataplaneEvent, Op, Outcome};
+use esp::Outbound;
+use net::{Sockets, UdpDatagram};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// How the engine is set up.
@@ -55,15 +58,23 @@ pub type Sink = Arc<dyn Fn(Input<'_>) + Send + Sync>;
 pub struct Engine {
     device: Arc<Device>,
     sockets: Arc<Sockets>,
+    suite: Arc<dyn Suite>,
     stop: Arc<AtomicBool>,
-    wakers: Vec<Arc<File>>,
+    outward: Mailbox<Outward>,
+    inward: Mailbox<Inward>,
     threads: Vec<JoinHandle<()>>,
+    /// Taken for the whole of an operation, so that operations do not mix.
+    control: Mutex<Control>,
+}
+
+struct Control {
+    routes: Routes,
 }
 
 impl Engine {
-    /// Makes the device and starts the threads. `rng` gives the IVs that must not be predictable;
-    /// `suite` gives the ciphers. The sockets are shared: [`Sockets::send_ike`] can be used by anyone, but from now
-    /// on only the engine receives.
+    /// Makes the device and starts the threads, in the network namespace of the calling thread. `rng` gives the
+    /// IVs that must not be predictable; `suite` gives the ciphers. The sockets are shared:
+    /// [`Sockets::send_ike`] can be used by anyone, but from now on only the engine receives.
     pub fn start(
         config: EngineConfig,
         sockets: Arc<Sockets>,
@@ -71,21 +82,34 @@ impl Engine {
         rng: Box<dyn Rng>,
         sink: Sink,
     ) -> Result<Self, Error> {
-        let _ = (suite, rng);
         if !(1280..=9000).contains(&config.mtu) {
             return Err(Error::Setting(format!("An MTU of {} is not in 1280 to 9000.", config.mtu)));
         }
         let device = Arc::new(Device::create(&config.device, config.mtu, config.offload)?);
-        let stop = Arc::new(AtomicBool::new(false));
-        let waker = Arc::new(sys::event_fd().map_err(refused("make an eventfd"))?);
-        let inbound = {
-            let (sockets, stop, waker) = (sockets.clone(), stop.clone(), waker.clone());
-            thread::Builder::new()
-                .name("esp-in".to_string())
-                .spawn(move || receive(&sockets, &stop, &waker, &sink))
-                .map_err(refused("start a thread"))?
+        let place = Place {
+            device: device.index(),
+            table: config.table,
+            priority: config.rule_priority,
+            mark: sockets.mark(),
         };
-        Ok(Self { device, sockets, stop, wakers: vec![waker], threads: vec![inbound] })
+        let netlink = Netlink::open().map_err(refused("open a netlink socket"))?;
+        let control = Mutex::new(Control { routes: Routes::new(netlink, place) });
+        let stop = Arc::new(AtomicBool::new(false));
+        let (outward, tasks) = mailbox()?;
+        let worker = Outward::new(Outbound::new(rng), device.clone(), sockets.clone(), sink.clone());
+        let out = spawn("esp-out", &stop, move |stop| worker.run(&tasks, stop))?;
+        let (inward, tasks) = mailbox()?;
+        let worker = Inward::new(device.clone(), sockets.clone(), sink, config.offload);
+        let threads = match spawn("esp-in", &stop, move |stop| worker.run(&tasks, stop)) {
+            Ok(thread) => vec![out, thread],
+            Err(error) => {
+                stop.store(true, Ordering::Release);
+                outward.wake();
+                let _ = out.join();
+                return Err(error);
+            }
+        };
+        Ok(Self { device, sockets, suite, stop, outward, inward, threads, control })
     }
 
     /// The device's name.
@@ -93,14 +117,109 @@ impl Engine {
         self.device.name()
     }
 
-    /// Does one operation, whole or not at all. Answers when the threads have taken it over.
+    /// Does one operation, whole or not at all. Answers when the threads have taken it over. Keys are zeroed before
+    /// it returns.
     pub fn submit(&self, op: Op) -> Outcome {
-        match op {
-            Op::Install(spec) => Outcome::Failed(format!("{}: this engine carries no packets.", spec.name)),
-            Op::Remove(_) | Op::Query(_) | Op::Move { .. } => {
-                Outcome::Failed("There is no such child SA.".to_string())
-            }
+        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = match op {
+            Op::Install(spec) => self.install(&mut control, *spec),
+            Op::Remove(id) => self.remove(&mut control, id),
+            Op::Query(id) => self.query(id),
+            Op::Move { id, local, remote, udp_encap } => self.move_to(id, local, remote, udp_encap),
+        };
+        result.unwrap_or_else(Outcome::Failed)
+    }
+
+    fn install(&self, control: &mut Control, spec: ChildSpec) -> Result<Outcome, String> {
+        let (mut inbound, mut outbound) = esp::build(&spec, &*self.suite)?;
+        let id = spec.id;
+        if !spec.udp_encap && !self.sockets.has_raw_esp(spec.remote.ip()) {
+            return Err(format!(
+                "{} cannot be installed: ESP without UDP needs a raw socket, which is not open. Set encap = true, or \
+                 give the program CAP_NET_RAW.",
+                spec.name
+            ));
         }
+        if let Ok(mtu) = self.sockets.path_mtu(spec.remote.ip()) {
+            outbound.set_path_mtu(mtu as usize);
+            inbound.max_inner = outbound.max_inner;
+        }
+        let (spi, name) = (inbound.sa.spi(), &spec.name);
+        match self.inward.call(move |inward| inward.table.install(inbound)) {
+            Some(true) => {}
+            Some(false) => return Err(format!("{name} cannot be installed: another child receives with SPI {spi}.")),
+            None => return Err(STOPPED.to_string()),
+        }
+        let (ours, theirs) = (spec.local_ts.clone(), spec.remote_ts.clone());
+        let installed = self.outward.call(move |outward| outward.table.install(outbound, &ours, &theirs));
+        let routed = match installed {
+            Some(()) => control.routes.add(id, &spec.local_ts, &spec.remote_ts).map_err(|error| {
+                format!("{name} cannot be installed: its routes through {} failed: {error}.", self.device.name())
+            }),
+            None => Err(STOPPED.to_string()),
+        };
+        if let Err(why) = routed {
+            self.outward.call(move |outward| outward.table.remove(id));
+            self.inward.call(move |inward| inward.table.remove(id));
+            return Err(why);
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn remove(&self, control: &mut Control, id: ChildId) -> Result<Outcome, String> {
+        let counters = self.query(id)?;
+        control.routes.remove(id);
+        self.outward.call(move |outward| outward.table.remove(id).is_some());
+        self.inward.call(move |inward| inward.table.remove(id).is_some());
+        Ok(counters)
+    }
+
+    fn query(&self, id: ChildId) -> Result<Outcome, String> {
+        let sent = self.outward.call(move |outward| outward.table.get_mut(id).map(|child| child.counters));
+        let received = self.inward.call(move |inward| {
+            let now = inward.now();
+            let child = inward.table.get_mut(id)?;
+            Some(Counters { idle_in: child.last_in.map(|then| now.since(then)), ..child.counters })
+        });
+        let (sent, received) = sent.zip(received).ok_or(STOPPED)?;
+        let (sent, received) = sent.zip(received).ok_or_else(|| format!("There is no child SA {}.", id.0))?;
+        let counters = Counters {
+            packets_out: sent.packets_out,
+            bytes_out: sent.bytes_out,
+            not_sent: sent.not_sent,
+            ..received
+        };
+        Ok(Outcome::Counters(counters))
+    }
+
+    fn move_to(
+        &self,
+        id: ChildId,
+        local: SocketAddr,
+        remote: SocketAddr,
+        udp_encap: bool,
+    ) -> Result<Outcome, String> {
+        if local.is_ipv4() != remote.is_ipv4() {
+            return Err(format!("The outer addresses {} and {} are of two families.", local.ip(), remote.ip()));
+        }
+        if !udp_encap && !self.sockets.has_raw_esp(remote.ip()) {
+            return Err("ESP without UDP needs a raw socket, which is not open.".to_string());
+        }
+        let mtu = self.sockets.path_mtu(remote.ip()).unwrap_or(1500) as usize;
+        let max_inner = self.outward.call(move |outward| {
+            let child = outward.table.get_mut(id)?;
+            (child.local, child.remote, child.udp_encap) = (local, remote, udp_encap);
+            child.set_path_mtu(mtu);
+            Some(child.max_inner)
+        });
+        let max_inner = max_inner.ok_or(STOPPED)?.ok_or_else(|| format!("There is no child SA {}.", id.0))?;
+        self.inward.call(move |inward| {
+            if let Some(child) = inward.table.get_mut(id) {
+                child.move_to(local, remote, udp_encap);
+                child.max_inner = max_inner;
+            }
+        });
+        Ok(Outcome::Done)
     }
 
     /// Sends an IKE message; see [`Sockets::send_ike`].
@@ -115,42 +234,29 @@ impl Engine {
     }
 }
 
+const STOPPED: &str = "The data plane has stopped.";
+
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        for waker in &self.wakers {
-            let _ = (&**waker).write(&1u64.to_ne_bytes());
-        }
+        self.outward.wake();
+        self.inward.wake();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
 }
 
-/// The thread from the network: IKE messages go to the sink.
-fn receive(sockets: &Sockets, stop: &AtomicBool, waker: &File, sink: &Sink) {
-    let mut batch = Batch::new();
-    let mut descriptors: Vec<BorrowedFd<'_>> = sockets.descriptors().collect();
-    let count = descriptors.len();
-    descriptors.push(waker.as_fd());
-    while !stop.load(Ordering::Acquire) {
-        let ready = match wait_readable(&descriptors, None) {
-            Ok(ready) => ready,
-            Err(error) => return sink(Input::Fault(format!("Waiting for packets failed: {error}."))),
-        };
-        if ready >> count & 1 == 1 {
-            let mut woken = waker;
-            let _ = woken.read(&mut [0; 8]);
-        }
-        for index in (0..count).filter(|index| ready >> index & 1 == 1) {
-            let received = sockets.receive(index, 64, &mut batch, |packet| {
-                if let Packet::Ike(datagram) = packet {
-                    sink(Input::Ike(datagram));
-                }
-            });
-            if let Err(error) = received {
-                return sink(Input::Fault(format!("Receiving failed: {error}.")));
-            }
-        }
-    }
+fn mailbox<T>() -> Result<(Mailbox<T>, Tasks<T>), Error> {
+    Ok(mailbox::pair(sys::event_fd().map_err(refused("make an eventfd"))?))
+}
+
+fn spawn(
+    name: &str,
+    stop: &Arc<AtomicBool>,
+    work: impl FnOnce(&AtomicBool) + Send + 'static,
+) -> Result<JoinHandle<()>, Error> {
+    let stop = stop.clone();
+    let thread = thread::Builder::new().name(name.to_string()).spawn(move || work(&stop));
+    thread.map_err(refused(format!("start the thread {name}")))
 }

@@ -7,8 +7,17 @@
 mod device;
 mod engine;
 mod error;
+mod inward;
+pub mod limits;
+mod mailbox;
+mod merge;
 mod netlink;
+mod outward;
+mod routes;
+mod segment;
 mod sys;
+mod train;
+mod virtio;
 
 pub use engine::{Engine, EngineConfig, Input, Sink};
 pub use error::Error;

@@ -1,0 +1,92 @@
+//! The thread from the network to the device.
+
+use crate::device::Device;
+use crate::engine::{Input, Sink};
+use crate::limits::MAX_RECEIVES;
+use crate::mailbox::Tasks;
+use crate::merge::Merger;
+use base::Instant;
+use dataplane::DataplaneEvent;
+use esp::{Arrival, Inbound};
+use net::{Batch, EspPacket, Packet, Sockets, wait_readable};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What the thread owns.
+pub(crate) struct Inward {
+    pub(crate) table: Inbound,
+    /// Packets that the device did not take.
+    pub(crate) lost: u64,
+    /// When the engine's clock began.
+    pub(crate) origin: std::time::Instant,
+    device: Arc<Device>,
+    sockets: Arc<Sockets>,
+    sink: Sink,
+    merge: bool,
+}
+
+impl Inward {
+    pub(crate) fn new(device: Arc<Device>, sockets: Arc<Sockets>, sink: Sink, merge: bool) -> Self {
+        let origin = std::time::Instant::now();
+        Self { table: Inbound::new(), lost: 0, origin, device, sockets, sink, merge }
+    }
+
+    /// The time on the engine's clock.
+    pub(crate) fn now(&self) -> Instant {
+        Instant::from_nanos(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Carries packets until `stop` is set.
+    pub(crate) fn run(mut self, tasks: &Tasks<Self>, stop: &AtomicBool) {
+        let mut batch = Batch::new();
+        let sockets = self.sockets.clone();
+        let mut descriptors: Vec<BorrowedFd<'_>> = sockets.descriptors().collect();
+        let count = descriptors.len();
+        descriptors.push(tasks.descriptor());
+        while !stop.load(Ordering::Acquire) {
+            let ready = match wait_readable(&descriptors, None) {
+                Ok(ready) => ready,
+                Err(error) => return (self.sink)(Input::Fault(format!("Waiting for packets failed: {error}."))),
+            };
+            if ready >> count & 1 == 1 {
+                tasks.run(&mut self);
+            }
+            for index in (0..count).filter(|index| ready >> index & 1 == 1) {
+                if let Err(error) = self.receive(index, &mut batch) {
+                    return (self.sink)(Input::Fault(format!("Receiving packets failed: {error}.")));
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, index: usize, batch: &mut Batch) -> std::io::Result<()> {
+        let now = self.now();
+        let device = self.device.clone();
+        let sockets = self.sockets.clone();
+        let mut merger = Merger::new(&device, self.merge);
+        sockets.receive(index, MAX_RECEIVES, batch, |packet| match packet {
+            Packet::Ike(datagram) => (self.sink)(Input::Ike(datagram)),
+            Packet::Esp(packet) => self.take(packet, now, &mut merger),
+            Packet::Noise(_) => {}
+        })?;
+        merger.flush();
+        self.lost += merger.lost;
+        Ok(())
+    }
+
+    fn take<'b>(&mut self, packet: EspPacket<'b>, now: Instant, merger: &mut Merger<'_, 'b>) {
+        let EspPacket { local, remote, udp, tos, bytes } = packet;
+        let mut arrival = Arrival { remote, local: local.ip(), udp, tos, bytes };
+        // What was refused is counted by the table.
+        let Ok(accepted) = self.table.receive(&mut arrival, now) else { return };
+        if let Some(remote) = accepted.mapping {
+            (self.sink)(Input::Event(DataplaneEvent::Mapping { id: accepted.id, remote }));
+        }
+        let Some(delivered) = accepted.delivered else { return };
+        let bytes: &'b [u8] = arrival.bytes;
+        if let Some(body) = bytes.get(delivered.body.clone()) {
+            merger.push(&delivered, body);
+        }
+    }
+}

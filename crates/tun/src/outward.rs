@@ -1,0 +1,182 @@
+//! The thread from the device to the network.
+
+use crate::device::{Device, VIRTIO_LEN};
+use crate::engine::{Input, Sink};
+use crate::limits::{MAX_READ, MAX_READS, MAX_TRAIN};
+use crate::mailbox::Tasks;
+use crate::segment::{Segments, finish_checksum};
+use crate::train::{Heading, Train};
+use crate::virtio::{self, Unfinished};
+use dataplane::DataplaneEvent;
+use esp::ip::{Packet, protocol};
+use esp::tcp::{TCP_LEN, clamp_mss};
+use esp::{IvPool, NotSent, Outbound, OutboundChild, Parts};
+use net::{EspRoute, Sockets, wait_readable};
+use std::io::IoSlice;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What the thread owns.
+pub(crate) struct Outward {
+    pub(crate) table: Outbound,
+    /// Packets that no child's selectors meant, or that are no IP: dropped.
+    pub(crate) unmatched: u64,
+    device: Arc<Device>,
+    sockets: Arc<Sockets>,
+    sink: Sink,
+    train: Train,
+}
+
+impl Outward {
+    pub(crate) fn new(table: Outbound, device: Arc<Device>, sockets: Arc<Sockets>, sink: Sink) -> Self {
+        Self { table, unmatched: 0, device, sockets, sink, train: Train::new() }
+    }
+
+    /// Carries packets until `stop` is set.
+    pub(crate) fn run(mut self, tasks: &Tasks<Self>, stop: &AtomicBool) {
+        let mut buffer = vec![0; MAX_READ];
+        let device = self.device.clone();
+        while !stop.load(Ordering::Acquire) {
+            let ready = match wait_readable(&[device.as_fd(), tasks.descriptor()], None) {
+                Ok(ready) => ready,
+                Err(error) => return (self.sink)(Input::Fault(format!("Waiting for packets failed: {error}."))),
+            };
+            if ready & 2 != 0 {
+                tasks.run(&mut self);
+            }
+            if ready & 1 == 0 {
+                continue;
+            }
+            for _ in 0..MAX_READS {
+                match device.read(&mut buffer) {
+                    Ok(Some(len)) => {
+                        if let Some((header, packet)) = buffer.get_mut(..len).and_then(split_virtio) {
+                            self.carry(header, packet);
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.flush();
+                        return (self.sink)(Input::Fault(format!(
+                            "Reading from the device {} failed: {error}.",
+                            device.name()
+                        )));
+                    }
+                }
+            }
+            self.flush();
+        }
+    }
+
+    /// Carries one packet (or train of segments) from the device.
+    fn carry(&mut self, header: &[u8; VIRTIO_LEN], octets: &mut [u8]) {
+        let (Some(unfinished), Ok(packet)) = (virtio::read(header), Packet::parse(octets)) else {
+            self.unmatched += 1;
+            return;
+        };
+        let Some((child, ivs)) = self.table.find(&packet) else {
+            self.unmatched += 1;
+            return;
+        };
+        let way = Way { train: &mut self.train, sockets: &self.sockets };
+        let result = way.carry(child, ivs, &packet, octets, &unfinished);
+        if let Err(not_sent) = result {
+            child.counters.not_sent += 1;
+            if not_sent == NotSent::TooBig {
+                report_too_big(&self.device, &packet, octets, child.max_inner);
+            }
+        }
+        if child.take_near_end() {
+            (self.sink)(Input::Event(DataplaneEvent::SequenceNearEnd(child.id)));
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Err(lost) = self.train.flush(&self.sockets) {
+            if let Some(child) = self.table.get_mut(lost.child) {
+                child.counters.not_sent += lost.packets;
+            }
+        }
+    }
+}
+
+fn split_virtio(octets: &mut [u8]) -> Option<(&[u8; VIRTIO_LEN], &mut [u8])> {
+    let (header, packet) = octets.split_first_chunk_mut::<VIRTIO_LEN>()?;
+    Some((header, packet))
+}
+
+/// Where sealed packets go.
+struct Way<'a> {
+    train: &'a mut Train,
+    sockets: &'a Sockets,
+}
+
+impl Way<'_> {
+    fn carry(
+        mut self,
+        child: &mut OutboundChild,
+        ivs: &mut IvPool,
+        packet: &Packet,
+        octets: &mut [u8],
+        unfinished: &Unfinished,
+    ) -> Result<(), NotSent> {
+        if unfinished.train.is_some() {
+            let mut segments = Segments::new(octets, packet, unfinished).ok_or(NotSent::NotTransportable)?;
+            child.admits(packet, segments.longest())?;
+            while let Some((head, body)) = segments.next() {
+                self.seal(child, ivs, packet, Parts { head, body })?;
+            }
+            return Ok(());
+        }
+        child.admits(packet, packet.total_len)?;
+        let octets = octets.get_mut(..packet.total_len).ok_or(NotSent::NoRoom)?;
+        if let Some(place) = unfinished.checksum {
+            finish_checksum(octets, place).ok_or(NotSent::NotTransportable)?;
+        }
+        if packet.protocol == protocol::TCP && packet.ports.is_some() {
+            let mss = child.max_inner.saturating_sub(packet.fixed_header_len() + TCP_LEN);
+            let segment = octets.get_mut(packet.header_len..).unwrap_or(&mut []);
+            clamp_mss(segment, u16::try_from(mss).unwrap_or(u16::MAX));
+        }
+        let (head, body) = octets.split_at(packet.fixed_header_len());
+        self.seal(child, ivs, packet, Parts { head, body })
+    }
+
+    fn seal(
+        &mut self,
+        child: &mut OutboundChild,
+        ivs: &mut IvPool,
+        packet: &Packet,
+        parts: Parts<'_>,
+    ) -> Result<(), NotSent> {
+        let route = EspRoute { local: child.local, remote: child.remote, udp: child.udp_encap };
+        let heading = Heading { child: child.id, route, tos: child.outer_tos(packet) };
+        let len = child.frame_len(packet, parts.head.len() + parts.body.len());
+        if len > MAX_TRAIN {
+            return Err(NotSent::NoRoom);
+        }
+        if !self.train.takes(&heading, len) {
+            if let Err(lost) = self.train.flush(self.sockets) {
+                if lost.child == child.id {
+                    child.counters.not_sent += lost.packets;
+                }
+            }
+        }
+        let len = child.encapsulate(packet, parts, self.train.room(), ivs)?;
+        self.train.push(heading, len);
+        Ok(())
+    }
+}
+
+/// Tells the sender of a packet that does not fit.
+//= rfc4301 §8.2.1
+fn report_too_big(device: &Device, packet: &Packet, octets: &[u8], mtu: usize) {
+    let mut error = [0; esp::limits::MAX_ICMP_ERROR_V6];
+    if let Some(len) = esp::icmp::too_big(packet, octets, mtu, &mut error) {
+        let header = virtio::finished(false);
+        let error = error.get(..len).unwrap_or(&[]);
+        // Lost, it will be made again for the sender's next attempt.
+        let _ = device.write(&[IoSlice::new(&header), IoSlice::new(error)]);
+    }
+}

@@ -1,0 +1,273 @@
+//! Routes that lead a child's traffic into the device, in a table of our own, and the rules that lead to it.
+//!
+//! A rule applies to packets whose source lies in a child's local selectors, and to those that have no
+//! source yet; packets that carry our own mark pass it by, so that ESP itself (and IKE) takes the ordinary
+//! routes even where the tunnel takes everything.
+
+use crate::netlink::Netlink;
+use dataplane::{AddressRange, ChildId, Selector};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// `FIB_RULE_FIND_SADDR`: an IPv6 lookup without a source has one chosen, which must then match the rule.
+const FIND_SOURCE: u32 = 0x0001_0000;
+
+/// An address and a prefix length.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct Prefix {
+    pub(crate) address: IpAddr,
+    pub(crate) len: u8,
+}
+
+/// Where the routes stand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) device: u32,
+    pub(crate) table: u32,
+    pub(crate) priority: u32,
+    pub(crate) mark: u32,
+}
+
+/// All routes and rules of one engine.
+pub(crate) struct Routes {
+    netlink: Netlink,
+    place: Place,
+    routes: HashMap<Prefix, u32>,
+    rules: HashMap<Prefix, u32>,
+    by_child: HashMap<ChildId, Wanted>,
+}
+
+/// What a child needs: routes to the peer's side, rules for ours.
+#[derive(Clone, Default)]
+struct Wanted {
+    routes: Vec<Prefix>,
+    rules: Vec<Prefix>,
+    source: Vec<AddressRange>,
+}
+
+impl Routes {
+    pub(crate) fn new(netlink: Netlink, place: Place) -> Self {
+        Self { netlink, place, routes: HashMap::new(), rules: HashMap::new(), by_child: HashMap::new() }
+    }
+
+    /// Adds what a child with these selectors needs; on an error nothing of it stays.
+    pub(crate) fn add(&mut self, id: ChildId, ours: &[Selector], theirs: &[Selector]) -> io::Result<()> {
+        let wanted = Wanted {
+            routes: prefixes(theirs),
+            rules: with_unbound(prefixes(ours)),
+            source: ours.iter().map(|ts| ts.addresses).collect(),
+        };
+        let local = self.local_addresses().unwrap_or_default();
+        let mut done = Wanted::default();
+        let result = self.add_all(&wanted, &local, &mut done);
+        if result.is_err() {
+            self.drop_all(&done);
+        } else {
+            self.by_child.insert(id, done);
+        }
+        result
+    }
+
+    /// Removes what only this child needed.
+    pub(crate) fn remove(&mut self, id: ChildId) {
+        if let Some(wanted) = self.by_child.remove(&id) {
+            self.drop_all(&wanted);
+        }
+    }
+
+    fn add_all(&mut self, wanted: &Wanted, local: &[IpAddr], done: &mut Wanted) -> io::Result<()> {
+        for &prefix in &wanted.routes {
+            let inside = |ip: &&IpAddr| wanted.source.iter().any(|range| range.contains(**ip));
+            let hint = local.iter().filter(|ip| ip.is_ipv4() == prefix.address.is_ipv4()).find(inside).copied();
+            let users = self.routes.get(&prefix).copied().unwrap_or(0);
+            if users == 0 {
+                self.netlink.replace(RouteNetlinkMessage::NewRoute(self.route(prefix, hint)))?;
+            }
+            self.routes.insert(prefix, users + 1);
+            done.routes.push(prefix);
+        }
+        for &prefix in &wanted.rules {
+            let users = self.rules.get(&prefix).copied().unwrap_or(0);
+            if users == 0 {
+                self.netlink.add(RouteNetlinkMessage::NewRule(self.rule(prefix)))?;
+            }
+            self.rules.insert(prefix, users + 1);
+            done.rules.push(prefix);
+        }
+        Ok(())
+    }
+
+    /// Removal cannot be refused in a way that we could mend; what is gone already is gone.
+    fn drop_all(&mut self, wanted: &Wanted) {
+        for prefix in &wanted.rules {
+            if release(&mut self.rules, prefix) {
+                let _ = self.netlink.change(RouteNetlinkMessage::DelRule(self.rule(*prefix)));
+            }
+        }
+        for prefix in &wanted.routes {
+            if release(&mut self.routes, prefix) {
+                let _ = self.netlink.change(RouteNetlinkMessage::DelRoute(self.route(*prefix, None)));
+            }
+        }
+    }
+
+    fn route(&self, to: Prefix, hint: Option<IpAddr>) -> RouteMessage {
+        let mut route = RouteMessage::default();
+        route.header.address_family = family(to.address);
+        route.header.destination_prefix_length = to.len;
+        route.header.protocol = RouteProtocol::Static;
+        route.header.kind = RouteType::Unicast;
+        route.header.scope = if to.address.is_ipv4() { RouteScope::Link } else { RouteScope::Universe };
+        route.attributes.push(RouteAttribute::Table(self.place.table));
+        route.attributes.push(RouteAttribute::Oif(self.place.device));
+        if to.len > 0 {
+            route.attributes.push(RouteAttribute::Destination(RouteAddress::from(to.address)));
+        }
+        if let Some(hint) = hint {
+            route.attributes.push(RouteAttribute::PrefSource(RouteAddress::from(hint)));
+        }
+        route
+    }
+
+    fn rule(&self, from: Prefix) -> RuleMessage {
+        let mut rule = RuleMessage::default();
+        rule.header.family = family(from.address);
+        rule.header.action = RuleAction::ToTable;
+        if from.address.is_ipv6() {
+            rule.header.flags = RuleFlags::from_bits_retain(FIND_SOURCE);
+        }
+        if self.place.mark != 0 {
+            // Only packets without our mark.
+            rule.attributes.push(RuleAttribute::FwMark(0));
+            rule.attributes.push(RuleAttribute::FwMask(self.place.mark));
+        }
+        rule.attributes.push(RuleAttribute::Priority(self.place.priority));
+        rule.attributes.push(RuleAttribute::Table(self.place.table));
+        if from.len > 0 {
+            rule.header.src_len = from.len;
+            rule.attributes.push(RuleAttribute::Source(from.address));
+        }
+        rule
+    }
+
+    /// The machine's own addresses.
+    fn local_addresses(&mut self) -> io::Result<Vec<IpAddr>> {
+        let answers = self.netlink.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
+        let addresses = answers.into_iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewAddress(message) => {
+                message.attributes.into_iter().find_map(|attribute| match attribute {
+                    AddressAttribute::Local(ip) => Some(ip),
+                    AddressAttribute::Address(ip) if ip.is_ipv6() => Some(ip),
+                    _ => None,
+                })
+            }
+            _ => None,
+        });
+        Ok(addresses.filter(|ip| !ip.is_loopback()).collect())
+    }
+}
+
+impl Drop for Routes {
+    fn drop(&mut self) {
+        let ids: Vec<ChildId> = self.by_child.keys().copied().collect();
+        for id in ids {
+            self.remove(id);
+        }
+    }
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+/// One user less; true when it was the last.
+fn release(users: &mut HashMap<Prefix, u32>, prefix: &Prefix) -> bool {
+    let Some(count) = users.get_mut(prefix) else { return false };
+    *count -= 1;
+    let last = *count == 0;
+    if last {
+        users.remove(prefix);
+    }
+    last
+}
+
+/// The prefixes that just cover the selectors' addresses, each once.
+fn prefixes(selectors: &[Selector]) -> Vec<Prefix> {
+    let mut all: Vec<Prefix> = selectors.iter().flat_map(|ts| cover(&ts.addresses)).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Adds the source that an IPv4 packet has before one is chosen for it. (For IPv6 the rule's flag does it.)
+fn with_unbound(mut rules: Vec<Prefix>) -> Vec<Prefix> {
+    let unbound = Prefix { address: Ipv4Addr::UNSPECIFIED.into(), len: 32 };
+    let v4 = rules.iter().any(|prefix| prefix.address.is_ipv4() && prefix.len > 0);
+    if v4 && !rules.contains(&unbound) {
+        rules.push(unbound);
+    }
+    rules
+}
+
+/// A range as the fewest prefixes.
+fn cover(range: &AddressRange) -> Vec<Prefix> {
+    let number = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => u128::from(u32::from(ip)),
+        IpAddr::V6(ip) => u128::from(ip),
+    };
+    let v4 = range.start().is_ipv4();
+    let bits: u32 = if v4 { 32 } else { 128 };
+    let (mut at, end) = (number(range.start()), number(range.end()));
+    let mut prefixes = Vec::new();
+    loop {
+        // The largest block that begins at `at` and does not reach beyond `end`.
+        let aligned = at.trailing_zeros().min(bits);
+        let room = (end - at).checked_add(1).map_or(128, u128::ilog2);
+        let host_bits = aligned.min(room);
+        let address = match v4 {
+            true => IpAddr::V4(Ipv4Addr::from(at as u32)),
+            false => IpAddr::V6(Ipv6Addr::from(at)),
+        };
+        prefixes.push(Prefix { address, len: (bits - host_bits) as u8 });
+        let next = 1u128.checked_shl(host_bits).and_then(|block| at.checked_add(block));
+        match next {
+            Some(next) if next <= end => at = next,
+            _ => return prefixes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn covered(start: &str, end: &str) -> Vec<String> {
+        let range = AddressRange::new(start.parse().unwrap(), end.parse().unwrap()).unwrap();
+        cover(&range).iter().map(|prefix| format!("{}/{}", prefix.address, prefix.len)).collect()
+    }
+
+    #[test]
+    fn ranges_become_the_fewest_prefixes() {
+        assert_eq!(covered("0.0.0.0", "255.255.255.255"), ["0.0.0.0/0"]);
+        assert_eq!(covered("10.0.0.0", "10.0.0.255"), ["10.0.0.0/24"]);
+        assert_eq!(covered("10.0.0.1", "10.0.0.6"), ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/31", "10.0.0.6/32"]);
+        assert_eq!(covered("255.255.255.254", "255.255.255.255"), ["255.255.255.254/31"]);
+        assert_eq!(covered("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), ["::/0"]);
+        assert_eq!(covered("2001:db8::", "2001:db8::1:ffff"), ["2001:db8::/111"]);
+    }
+
+    #[test]
+    fn a_source_that_is_not_chosen_yet_has_its_rule() {
+        let rules = with_unbound(vec![Prefix { address: "10.1.0.0".parse().unwrap(), len: 16 }]);
+        assert_eq!(rules.len(), 2);
+        let all = vec![Prefix { address: "0.0.0.0".parse().unwrap(), len: 0 }];
+        assert_eq!(with_unbound(all.clone()), all);
+    }
+}
