@@ -147,14 +147,19 @@ impl Engine {
         let (spi, name) = (inbound.sa.spi(), &spec.name);
         match self.inward.call(move |inward| inward.table.install(inbound)) {
             Some(true) => {}
-            Some(false) => return Err(format!("{name} cannot be installed: another child receives with SPI {spi}.")),
+            Some(false) => {
+                return Err(format!("{name} cannot be installed: another child receives with SPI {spi}."));
+            }
             None => return Err(STOPPED.to_string()),
         }
         let (ours, theirs) = (spec.local_ts.clone(), spec.remote_ts.clone());
         let installed = self.outward.call(move |outward| outward.table.install(outbound, &ours, &theirs));
         let routed = match installed {
             Some(()) => control.routes.add(id, &spec.local_ts, &spec.remote_ts).map_err(|error| {
-                format!("{name} cannot be installed: its routes through {} failed: {error}.", self.device.name())
+                format!(
+                    "{name} cannot be installed: its routes through {} failed: {error}.",
+                    self.device.name()
+                )
             }),
             None => Err(STOPPED.to_string()),
         };
@@ -200,7 +205,11 @@ impl Engine {
         udp_encap: bool,
     ) -> Result<Outcome, String> {
         if local.is_ipv4() != remote.is_ipv4() {
-            return Err(format!("The outer addresses {} and {} are of two families.", local.ip(), remote.ip()));
+            return Err(format!(
+                "The outer addresses {} and {} are of two families.",
+                local.ip(),
+                remote.ip()
+            ));
         }
         if !udp_encap && !self.sockets.has_raw_esp(remote.ip()) {
             return Err("ESP without UDP needs a raw socket, which is not open.".to_string());

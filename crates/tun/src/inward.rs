@@ -47,7 +47,9 @@ impl Inward {
         while !stop.load(Ordering::Acquire) {
             let ready = match wait_readable(&descriptors, None) {
                 Ok(ready) => ready,
-                Err(error) => return (self.sink)(Input::Fault(format!("Waiting for packets failed: {error}."))),
+                Err(error) => {
+                    return (self.sink)(Input::Fault(format!("Waiting for packets failed: {error}.")));
+                }
             };
             if ready >> count & 1 == 1 {
                 tasks.run(&mut self);

@@ -30,7 +30,10 @@ pub(crate) fn pair<T>(waker: File) -> (Mailbox<T>, Tasks<T>) {
 
 impl<T: 'static> Mailbox<T> {
     /// Has the thread do `work` between two batches and answers its result; `None` when the thread has ended.
-    pub(crate) fn call<R: Send + 'static>(&self, work: impl FnOnce(&mut T) -> R + Send + 'static) -> Option<R> {
+    pub(crate) fn call<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut T) -> R + Send + 'static,
+    ) -> Option<R> {
         let (reply, answer) = mpsc::sync_channel(1);
         let task: Task<T> = Box::new(move |owned| {
             let _ = reply.send(work(owned));

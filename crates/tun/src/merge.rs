@@ -5,7 +5,7 @@ use crate::device::{Device, VIRTIO_LEN};
 use crate::limits::{MAX_MERGED, MAX_PACKET, MAX_RUNS};
 use crate::virtio;
 use esp::Delivered;
-use esp::checksum::{Sum, pseudo_header};
+use esp::checksum::pseudo_header;
 use esp::ip::{Packet, protocol, set_ipv4_checksum};
 use esp::tcp::TCP_LEN;
 use std::io::IoSlice;
@@ -206,13 +206,16 @@ impl<'b> Run<'b> {
     /// Whether everything but lengths, checksums, sequence number and PSH is equal, so that cutting the merged
     /// packet again would give the same segments.
     fn has_same_headers(&self, segment: &Segment<'_, '_>) -> bool {
-        let Some((ip, tcp)) = self.headers.get(..self.headers_len).and_then(|h| h.split_at_checked(self.ip_len))
+        let Some((ip, tcp)) =
+            self.headers.get(..self.headers_len).and_then(|h| h.split_at_checked(self.ip_len))
         else {
             return false;
         };
         let same_ip = match (ip, segment.ip) {
             // Version, DSCP and ECN; flags; TTL and protocol. Identifications count up, unless unfragmentable.
-            ([v, t, _, _, i, j, f, g, l, p, ..], [v2, t2, _, _, i2, j2, f2, g2, l2, p2, ..]) if ip.len() == 20 => {
+            ([v, t, _, _, i, j, f, g, l, p, ..], [v2, t2, _, _, i2, j2, f2, g2, l2, p2, ..])
+                if ip.len() == 20 =>
+            {
                 let (first, own) = (u16::from_be_bytes([*i, *j]), u16::from_be_bytes([*i2, *j2]));
                 let counts = own == first.wrapping_add(self.count as u16);
                 let unfragmentable = f & 0x40 != 0 && own == first;
@@ -249,11 +252,4 @@ impl<'b> Run<'b> {
         }
         virtio::merged(v4, self.ip_len, self.headers_len, self.size)
     }
-}
-
-/// Whether the sum over a whole segment and its pseudo-header shows no error; for tests of this crate.
-#[cfg(test)]
-pub(crate) fn holds(packet: &Packet, upper: &[u8]) -> bool {
-    let pseudo: Sum = pseudo_header(packet.source, packet.destination, packet.protocol, upper.len());
-    pseudo.add(upper).fold() == 0xffff
 }

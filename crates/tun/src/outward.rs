@@ -40,7 +40,9 @@ impl Outward {
         while !stop.load(Ordering::Acquire) {
             let ready = match wait_readable(&[device.as_fd(), tasks.descriptor()], None) {
                 Ok(ready) => ready,
-                Err(error) => return (self.sink)(Input::Fault(format!("Waiting for packets failed: {error}."))),
+                Err(error) => {
+                    return (self.sink)(Input::Fault(format!("Waiting for packets failed: {error}.")));
+                }
             };
             if ready & 2 != 0 {
                 tasks.run(&mut self);

@@ -85,7 +85,8 @@ impl Routes {
     fn add_all(&mut self, wanted: &Wanted, local: &[IpAddr], done: &mut Wanted) -> io::Result<()> {
         for &prefix in &wanted.routes {
             let inside = |ip: &&IpAddr| wanted.source.iter().any(|range| range.contains(**ip));
-            let hint = local.iter().filter(|ip| ip.is_ipv4() == prefix.address.is_ipv4()).find(inside).copied();
+            let hint =
+                local.iter().filter(|ip| ip.is_ipv4() == prefix.address.is_ipv4()).find(inside).copied();
             let users = self.routes.get(&prefix).copied().unwrap_or(0);
             if users == 0 {
                 self.netlink.replace(RouteNetlinkMessage::NewRoute(self.route(prefix, hint)))?;
@@ -257,7 +258,10 @@ mod tests {
     fn ranges_become_the_fewest_prefixes() {
         assert_eq!(covered("0.0.0.0", "255.255.255.255"), ["0.0.0.0/0"]);
         assert_eq!(covered("10.0.0.0", "10.0.0.255"), ["10.0.0.0/24"]);
-        assert_eq!(covered("10.0.0.1", "10.0.0.6"), ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/31", "10.0.0.6/32"]);
+        assert_eq!(
+            covered("10.0.0.1", "10.0.0.6"),
+            ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/31", "10.0.0.6/32"]
+        );
         assert_eq!(covered("255.255.255.254", "255.255.255.255"), ["255.255.255.254/31"]);
         assert_eq!(covered("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), ["::/0"]);
         assert_eq!(covered("2001:db8::", "2001:db8::1:ffff"), ["2001:db8::/111"]);

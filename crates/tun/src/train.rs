@@ -3,7 +3,6 @@
 use crate::limits::MAX_TRAIN;
 use dataplane::ChildId;
 use net::{EspRoute, Sockets};
-use std::io;
 
 /// A row of ESP packets of equal length (the last may be shorter) for one peer.
 pub(crate) struct Train {
@@ -28,7 +27,6 @@ pub(crate) struct Heading {
 pub(crate) struct Lost {
     pub(crate) child: ChildId,
     pub(crate) packets: u64,
-    pub(crate) error: io::Error,
 }
 
 impl Train {
@@ -67,6 +65,6 @@ impl Train {
         let (sent, result) = sockets.send_esp(&heading.route, heading.tos, octets, self.size);
         (self.used, self.size, self.closed) = (0, 0, false);
         let lost = (count - sent.min(count)) as u64;
-        result.map_err(|error| Lost { child: heading.child, packets: lost, error })
+        result.map_err(|_| Lost { child: heading.child, packets: lost })
     }
 }

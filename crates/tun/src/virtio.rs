@@ -68,7 +68,10 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let merged = merged(false, 40, 72, 1348);
-        assert_eq!(read(&merged), Some(Unfinished { checksum: Some((40, 16)), train: Some((Train::Tcp, 1348)) }));
+        assert_eq!(
+            read(&merged),
+            Some(Unfinished { checksum: Some((40, 16)), train: Some((Train::Tcp, 1348)) })
+        );
         assert_eq!(read(&finished(true)), Some(Unfinished { checksum: None, train: None }));
     }
 

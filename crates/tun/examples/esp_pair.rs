@@ -1,0 +1,184 @@
+//! One end of an ESP tunnel with fixed test keys, for tests and measurements: never for real traffic.
+//!
+//! Start it in each of two network namespaces with mirrored arguments:
+//!
+//! ```text
+//! esp_pair side=a local=192.0.2.1 remote=192.0.2.2 local_ts=10.1.0.0/24 remote_ts=10.2.0.0/24
+//! ```
+//!
+//! More: `mode=tunnel|transport`, `encap=yes|no`, `encr=AES_GCM_16`, `bits=128`, `integ=NONE`, `esn=yes|no`,
+//! `window=128`, `mtu=1400`, `offload=yes|no`. It prints `ready DEVICE`, then answers each line `query` on its
+//! input with the counters and its CPU time; the input's end (or `quit`) ends it.
+
+use base::{EspSpi, Rng, Secret};
+use crypto::Suite;
+use dataplane::{AddressRange, ChildId, ChildSpec, Counters, DirectionSpec, Mode, Op, Outcome, Selector};
+use net::{SocketConfig, Sockets};
+use std::collections::HashMap;
+use std::error::Error;
+use std::io::BufRead;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use testkit::Chance;
+use tun::{Engine, EngineConfig, Input};
+use wire::num::{Encr, Integ};
+
+const MARK: u32 = 0x0100_0000;
+
+struct Args(HashMap<String, String>);
+
+impl Args {
+    fn read() -> Result<Self, String> {
+        let pair = |arg: String| match arg.split_once('=') {
+            Some((key, value)) => Ok((key.to_string(), value.to_string())),
+            None => Err(format!("{arg}: expected key=value")),
+        };
+        std::env::args().skip(1).map(pair).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn get<'a>(&'a self, key: &str, default: &'a str) -> &'a str {
+        self.0.get(key).map_or(default, String::as_str)
+    }
+
+    fn yes(&self, key: &str, default: &str) -> bool {
+        self.get(key, default) == "yes"
+    }
+
+    fn parse<T: std::str::FromStr>(&self, key: &str, default: &str) -> Result<T, String> {
+        let text = self.get(key, default);
+        text.parse().map_err(|_| format!("{key}={text} cannot be read"))
+    }
+
+    fn selectors(&self, key: &str) -> Result<Vec<Selector>, String> {
+        let one = |text: &str| {
+            let (address, len) =
+                text.split_once('/').ok_or_else(|| format!("{key}={text}: no prefix length"))?;
+            let address = address.parse().map_err(|_| format!("{key}={text}: no address"))?;
+            let len = len.parse().map_err(|_| format!("{key}={text}: no prefix length"))?;
+            let range =
+                AddressRange::from_prefix(address, len).ok_or_else(|| format!("{key}={text}: too long"))?;
+            Ok(Selector::addresses(range))
+        };
+        self.get(key, "").split(',').filter(|text| !text.is_empty()).map(one).collect()
+    }
+}
+
+/// Repeatable chance: good for test IVs only.
+struct TestRng(Chance);
+
+impl Rng for TestRng {
+    fn fill(&mut self, out: &mut [u8]) {
+        for chunk in out.chunks_mut(8) {
+            chunk.copy_from_slice(&self.0.next().to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+fn number_of_encr(name: &str) -> Result<Encr, String> {
+    (0..40).map(Encr).find(|encr| encr.to_string() == name).ok_or_else(|| format!("encr={name} is not known"))
+}
+
+fn number_of_integ(name: &str) -> Result<Integ, String> {
+    (0..40)
+        .map(Integ)
+        .find(|integ| integ.to_string() == name)
+        .ok_or_else(|| format!("integ={name} is not known"))
+}
+
+fn spec(args: &Args, suite: &dyn Suite) -> Result<ChildSpec, Box<dyn Error>> {
+    let (encr, integ) =
+        (number_of_encr(args.get("encr", "AES_GCM_16"))?, number_of_integ(args.get("integ", "NONE"))?);
+    let key_bits = args.parse("bits", "128")?;
+    let shape = suite.cipher_spec(encr, key_bits, integ).ok_or("no such algorithms")?;
+    let udp_encap = args.yes("encap", "yes");
+    let port = if udp_encap { 4500 } else { 0 };
+    let outer = |key| args.parse::<IpAddr>(key, "").map(|ip| SocketAddr::new(ip, port));
+    let keys = |a_to_b: bool| {
+        let seed = if a_to_b { 1 } else { 2 };
+        let octets = |len: usize| Secret::new((0..len).map(|i| (i as u8).wrapping_mul(37) ^ seed).collect());
+        DirectionSpec {
+            spi: EspSpi(0xc0de_0000 | u32::from(seed)),
+            encr_key: octets(shape.encr_key_len),
+            integ_key: octets(shape.integ_key_len),
+        }
+    };
+    let a = args.get("side", "a") == "a";
+    Ok(ChildSpec {
+        id: ChildId(1),
+        name: "test".to_string(),
+        mode: if args.get("mode", "tunnel") == "tunnel" { Mode::Tunnel } else { Mode::Transport },
+        local: outer("local")?,
+        remote: outer("remote")?,
+        udp_encap,
+        encr,
+        key_bits,
+        integ,
+        esn: args.yes("esn", "yes"),
+        replay_window: args.parse("window", "128")?,
+        inbound: keys(!a),
+        outbound: keys(a),
+        local_ts: args.selectors("local_ts")?,
+        remote_ts: args.selectors("remote_ts")?,
+        original_addresses: None,
+        replaces: None,
+    })
+}
+
+/// Nanoseconds on a CPU, all threads together.
+fn cpu_nanos() -> u64 {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
+    let nanos = tasks.flatten().filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    nanos.sum()
+}
+
+fn print(counters: &Counters) {
+    let c = counters;
+    println!(
+        "counters packets_in={} bytes_in={} packets_out={} bytes_out={} replayed={} bad_icv={} outside_selectors={} \
+         malformed={} not_sent={} cpu_nanos={}",
+        c.packets_in,
+        c.bytes_in,
+        c.packets_out,
+        c.bytes_out,
+        c.replayed,
+        c.bad_icv,
+        c.outside_selectors,
+        c.malformed,
+        c.not_sent,
+        cpu_nanos()
+    );
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::read()?;
+    let suite: Arc<dyn Suite> = Arc::new(provider::Provider::new());
+    let sockets = Arc::new(Sockets::open(SocketConfig { mark: MARK, ..SocketConfig::default() })?);
+    let config = EngineConfig {
+        mtu: args.parse("mtu", "1400")?,
+        offload: args.yes("offload", "yes"),
+        ..EngineConfig::default()
+    };
+    let child = spec(&args, &*suite)?;
+    let sink = Arc::new(|input: Input<'_>| eprintln!("{input:?}"));
+    let engine = Engine::start(config, sockets, suite, Box::new(TestRng(Chance::new(7))), sink)?;
+    if let Outcome::Failed(why) = engine.submit(Op::Install(Box::new(child))) {
+        return Err(why.into());
+    }
+    println!("ready {}", engine.device());
+    for line in std::io::stdin().lock().lines() {
+        match line?.as_str() {
+            "query" => match engine.submit(Op::Query(ChildId(1))) {
+                Outcome::Counters(counters) => print(&counters),
+                other => println!("{other:?}"),
+            },
+            _ => break,
+        }
+    }
+    if let Outcome::Counters(counters) = engine.submit(Op::Remove(ChildId(1))) {
+        print(&counters);
+    }
+    Ok(())
+}
