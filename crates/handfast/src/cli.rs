@@ -37,6 +37,31 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run the daemon, in the foreground
+    ///
+    /// SIGTERM or Ctrl-C: delete all SAs with their peers, then end. SIGHUP: read the configuration again.
+    /// Needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_NET_BIND_SERVICE, as root has.
+    Run {
+        /// The configuration file (TOML)
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+        /// How log lines look, instead of what the file says
+        #[arg(long, value_name = "FORMAT")]
+        log_format: Option<LogFormat>,
+        /// How much is logged: error, warn, info, debug or trace, instead of what the file says
+        #[arg(long, value_name = "LEVEL", env = "HANDFAST_LOG")]
+        log_level: Option<String>,
+        /// End as after SIGTERM when standard input closes
+        #[arg(long, hide = true)]
+        until_stdin_closes: bool,
+    },
+    /// Find every problem of a configuration file, each with its line and column
+    ///
+    /// What this accepts, `run` accepts. Prints what would run.
+    Check {
+        /// The configuration file (TOML)
+        file: PathBuf,
+    },
     /// Bring a connection up, or one child of it
     ///
     /// Prints what happens on the way, and in the end what stands or why it was refused. Ctrl-C ends this

@@ -1,9 +1,12 @@
 //! The `handfast` command: the daemon and everything a person says to it.
 
+mod check;
 mod cli;
 mod demo;
 mod exit;
+mod load;
 mod logs;
+mod run;
 mod table;
 mod talk;
 
@@ -15,6 +18,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let socket = cli.socket.as_deref();
     let exit = match cli.command {
+        Command::Run { config, log_format, log_level, until_stdin_closes } => {
+            run::run(run::Options { config, socket: cli.socket, log_format, log_level, until_stdin_closes })
+        }
+        Command::Check { file } => check::check(&file, cli.json),
         Command::Up { name } => talk::up(socket, &name, cli.json),
         Command::Down { name } => talk::down(socket, &name, cli.json),
         Command::Status => talk::status(socket, cli.json),

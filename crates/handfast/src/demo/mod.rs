@@ -70,6 +70,11 @@ pub(crate) fn demo(options: Options) -> Exit {
     }
 }
 
+/// Ends this process as SIGTERM does.
+pub(crate) fn terminate_self() {
+    sys::terminate(std::process::id());
+}
+
 fn fail(reason: &str, json: bool, exit: Exit) -> Exit {
     if json {
         print_json(&serde_json::json!({ "established": false, "problems": [reason] }));

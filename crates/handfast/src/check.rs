@@ -1,0 +1,134 @@
+//! `handfast check`: everything that `run` would refuse, and a summary of what it would do.
+
+use crate::exit::Exit;
+use crate::load;
+use crate::talk::{print_json, say};
+use config::{Config, DataplaneChoice, Outcome, Problem, Severity};
+use policy::{Child, Connection, Proposal, StartAction};
+use serde_json::{Value, json};
+use std::fmt::Display;
+use std::path::Path;
+
+/// Checks `file`.
+pub(crate) fn check(file: &Path, json: bool) -> Exit {
+    let Outcome { config, problems } = load::read(file, load::suite().as_ref());
+    if json {
+        print_json(&json!({
+            "file": file,
+            "usable": config.is_some(),
+            "problems": problems.iter().map(problem).collect::<Vec<_>>(),
+            "connections": config.as_ref().map(|c| c.policy.connections.iter().map(|c| connection(c)).collect::<Vec<_>>()),
+        }));
+    } else {
+        problems.iter().for_each(|problem| say(&format!("{problem}\n")));
+        match &config {
+            Some(config) => say(summary(file, config, &problems).trim_end()),
+            None => say(&format!("{}: {}; `handfast run` would refuse it.", file.display(), tally(&problems))),
+        }
+    }
+    if config.is_some() { Exit::Done } else { Exit::Usage }
+}
+
+fn problem(problem: &Problem) -> Value {
+    json!({
+        "severity": match problem.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        },
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "message": problem.message,
+        "hint": problem.hint,
+    })
+}
+
+fn connection(connection: &Connection) -> Value {
+    json!({
+        "name": connection.name,
+        "local_addrs": texts(&connection.local_addrs),
+        "remote_addrs": texts(&connection.remote_addrs),
+        "proposals": texts(&connection.proposals),
+        "weak": connection.weak,
+        "children": connection.children.iter().map(|child| json!({
+            "name": child.name,
+            "local_ts": texts(&child.local_ts),
+            "remote_ts": texts(&child.remote_ts),
+            "esp_proposals": texts(&child.esp_proposals),
+            "starts": child.start_action == StartAction::Start,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn texts<T: Display>(all: &[T]) -> Vec<String> {
+    all.iter().map(ToString::to_string).collect()
+}
+
+fn tally(problems: &[Problem]) -> String {
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    let warnings = problems.len() - errors;
+    let many = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
+    match (errors, warnings) {
+        (0, 0) => "no problems".to_string(),
+        (0, w) => many(w, "warning"),
+        (e, 0) => many(e, "error"),
+        (e, w) => format!("{} and {}", many(e, "error"), many(w, "warning")),
+    }
+}
+
+/// Connections that the summary spells out; of larger files a person wants the count.
+const SPELLED_OUT: usize = 20;
+
+fn summary(file: &Path, config: &Config, problems: &[Problem]) -> String {
+    let connections = &config.policy.connections;
+    let plane = match config.daemon.dataplane {
+        DataplaneChoice::Tun => "ESP over a TUN device",
+        DataplaneChoice::None => "no data plane (child SAs carry no traffic)",
+    };
+    let mut lines = Vec::new();
+    for connection in connections.iter().take(SPELLED_OUT) {
+        lines.push(format!(
+            "{}: {} === {}",
+            connection.name,
+            list(&connection.local_addrs),
+            list(&connection.remote_addrs)
+        ));
+        lines.push(format!("  IKE  {}", proposals(&connection.proposals)));
+        lines.extend(connection.children.iter().map(|child| say_child(child)));
+    }
+    if connections.len() > SPELLED_OUT {
+        lines.push(format!("… and {} more connections", connections.len() - SPELLED_OUT));
+    }
+    lines.push(format!(
+        "\n{}: {}. `handfast run` would serve {} connection(s) on UDP {} and {}, with {plane}.",
+        file.display(),
+        tally(problems),
+        connections.len(),
+        config.daemon.port,
+        config.daemon.port_nat_t
+    ));
+    lines.join("\n")
+}
+
+fn say_child(child: &Child) -> String {
+    let starts = if child.start_action == StartAction::Start { ", starts by itself" } else { "" };
+    let side = |selectors: &[dataplane::Selector], own: &str| match selectors {
+        [] => own.to_string(),
+        some => list(some),
+    };
+    format!(
+        "  {}: {} === {}{starts}\n    ESP  {}",
+        child.name,
+        side(&child.local_ts, "our address"),
+        side(&child.remote_ts, "the peer's address"),
+        proposals(&child.esp_proposals)
+    )
+}
+
+fn proposals(all: &[Proposal]) -> String {
+    list(all)
+}
+
+fn list<T: Display>(all: &[T]) -> String {
+    texts(all).join(", ")
+}

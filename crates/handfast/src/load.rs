@@ -1,0 +1,76 @@
+//! From the configuration file to what the daemon is made of.
+
+use base::WallClock;
+use config::{Config, DataplaneChoice, Outcome, Tools};
+use crypto::Suite;
+use provider::Provider;
+use runtime::{Dataplane, Keys, Loaded, Setup, SystemRng};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use trust::Trust;
+
+/// Reads `file` as `check` and `run` both do.
+pub(crate) fn read(file: &Path, suite: &dyn Suite) -> Outcome {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let load_key = |der: &[u8]| provider::load_private_key(der).map_err(|error| error.to_string());
+    config::check(file, &Tools { suite, load_key: &load_key, wall: WallClock(wall) })
+}
+
+/// The algorithms of this build.
+pub(crate) fn suite() -> Arc<dyn Suite> {
+    Arc::new(Provider::new())
+}
+
+/// What the daemon is made of, for the configuration read from `file`.
+pub(crate) fn setup(file: PathBuf, config: Config, suite: Arc<dyn Suite>) -> Setup {
+    let daemon = &config.daemon;
+    let dataplane = match daemon.dataplane {
+        DataplaneChoice::None => Dataplane::None,
+        DataplaneChoice::Tun => Dataplane::Tun(tun::EngineConfig {
+            device: daemon.interface.clone(),
+            mtu: daemon.mtu,
+            table: daemon.routing_table,
+            rule_priority: daemon.routing_priority,
+            ..tun::EngineConfig::default()
+        }),
+    };
+    let sockets = net::SocketConfig {
+        ike_port: daemon.port,
+        nat_port: daemon.port_nat_t,
+        mark: daemon.mark,
+        raw_esp: daemon.raw_esp && dataplane_carries(&dataplane),
+    };
+    let (settings, control) = (daemon.endpoint.clone(), daemon.control.clone());
+    let Loaded { policy, authority } = loaded(config, &suite);
+    let again = suite.clone();
+    Setup {
+        policy,
+        authority,
+        suite,
+        rng: SystemRng::boxed,
+        settings,
+        sockets,
+        dataplane,
+        control,
+        loader: Box::new(move || reload(&file, &again)),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+    }
+}
+
+fn dataplane_carries(dataplane: &Dataplane) -> bool {
+    matches!(dataplane, Dataplane::Tun(_))
+}
+
+fn reload(file: &Path, suite: &Arc<dyn Suite>) -> Result<Loaded, String> {
+    let Outcome { config, problems } = read(file, suite.as_ref());
+    match config {
+        Some(config) => Ok(loaded(config, suite)),
+        None => Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+fn loaded(config: Config, suite: &Arc<dyn Suite>) -> Loaded {
+    let trust = Trust::new(config.policy.clone(), suite.clone(), config.secrets);
+    Loaded { authority: Arc::new(Keys::new(config.policy.clone(), trust)), policy: config.policy }
+}
