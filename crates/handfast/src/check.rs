@@ -23,7 +23,9 @@ pub(crate) fn check(file: &Path, json: bool) -> Exit {
         problems.iter().for_each(|problem| say(&format!("{problem}\n")));
         match &config {
             Some(config) => say(summary(file, config, &problems).trim_end()),
-            None => say(&format!("{}: {}; `handfast run` would refuse it.", file.display(), tally(&problems))),
+            None => {
+                say(&format!("{}: {}; `handfast run` would refuse it.", file.display(), tally(&problems)))
+            }
         }
     }
     if config.is_some() { Exit::Done } else { Exit::Usage }

@@ -44,11 +44,6 @@ impl Space {
         .map_err(|error| format!("in the namespace of the {}: {error}", self.name))
     }
 
-    /// Moves the calling thread inside, for good.
-    pub(crate) fn enter(&self) -> io::Result<()> {
-        sys::enter(&self.file)
-    }
-
     /// Makes this namespace a router.
     pub(crate) fn forward(&self) -> Result<(), String> {
         self.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")).map_err(|error| {
