@@ -2,19 +2,29 @@
 #![forbid(unsafe_code)]
 
 mod act;
+mod cookie;
+mod directory;
 mod event;
+mod half_open;
 mod job;
 pub mod limits;
 mod order;
+mod outbox;
 mod path;
+mod rate;
 mod settings;
 mod shard;
 
 pub use act::{Act, Cause, Reason};
+pub use cookie::{CookieJar, CookieOwner};
+pub use directory::{Directory, PairKey};
 pub use event::{ChildFacts, Drop, Event, Fate, IkeFacts, MessageTrace, Refusal, RefusalKind};
+pub use half_open::{Admission, HalfOpen};
 pub use job::{Answer, AuthProof, Job, JobId, PeerProof, SignedOctets, TrustRefusal};
 pub use order::{ChildStatus, IkeStatus, Order, OrderId, Reply, Side, Target};
+pub use outbox::Outbox;
 pub use path::Path;
+pub use rate::RateLimit;
 pub use settings::{Backoff, Settings};
 pub use shard::Shard;
 

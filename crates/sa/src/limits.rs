@@ -29,3 +29,11 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(42);
 /// Transmissions of one request: "at least a dozen times over a period of at least several minutes"
 /// is RFC 7296 §2.4's suggestion; these give about two and a half minutes, as other implementations do.
 pub const TRANSMISSIONS: u32 = 7;
+
+/// A secret for cookies serves this long, and then as long again as the previous one: longer than any
+/// honest peer's round trip, short for somebody who collects cookies from many addresses.
+pub const COOKIE_SECRET_LIFE: Duration = Duration::from_secs(60);
+
+/// Answers a second to messages outside any IKE SA (RFC 7296 §2.21.4): enough to tell a peer that we
+/// have forgotten it, too few to be used as a reflector.
+pub const UNPROTECTED_ANSWERS_PER_SECOND: u32 = 10;

@@ -1,0 +1,102 @@
+//! What all IKE SAs of an endpoint must know of each other: who is established with whom, and which
+//! ESP SPIs are taken.
+
+use crate::IkeSaId;
+use base::{EspSpi, Rng};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Both identities of an IKE SA as one key: ours, then the peer's, each as its ID payload has it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct PairKey(Box<[u8]>);
+
+impl PairKey {
+    /// From the bodies of both ID payloads.
+    pub fn new(local: &[u8], remote: &[u8]) -> Self {
+        let mut key = Vec::with_capacity(local.len() + remote.len() + 4);
+        key.extend((local.len() as u32).to_be_bytes());
+        key.extend(local);
+        key.extend(remote);
+        Self(key.into_boxed_slice())
+    }
+}
+
+/// Established IKE SAs by the identities of their ends, and the ESP SPIs that are in use.
+#[derive(Debug, Default)]
+pub struct Directory {
+    pairs: BTreeMap<PairKey, Vec<IkeSaId>>,
+    spis: BTreeSet<EspSpi>,
+}
+
+impl Directory {
+    /// The established IKE SAs between these two, oldest first.
+    pub fn between(&self, pair: &PairKey) -> &[IkeSaId] {
+        self.pairs.get(pair).map_or(&[], Vec::as_slice)
+    }
+
+    /// This one is established now.
+    pub fn enter(&mut self, pair: PairKey, ike: IkeSaId) {
+        self.pairs.entry(pair).or_default().push(ike);
+    }
+
+    /// This one is no longer.
+    pub fn leave(&mut self, pair: &PairKey, ike: IkeSaId) {
+        if let Some(all) = self.pairs.get_mut(pair) {
+            all.retain(|any| *any != ike);
+            if all.is_empty() {
+                self.pairs.remove(pair);
+            }
+        }
+    }
+
+    /// A random SPI for a child SA to receive with, which no other child has.
+    pub fn draw_spi(&mut self, rng: &mut dyn Rng) -> EspSpi {
+        loop {
+            let spi = EspSpi(rng.next_u64() as u32);
+            // RFC 4303 §2.1: 0 is local, 1 to 255 are reserved.
+            if spi.0 > 255 && self.spis.insert(spi) {
+                return spi;
+            }
+        }
+    }
+
+    /// That SPI is free again.
+    pub fn release_spi(&mut self, spi: EspSpi) {
+        self.spis.remove(&spi);
+    }
+
+    /// Whether nothing is registered: no pair and no SPI.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty() && self.spis.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_border_between_both_identities_counts() {
+        let mut directory = Directory::default();
+        directory.enter(PairKey::new(b"ab", b"c"), IkeSaId(1));
+        directory.enter(PairKey::new(b"ab", b"c"), IkeSaId(2));
+        assert_eq!(directory.between(&PairKey::new(b"a", b"bc")), []);
+        assert_eq!(directory.between(&PairKey::new(b"ab", b"c")), [IkeSaId(1), IkeSaId(2)]);
+        directory.leave(&PairKey::new(b"ab", b"c"), IkeSaId(1));
+        directory.leave(&PairKey::new(b"ab", b"c"), IkeSaId(2));
+        assert!(directory.is_empty());
+    }
+
+    #[test]
+    fn reserved_and_taken_spis_are_not_drawn() {
+        struct Script(Vec<u64>);
+        impl Rng for Script {
+            fn fill(&mut self, out: &mut [u8]) {
+                out.copy_from_slice(&self.0.remove(0).to_be_bytes()[..out.len()]);
+            }
+        }
+        let mut rng = Script(vec![0, 255, 256, 256, 300]);
+        let mut directory = Directory::default();
+        assert_eq!(directory.draw_spi(&mut rng), EspSpi(256));
+        assert_eq!(directory.draw_spi(&mut rng), EspSpi(300));
+    }
+}

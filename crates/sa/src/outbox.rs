@@ -1,0 +1,84 @@
+//! Where the acts of one step collect, and who waits for which job.
+
+use crate::{Act, Event, IkeSaId, Job, JobId, OrderId, Path, Reply};
+use dataplane::{ChildId, Op};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Acts in the order in which they are to be done, and the ledgers of jobs and child names.
+#[derive(Debug)]
+pub struct Outbox {
+    acts: VecDeque<Act>,
+    last_job: u64,
+    last_child: u64,
+    owners: BTreeMap<JobId, IkeSaId>,
+}
+
+impl Outbox {
+    /// An empty one. `shard` keeps the child names of several endpoints over one data plane apart.
+    pub fn new(shard: u32) -> Self {
+        let last_child = u64::from(shard) << 40;
+        Self { acts: VecDeque::new(), last_job: 0, last_child, owners: BTreeMap::new() }
+    }
+
+    /// The next act to be done.
+    pub fn pop(&mut self) -> Option<Act> {
+        self.acts.pop_front()
+    }
+
+    /// Sends a datagram.
+    pub fn transmit(&mut self, path: Path, bytes: Vec<u8>) {
+        self.acts.push_back(Act::Transmit { path, bytes });
+    }
+
+    /// Sends a NAT keepalive.
+    pub fn keepalive(&mut self, path: Path) {
+        self.acts.push_back(Act::Keepalive { path });
+    }
+
+    /// Tells something.
+    pub fn tell(&mut self, event: Event) {
+        self.acts.push_back(Act::Event(Box::new(event)));
+    }
+
+    /// Answers an order.
+    pub fn reply(&mut self, order: OrderId, reply: Reply) {
+        self.acts.push_back(Act::Reply(order, Box::new(reply)));
+    }
+
+    /// Asks for slow work; its answer goes to `owner`.
+    pub fn job(&mut self, owner: IkeSaId, job: Job) -> JobId {
+        let id = self.next_job(owner);
+        self.acts.push_back(Act::Job(id, job));
+        id
+    }
+
+    /// Asks the data plane; its answer goes to `owner`.
+    pub fn dataplane(&mut self, owner: IkeSaId, op: Op) -> JobId {
+        let id = self.next_job(owner);
+        self.acts.push_back(Act::Dataplane(id, op));
+        id
+    }
+
+    /// Who waits for this answer; nobody does a second time.
+    pub fn owner(&mut self, job: JobId) -> Option<IkeSaId> {
+        self.owners.remove(&job)
+    }
+
+    /// Forgets the jobs of an IKE SA that is gone: late answers find nobody.
+    pub fn disown(&mut self, owner: IkeSaId) {
+        self.owners.retain(|_, of| *of != owner);
+    }
+
+    /// A name for a new child SA, never used twice.
+    pub fn new_child(&mut self) -> ChildId {
+        self.last_child += 1;
+        ChildId(self.last_child)
+    }
+
+    fn next_job(&mut self, owner: IkeSaId) -> JobId {
+        self.last_job += 1;
+        let id = JobId(self.last_job);
+        self.owners.insert(id, owner);
+        id
+    }
+}
