@@ -1,0 +1,50 @@
+//! What a step may use: the time, chance, the policy, and where its acts go.
+
+use base::{Now, Rng};
+use crypto::Suite;
+use policy::Policy;
+use sa::{Directory, Event, IkeSaId, Outbox, Settings};
+use std::sync::Arc;
+
+/// The world as one step sees it.
+pub struct Cx<'a> {
+    /// Both clocks.
+    pub now: Now,
+    /// The configuration in force.
+    pub policy: &'a Arc<Policy>,
+    /// The algorithms.
+    pub suite: &'a dyn Suite,
+    /// The only source of chance.
+    pub rng: &'a mut dyn Rng,
+    /// What the endpoint was told once.
+    pub settings: &'a Settings,
+    /// Where acts go.
+    pub out: &'a mut Outbox,
+    /// Who is established with whom.
+    pub directory: &'a mut Directory,
+    /// IKE SAs that this step makes obsolete; whoever owns them ends them after it.
+    pub superseded: &'a mut Vec<Superseded>,
+}
+
+/// An older IKE SA that must go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Superseded {
+    /// Which.
+    pub ike: IkeSaId,
+    /// Whether the peer still has it and must be told. After INITIAL_CONTACT it has not.
+    pub tell_peer: bool,
+}
+
+impl Cx<'_> {
+    /// `len` random octets.
+    pub(crate) fn random(&mut self, len: usize) -> Vec<u8> {
+        let mut octets = vec![0; len];
+        self.rng.fill(&mut octets);
+        octets
+    }
+
+    /// A line for people.
+    pub(crate) fn note(&mut self, ike: IkeSaId, text: impl Into<String>) {
+        self.out.tell(Event::Note { ike: Some(ike), text: text.into() });
+    }
+}

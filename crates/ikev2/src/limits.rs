@@ -1,0 +1,71 @@
+//! Every bound of the IKEv2 exchanges, with its reason.
+
+use std::time::Duration;
+
+/// Times that an IKE_SA_INIT request is made anew because the responder wants a cookie or another key
+/// exchange method: one of each is normal, a second of each after a rotated secret; more is a loop.
+pub const INIT_RETRIES: u32 = 5;
+
+/// After an unprotected error the initiator listens on for this long: a forged one must not end a
+/// negotiation (RFC 7296 §2.21.1), a true one must not keep a person waiting.
+pub const ERROR_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Waiting for a private key, a certificate check or the data plane: hardware tokens and revocation
+/// servers are slow, a lost answer must not keep an IKE SA for ever.
+pub const JOB_PATIENCE: Duration = Duration::from_secs(20);
+
+/// The last response is kept this long after the IKE SA ended, for a request that comes again
+/// because the response was lost (RFC 7296 §2.1); covers three transmissions of the usual back-off.
+pub const LINGER: Duration = Duration::from_secs(10);
+
+/// A kept response is forgotten after this long ("responders are allowed to forget the response
+/// after a timeout of several minutes", RFC 7296 §2.1): longer than any peer's retransmissions.
+pub const RESPONSE_LIFE: Duration = Duration::from_secs(240);
+
+/// Transmissions of a request that deletes the IKE SA: whoever wants it gone need not wait minutes for a silent peer.
+pub const DELETE_TRANSMISSIONS: u32 = 3;
+
+/// Fragments of one message (RFC 7383): 64 KiB in fragments of 1 KiB.
+pub const MAX_FRAGMENTS: u16 = 64;
+
+/// Octets of one reassembled message; no honest one comes near it (chains of certificates reach 16 KiB).
+pub const MAX_MESSAGE: usize = 65_536;
+
+/// A message whose fragments do not all come is forgotten after this long: longer than the peer's
+/// own retransmissions need to complete it.
+pub const FRAGMENT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Octets of a nonce that we make: at least 16, and half the key size of the PRF at least, which
+/// 32 is for all of them (RFC 7296 §2.10).
+pub const NONCE_LEN: usize = 32;
+
+/// A nonce's smallest and largest size (RFC 7296 §3.9).
+pub const NONCE_RANGE: std::ops::RangeInclusive<usize> = 16..=256;
+
+/// Octets of a COOKIE notification (RFC 7296 §2.6).
+pub const COOKIE_RANGE: std::ops::RangeInclusive<usize> = 1..=64;
+
+/// Child SAs of one IKE SA: far more than a gateway's subnets, few enough that a peer cannot fill our memory.
+pub const MAX_CHILDREN: usize = 256;
+
+/// Exchanges that wait for the one before (window size 1): one for each child, and some.
+pub const MAX_TODO: usize = 512;
+
+/// Certificates that a peer may send: a chain with cross-signed intermediates has fewer.
+pub const MAX_CERTS: usize = 10;
+
+/// Octets that an IP header and a UDP header take from a fragment's datagram (IPv4, IPv6), with the
+/// non-ESP marker.
+pub const IPV4_OVERHEAD: usize = 20 + 8 + 4;
+/// See [`IPV4_OVERHEAD`].
+pub const IPV6_OVERHEAD: usize = 40 + 8 + 4;
+
+/// A fragment's datagram is never made smaller than IPv4's guaranteed 576 octets, whatever is configured.
+pub const MIN_FRAGMENT_DATAGRAM: usize = 576;
+
+/// Chained INITIAL answers an initiator follows up at once: the first and a few that came with other
+/// SPIs, of which all but one must be forged (RFC 7296 §2.4).
+pub const MAX_INIT_ANSWERS: usize = 4;
+
+/// A liveness check provoked from outside (an unprotected INVALID_IKE_SPI) is made at most this often (RFC 7296 §2.21.4).
+pub const PROVOKED_PROBE_INTERVAL: Duration = Duration::from_secs(10);
