@@ -5,71 +5,191 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod orders;
+mod table;
+
 use base::{Instant, Now, Rng};
 use crypto::Suite;
+use dataplane::DataplaneEvent;
+use ikev2::{Cx, Door, End, IkeSa, Superseded};
+use orders::Tally;
 use policy::Policy;
-use sa::{Act, Cause, Drop, Event, Order, Reason, Refusal, RefusalKind, Reply, Settings};
-use std::collections::VecDeque;
+use sa::{Act, Cause, Directory, Drop, Event, Fate, IkeSaId, OrderId, Outbox, Path, Reason, Settings};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use table::Table;
+use wire::{Header, ParseError, Problem};
 
 /// All IKE SAs of one shard. It never waits, never reads a clock and never touches a socket.
 pub struct Endpoint {
+    world: World,
+    table: Table,
+    door: Door,
+    last_id: u64,
+    /// Orders that wait for IKE SAs to end.
+    tallies: BTreeMap<OrderId, Tally>,
+}
+
+/// All that a step of an IKE SA may use.
+struct World {
     policy: Arc<Policy>,
-    #[allow(dead_code)]
     suite: Arc<dyn Suite>,
-    #[allow(dead_code)]
     rng: Box<dyn Rng>,
-    #[allow(dead_code)]
     settings: Settings,
-    acts: VecDeque<Act>,
+    out: Outbox,
+    directory: Directory,
+    superseded: Vec<Superseded>,
+}
+
+impl World {
+    fn cx(&mut self, now: Now) -> Cx<'_> {
+        Cx {
+            now,
+            policy: &self.policy,
+            suite: &*self.suite,
+            rng: &mut *self.rng,
+            settings: &self.settings,
+            out: &mut self.out,
+            directory: &mut self.directory,
+            superseded: &mut self.superseded,
+        }
+    }
 }
 
 impl Endpoint {
     /// An endpoint without IKE SAs. `rng` is its only source of chance: with the same one and the
     /// same causes it does the same again, octet for octet.
     pub fn new(policy: Arc<Policy>, suite: Arc<dyn Suite>, rng: Box<dyn Rng>, settings: Settings) -> Self {
-        Self { policy, suite, rng, settings, acts: VecDeque::new() }
+        let out = Outbox::new(settings.shard.index());
+        let directory = Directory::default();
+        let world = World { policy, suite, rng, settings, out, directory, superseded: Vec::new() };
+        Self { world, table: Table::default(), door: Door::default(), last_id: 0, tallies: BTreeMap::new() }
     }
 
     /// Takes in one thing that happened. What has to be done about it comes out of [`Endpoint::poll`].
-    pub fn handle(&mut self, _now: Now, cause: Cause<'_>) {
+    pub fn handle(&mut self, now: Now, cause: Cause<'_>) {
         match cause {
-            Cause::Datagram { path, .. } => {
-                let event = Event::Dropped { path, why: Drop::UnknownSpi };
-                self.acts.push_back(Act::Event(Box::new(event)));
+            Cause::Datagram { path, bytes } => self.datagram(now, path, bytes),
+            Cause::Time => {
+                for id in self.table.due(now.mono) {
+                    self.step(now, id, |sa, cx| sa.time(cx));
+                }
             }
-            Cause::Time | Cause::Done(..) | Cause::Dataplane(_) => {}
-            Cause::Order(id, order) => {
-                let reply = self.order(order);
-                self.acts.push_back(Act::Reply(id, Box::new(reply)));
+            Cause::Done(job, answer) => {
+                if let Some(id) = self.world.out.owner(job) {
+                    self.step(now, id, |sa, cx| sa.answer(cx, job, answer));
+                }
             }
+            Cause::Dataplane(event) => self.dataplane(now, &event),
+            Cause::Order(id, order) => self.order(now, id, order),
         }
+        self.supersede(now);
     }
 
     /// The next thing to be done; to be drained after each [`Endpoint::handle`].
     pub fn poll(&mut self) -> Option<Act> {
-        self.acts.pop_front()
+        self.world.out.pop()
     }
 
     /// When [`Cause::Time`] is wanted next, and why.
     pub fn wake(&self) -> Option<(Instant, Reason)> {
-        None
+        self.table.wake()
     }
 
-    fn order(&mut self, order: Order) -> Reply {
-        match order {
-            Order::Status => Reply::Status(Vec::new()),
-            Order::Down(_) => Reply::Down { ike: 0, children: 0 },
-            Order::Reload(policy) => {
-                self.policy = policy;
-                Reply::Done
+    /// How many IKE SAs there are, those that are half open or over included.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether nothing is left: no IKE SA, no name and no SPI in use.
+    pub fn is_empty(&self) -> bool {
+        self.table.len() == 0 && self.world.directory.is_empty() && self.door.half_open.is_empty()
+    }
+
+    /// How many IKE SAs wait for a peer that is not authenticated yet.
+    pub fn half_open(&self) -> usize {
+        self.door.half_open.len()
+    }
+
+    fn datagram(&mut self, now: Now, path: Path, bytes: &mut [u8]) {
+        let header = match Header::parse(bytes) {
+            Ok(header) => header,
+            Err(error) => return self.not_ikev2(now, path, bytes, &error),
+        };
+        match self.table.find(&header, path) {
+            Some(id) => {
+                let hint = is_forgotten(&header, bytes);
+                self.step(now, id, |sa, cx| {
+                    sa.datagram(cx, path, header, bytes);
+                    if hint {
+                        sa.provoke(cx);
+                    }
+                });
             }
-            Order::Up { .. } | Order::Probe(_) => Reply::Refused(Refusal {
-                kind: RefusalKind::NotFound,
-                by_peer: false,
-                connection: None,
-                reason: "This endpoint cannot open IKE SAs yet.".to_string(),
-            }),
+            None => self.stranger(now, path, &header, bytes),
         }
     }
+
+    fn not_ikev2(&mut self, now: Now, path: Path, bytes: &[u8], error: &ParseError) {
+        let mut cx = self.world.cx(now);
+        match (error.problem, Header::peek(bytes)) {
+            (Problem::MajorVersion(_), Ok(header)) => self.door.wrong_version(&mut cx, path, &header),
+            _ => cx.out.tell(Event::Dropped { path, why: Drop::Malformed }),
+        }
+    }
+
+    fn stranger(&mut self, now: Now, path: Path, header: &Header, bytes: &[u8]) {
+        let id = IkeSaId(self.last_id + 1);
+        let mut cx = self.world.cx(now);
+        if let Some(sa) = self.door.knock(&mut cx, id, path, header, bytes) {
+            self.last_id += 1;
+            self.door.half_open.enter(path.remote.ip());
+            self.table.insert(id, sa, Some((header.spi_i, path.remote)));
+        }
+    }
+
+    fn dataplane(&mut self, now: Now, event: &DataplaneEvent) {
+        if let DataplaneEvent::Mapping { id: child, remote } = event
+            && let Some(id) = self.table.owner_of(*child)
+        {
+            self.step(now, id, |sa, cx| sa.moved(cx, *remote));
+        }
+    }
+
+    /// One step of one IKE SA, and what has to be known of it afterwards.
+    fn step(&mut self, now: Now, id: IkeSaId, with: impl FnOnce(&mut IkeSa, &mut Cx<'_>)) {
+        let Some(slot) = self.table.get_mut(id) else { return };
+        let mut cx = self.world.cx(now);
+        with(&mut slot.sa, &mut cx);
+        if let Some((_, source)) = slot.half_open
+            && !slot.sa.is_half_open()
+        {
+            self.door.half_open.leave(source.ip());
+        }
+        self.table.refresh(id);
+        self.settle_tallies(id);
+    }
+
+    /// Ends the IKE SAs that the last step has made obsolete.
+    fn supersede(&mut self, now: Now) {
+        while let Some(Superseded { ike, tell_peer }) = self.world.superseded.pop() {
+            self.step(now, ike, |sa, cx| sa.close(cx, End { tell_peer, fate: Fate::Replaced }));
+        }
+    }
+}
+
+/// Whether a message is an unprotected INVALID_IKE_SPI, as a peer sends that has lost its memory.
+fn is_forgotten(header: &Header, bytes: &[u8]) -> bool {
+    use wire::num::{NotifyType, PayloadType};
+    if !header.flags.response || header.next_payload != PayloadType::NOTIFY {
+        return false;
+    }
+    let message = wire::Message::parse(bytes);
+    message.is_ok_and(|message| {
+        let mut notifies = message.payloads.iter().filter_map(|payload| match payload {
+            wire::Payload::Notify(notify) => Some(notify.kind),
+            _ => None,
+        });
+        notifies.any(|kind| kind == NotifyType::INVALID_IKE_SPI)
+    })
 }

@@ -3,52 +3,60 @@
 //! A datagram is noise until [`Channel::receive`] has checked its integrity; what comes out is an
 //! [`Authentic<Message>`], which can be made nowhere else, and which alone can change an IKE SA.
 
-use crate::Cx;
+use crate::contents::Contents;
 use crate::fragment::{Assembly, Fragment};
 use crate::limits;
+use crate::sent::Sent;
+use crate::trace::Trace;
+use crate::{Common, Cx, Datagram, Fault};
 use base::{Instant, MessageId};
 use crypto::{Cipher, IvKind, Spis};
-use sa::{Drop, Side};
+use sa::{Drop, Event, Path, Side};
 use std::net::IpAddr;
 use wire::num::{ExchangeType, PayloadType};
-use wire::{Flags, Header, Payloads};
+use wire::{Flags, Frame, Header, Payload, Room, Sealed};
 
 /// Something whose origin and integrity the IKE SA's keys vouch for. Only [`Channel::receive`] makes it.
 #[derive(Debug)]
 pub(crate) struct Authentic<T>(T);
 
-impl<T> Authentic<T> {
-    pub(crate) fn get(&self) -> &T {
-        &self.0
+impl Authentic<Message> {
+    pub(crate) fn exchange(&self) -> ExchangeType {
+        self.0.exchange
+    }
+
+    pub(crate) fn id(&self) -> MessageId {
+        self.0.id
+    }
+
+    /// Its payloads. What is wrong with them is the peer's fault, since the message is the peer's.
+    pub(crate) fn contents(&self) -> Result<Contents<'_>, Fault> {
+        Contents::sort(wire::parse_chain(self.0.first, &self.0.plain, 0)?)
     }
 }
 
 /// A decrypted message.
 #[derive(Debug)]
 pub(crate) struct Message {
-    pub(crate) exchange: ExchangeType,
-    pub(crate) id: MessageId,
+    exchange: ExchangeType,
+    id: MessageId,
     /// The type of the first payload inside.
-    pub(crate) first: PayloadType,
+    first: PayloadType,
     /// The chain of payloads.
-    pub(crate) plain: Vec<u8>,
+    plain: Vec<u8>,
     /// Octets on the wire, all fragments together.
-    pub(crate) octets: usize,
+    octets: usize,
     /// In how many datagrams it came.
-    pub(crate) datagrams: usize,
+    datagrams: usize,
 }
 
-/// What came of a datagram.
+/// A message that came in whole.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     /// A new request: it is to be answered.
     Request(Authentic<Message>),
     /// The response that is waited for.
     Response(Authentic<Message>),
-    /// A request that has its answer already: that is to be sent again.
-    Repeated(Vec<Vec<u8>>),
-    /// A fragment of a message of which others are missing.
-    Piece,
 }
 
 /// Keys, message ids, the last response, and the fragments of what is not complete.
@@ -66,13 +74,26 @@ pub(crate) struct Channel {
     kept: Option<Kept>,
     /// The largest datagram that a message may take without being cut; `None`: it is never cut.
     fragment_size: Option<u16>,
-    assembly: Option<Box<Assembly>>,
+    /// What is not complete yet: of a request, of a response.
+    assemblies: [Option<Box<Assembly>>; 2],
 }
 
 /// The response to the peer's last request.
 struct Kept {
     datagrams: Vec<Vec<u8>>,
+    trace: Trace,
+    again: u32,
     since: Instant,
+}
+
+/// What came of a datagram.
+enum Received {
+    /// A whole message.
+    Whole(Incoming),
+    /// A request that has its answer already: that is to be sent again.
+    Repeated,
+    /// A fragment of a message of which others are missing.
+    Piece,
 }
 
 /// The ciphers of both directions.
@@ -83,16 +104,19 @@ pub(crate) struct Ciphers {
 
 /// What stands outside of the encryption.
 #[derive(Clone, Copy)]
-pub(crate) struct Envelope {
-    pub(crate) exchange: ExchangeType,
-    pub(crate) id: MessageId,
-    pub(crate) response: bool,
+struct Envelope {
+    exchange: ExchangeType,
+    id: MessageId,
+    response: bool,
 }
 
-/// A chain of payloads as it is encrypted.
-pub(crate) struct Chain<'a> {
-    pub(crate) first: PayloadType,
-    pub(crate) octets: &'a [u8],
+/// A request of the peer that waits for its response.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    /// Where it came from: its response goes back there.
+    pub(crate) path: Path,
+    pub(crate) exchange: ExchangeType,
+    pub(crate) id: MessageId,
 }
 
 impl Channel {
@@ -113,7 +137,7 @@ impl Channel {
             expected,
             kept: None,
             fragment_size,
-            assembly: None,
+            assemblies: [None, None],
         }
     }
 
@@ -129,19 +153,110 @@ impl Channel {
 
     /// The id of a new request of ours; `None` at the end of the number space.
     //= rfc7296 §2.2
-    //# the IKE SA […] MUST be closed [or rekeyed] when either sequence number reaches 2^32
-    pub(crate) fn take_request_id(&mut self) -> Option<MessageId> {
+    //# the IKE SA MUST be closed or rekeyed before the message id wraps
+    fn take_request_id(&mut self) -> Option<MessageId> {
         let id = self.next_request;
         self.next_request = id.next()?;
         Some(id)
     }
 
-    /// Keeps the response to the peer's last request, so that a repeated request gets the same octets.
+    /// Sends a request; `None` when no message id is left.
+    pub(crate) fn ask(
+        &mut self,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        exchange: ExchangeType,
+        payloads: &[Payload<'_>],
+    ) -> Option<Sent> {
+        let id = self.take_request_id()?;
+        let datagrams =
+            self.seal(cx, sa.path.remote.ip(), Envelope { exchange, id, response: false }, payloads);
+        let trace = Trace::new(exchange, id, false, payloads);
+        Some(Sent::new(sa, cx, id, datagrams, trace))
+    }
+
+    /// Sends the response to a request that came by `path`, and keeps it: a repeated request gets the same octets.
     //= rfc7296 §2.1
     //# The responder MUST remember each response until it receives a request whose sequence number is
     //# larger than or equal to the sequence number in the response plus its window size
-    pub(crate) fn keep(&mut self, datagrams: &[Vec<u8>], now: Instant) {
-        self.kept = Some(Kept { datagrams: datagrams.to_vec(), since: now });
+    //= rfc7296 §2.11
+    //# an implementation MUST respond from the address and port at which the request was received, to the
+    //# address and port from which it came
+    pub(crate) fn respond(
+        &mut self,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        to: Request,
+        payloads: &[Payload<'_>],
+    ) {
+        let Request { path, exchange, id } = to;
+        let datagrams = self.seal(cx, path.remote.ip(), Envelope { exchange, id, response: true }, payloads);
+        let trace = Trace::new(exchange, id, true, payloads);
+        self.kept = Some(Kept { datagrams, trace, again: 0, since: cx.now.mono });
+        self.transmit_kept(sa, cx, path);
+    }
+
+    fn transmit_kept(&mut self, sa: &mut Common, cx: &mut Cx<'_>, path: Path) {
+        let Some(kept) = &mut self.kept else { return };
+        let octets = kept.datagrams.iter().map(Vec::len).sum();
+        let trace = kept.trace.message(sa, true, kept.again, octets, kept.datagrams.len());
+        kept.again += 1;
+        cx.out.tell(Event::Message(sa::MessageTrace { path, ..trace }));
+        for datagram in &kept.datagrams {
+            cx.out.transmit(path, datagram.clone());
+        }
+        sa.spoke = cx.now.mono;
+    }
+
+    /// Whether a response is kept.
+    pub(crate) fn has_response(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// After the end: only a request that was answered is answered once more.
+    pub(crate) fn take_repeated(&mut self, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) {
+        let Datagram { path, header, bytes } = datagram;
+        let before = header.message_id.next() == Some(self.expected) && !header.flags.response;
+        let received =
+            if before { self.receive(cx.now.mono, None, &header, bytes) } else { Err(Drop::Unexpected) };
+        match received {
+            Ok(Received::Repeated) => self.transmit_kept(sa, cx, path),
+            Ok(_) => {}
+            Err(why) => cx.out.tell(Event::Dropped { path, why }),
+        }
+    }
+
+    /// Takes a datagram in: `None` when it is noise, a fragment, or a request that has its answer.
+    /// `awaited` is the id of our request that has no response yet.
+    pub(crate) fn take(
+        &mut self,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        awaited: Option<MessageId>,
+        datagram: Datagram<'_>,
+    ) -> Option<Incoming> {
+        let Datagram { path, header, bytes } = datagram;
+        match self.receive(cx.now.mono, awaited, &header, bytes) {
+            Err(why) => {
+                cx.out.tell(Event::Dropped { path, why });
+                None
+            }
+            Ok(Received::Piece) => None,
+            Ok(Received::Repeated) => {
+                self.transmit_kept(sa, cx, path);
+                None
+            }
+            Ok(Received::Whole(incoming)) => {
+                let (Incoming::Request(Authentic(message)) | Incoming::Response(Authentic(message))) =
+                    &incoming;
+                let chain = wire::parse_chain(message.first, &message.plain, 0).unwrap_or_default();
+                let trace = Trace::new(message.exchange, message.id, header.flags.response, &chain);
+                let trace = trace.message(sa, false, 0, message.octets, message.datagrams);
+                cx.out.tell(Event::Message(sa::MessageTrace { path, ..trace }));
+                sa.heard = cx.now.mono;
+                Some(incoming)
+            }
+        }
     }
 
     /// Forgets what is too old to be asked for again, and fragments that stay alone.
@@ -149,21 +264,31 @@ impl Channel {
         if self.kept.as_ref().is_some_and(|kept| now.since(kept.since) >= limits::RESPONSE_LIFE) {
             self.kept = None;
         }
-        if self.assembly.as_ref().is_some_and(|assembly| assembly.is_stale(now)) {
-            self.assembly = None;
+        for slot in &mut self.assemblies {
+            if slot.as_ref().is_some_and(|assembly| assembly.is_stale(now)) {
+                *slot = None;
+            }
         }
     }
 
     /// When [`Channel::tidy`] has something to do.
     pub(crate) fn tidy_at(&self) -> Option<Instant> {
         let kept = self.kept.as_ref().map(|kept| kept.since + limits::RESPONSE_LIFE);
-        let assembly = self.assembly.as_ref().map(|assembly| assembly.stale_at());
-        [kept, assembly].into_iter().flatten().min()
+        let assemblies = self.assemblies.iter().flatten().map(|assembly| assembly.stale_at());
+        kept.into_iter().chain(assemblies).min()
     }
 
     /// Encrypts a message: one datagram, or several fragments where it is too large for one.
-    pub(crate) fn seal(&mut self, cx: &mut Cx<'_>, peer: IpAddr, envelope: Envelope, chain: &Chain<'_>) -> Vec<Vec<u8>> {
-        let whole = self.seal_one(cx, envelope, chain.first, None, chain.octets);
+    fn seal(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: IpAddr,
+        envelope: Envelope,
+        payloads: &[Payload<'_>],
+    ) -> Vec<Vec<u8>> {
+        let mut plain = Vec::new();
+        let first_inside = wire::emit_chain(payloads, &mut plain);
+        let whole = self.seal_one(cx, envelope, first_inside, None, &plain);
         let overhead = if peer.is_ipv4() { limits::IPV4_OVERHEAD } else { limits::IPV6_OVERHEAD };
         let room = match self.fragment_size {
             Some(size) => usize::from(size).max(limits::MIN_FRAGMENT_DATAGRAM) - overhead,
@@ -172,18 +297,17 @@ impl Channel {
         if whole.len() <= room {
             return vec![whole];
         }
-        let spec = self.sealer.spec();
-        let fixed = wire::limits::HEADER_LEN + wire::limits::PAYLOAD_HEADER_LEN + wire::limits::FRAGMENT_HEADER_LEN;
-        let data_room = (room - fixed - spec.iv_len - spec.icv_len) / spec.block * spec.block - 1;
-        let pieces: Vec<&[u8]> = chain.octets.chunks(data_room).collect();
+        let data_room = self.room().capacity(room, true).max(1);
+        let pieces: Vec<&[u8]> = plain.chunks(data_room).collect();
         let total = pieces.len() as u16;
         let mut datagrams = Vec::with_capacity(pieces.len());
         for (number, piece) in (1u16..).zip(pieces) {
             //= rfc7383 §2.5
             //# Next Payload […] in the very first fragment MUST be set to Payload Type of the first inner
             //# payload; in all other fragments it MUST be set to zero
-            let first = if number == 1 { chain.first } else { PayloadType::NONE };
-            datagrams.push(self.seal_one(cx, envelope, first, Some((number, total)), piece));
+            let first = if number == 1 { first_inside } else { PayloadType::NONE };
+            let fragment = wire::Fragment { number, total };
+            datagrams.push(self.seal_one(cx, envelope, first, Some(fragment), piece));
         }
         datagrams
     }
@@ -193,37 +317,25 @@ impl Channel {
         cx: &mut Cx<'_>,
         envelope: Envelope,
         first: PayloadType,
-        fragment: Option<(u16, u16)>,
+        fragment: Option<wire::Fragment>,
         plain: &[u8],
     ) -> Vec<u8> {
+        let Envelope { exchange, id, response } = envelope;
+        let flags = Flags { initiator: self.side == Side::Initiator, version: false, response };
+        let header = Header::new(self.spis.initiator, self.spis.responder, exchange, flags, id);
+        let mut frame = Frame::new(&header, fragment, first, plain, self.room());
+        let iv = self.next_iv(cx);
+        let (aad, rest) = frame.bytes.split_at_mut(frame.iv.start);
+        let (iv_place, rest) = rest.split_at_mut(frame.iv.len());
+        let (data, icv) = rest.split_at_mut(frame.plaintext.len());
+        iv_place.copy_from_slice(&iv);
+        self.sealer.seal(&iv, aad, data, &[], icv);
+        frame.bytes
+    }
+
+    fn room(&self) -> Room {
         let spec = self.sealer.spec();
-        let pad = (spec.block - (plain.len() + 1) % spec.block) % spec.block;
-        let head = wire::limits::PAYLOAD_HEADER_LEN + if fragment.is_some() { wire::limits::FRAGMENT_HEADER_LEN } else { 0 };
-        let payload = head + spec.iv_len + plain.len() + pad + 1 + spec.icv_len;
-        let flags = Flags { initiator: self.side == Side::Initiator, version: false, response: envelope.response };
-        let mut header =
-            Header::new(self.spis.initiator, self.spis.responder, envelope.exchange, flags, envelope.id);
-        header.next_payload = if fragment.is_some() { PayloadType::SKF } else { PayloadType::SK };
-        header.length = (wire::limits::HEADER_LEN + payload) as u32;
-        let mut out = Vec::with_capacity(header.length as usize);
-        out.extend(header.emit());
-        out.extend([first.0, 0]);
-        out.extend((payload as u16).to_be_bytes());
-        if let Some((number, total)) = fragment {
-            out.extend(number.to_be_bytes());
-            out.extend(total.to_be_bytes());
-        }
-        let iv_at = out.len();
-        out.extend(self.next_iv(cx));
-        out.extend(plain);
-        out.resize(out.len() + pad, 0);
-        out.push(pad as u8);
-        out.resize(out.len() + spec.icv_len, 0);
-        let (aad, rest) = out.split_at_mut(iv_at);
-        let (iv, rest) = rest.split_at_mut(spec.iv_len);
-        let (data, icv) = rest.split_at_mut(rest.len() - spec.icv_len);
-        self.sealer.seal(iv, aad, data, &[], icv);
-        out
+        Room { iv: spec.iv_len, block: spec.block, icv: spec.icv_len }
     }
 
     fn next_iv(&mut self, cx: &mut Cx<'_>) -> Vec<u8> {
@@ -243,14 +355,13 @@ impl Channel {
         }
     }
 
-    /// Takes a datagram in. `awaited` is the id of our request that has no response yet.
-    pub(crate) fn receive(
+    fn receive(
         &mut self,
         now: Instant,
         awaited: Option<MessageId>,
         header: &Header,
         bytes: &mut [u8],
-    ) -> Result<Incoming, Drop> {
+    ) -> Result<Received, Drop> {
         if header.spi_i != self.spis.initiator || header.spi_r != self.spis.responder {
             return Err(Drop::UnknownSpi);
         }
@@ -259,7 +370,7 @@ impl Channel {
         }
         let repeated = self.place(header, awaited)?;
         let octets = bytes.len();
-        let Some(piece) = self.open(header, bytes)? else { return Err(Drop::Malformed) };
+        let piece = self.open(bytes)?;
         if repeated {
             return self.repeat(&piece);
         }
@@ -275,17 +386,17 @@ impl Channel {
         } else {
             match self.assemble(now, header, piece, octets)? {
                 Some(message) => message,
-                None => return Ok(Incoming::Piece),
+                None => return Ok(Received::Piece),
             }
         };
-        self.assembly = None;
+        self.assemblies[usize::from(header.flags.response)] = None;
         if header.flags.response {
-            return Ok(Incoming::Response(Authentic(message)));
+            return Ok(Received::Whole(Incoming::Response(Authentic(message))));
         }
         // `place` has let only the expected id through, and there is one after it.
         self.expected = self.expected.next().unwrap_or(self.expected);
         self.kept = None;
-        Ok(Incoming::Request(Authentic(message)))
+        Ok(Received::Whole(Incoming::Request(Authentic(message))))
     }
 
     /// Whether the message id stands in the window; `true` for a request that was answered before.
@@ -305,32 +416,30 @@ impl Channel {
 
     //= rfc7383 §2.6.1
     //# the responder MUST only retransmit the response when it receives a fragment with Fragment Number 1
-    fn repeat(&self, piece: &Fragment) -> Result<Incoming, Drop> {
+    fn repeat(&self, piece: &Fragment) -> Result<Received, Drop> {
         match &self.kept {
-            Some(kept) if piece.number <= 1 => Ok(Incoming::Repeated(kept.datagrams.clone())),
+            Some(_) if piece.number <= 1 => Ok(Received::Repeated),
             _ => Err(Drop::Replay),
         }
     }
 
-    /// Finds the SK or SKF payload, checks it and decrypts it in place; `None` when there is none.
-    fn open(&self, header: &Header, bytes: &mut [u8]) -> Result<Option<Fragment>, Drop> {
-        let Some(found) = find_encrypted(header, bytes)? else { return Ok(None) };
+    /// Finds the SK or SKF payload, checks it and decrypts it in place.
+    fn open(&self, bytes: &mut [u8]) -> Result<Fragment, Drop> {
+        let sealed = Sealed::locate(bytes).map_err(|_| Drop::Malformed)?.ok_or(Drop::NotAllowed)?;
         let spec = self.opener.spec();
-        let Encrypted { first, number, total, data_at } = found;
-        let (aad, rest) = bytes.split_at_mut(data_at);
-        let minimum = spec.iv_len + 1 + spec.icv_len;
-        if rest.len() < minimum {
+        let (aad, rest) = bytes.split_at_mut(sealed.body.start);
+        if rest.len() < spec.iv_len + 1 + spec.icv_len {
             return Err(Drop::Malformed);
         }
         let (iv, rest) = rest.split_at_mut(spec.iv_len);
         let (data, icv) = rest.split_at_mut(rest.len() - spec.icv_len);
-        if data.len() % spec.block != 0 {
+        if data.len() % spec.block.max(1) != 0 {
             return Err(Drop::Malformed);
         }
         self.opener.open(iv, aad, data, &[], icv).map_err(|_| Drop::BadIcv)?;
-        let pad = data.last().map_or(0, |pad| usize::from(*pad));
-        let Some(len) = data.len().checked_sub(pad + 1) else { return Err(Drop::Malformed) };
-        Ok(Some(Fragment { first, number, total, plain: data[..len].to_vec() }))
+        let plain = wire::strip_padding(data).map_err(|_| Drop::Malformed)?.to_vec();
+        let (number, total) = sealed.fragment.map_or((0, 0), |fragment| (fragment.number, fragment.total));
+        Ok(Fragment { first: sealed.first, number, total, plain })
     }
 
     fn assemble(
@@ -341,7 +450,7 @@ impl Channel {
         octets: usize,
     ) -> Result<Option<Message>, Drop> {
         let key = (header.message_id, header.flags.response, header.exchange);
-        let assembly = match &mut self.assembly {
+        let assembly = match &mut self.assemblies[usize::from(header.flags.response)] {
             Some(assembly) if assembly.key() == key => assembly,
             slot => slot.insert(Box::new(Assembly::new(key, piece.total, now))),
         };
@@ -355,39 +464,4 @@ impl Channel {
             datagrams: whole.datagrams,
         }))
     }
-}
-
-/// Where the encrypted payload of a datagram is.
-struct Encrypted {
-    first: PayloadType,
-    /// 0 outside fragments.
-    number: u16,
-    total: u16,
-    /// Where the IV begins.
-    data_at: usize,
-}
-
-fn find_encrypted(header: &Header, bytes: &[u8]) -> Result<Option<Encrypted>, Drop> {
-    let Some(body) = bytes.get(wire::limits::HEADER_LEN..) else { return Err(Drop::Malformed) };
-    for payload in Payloads::new(header.next_payload, body, wire::limits::HEADER_LEN) {
-        let payload = payload.map_err(|_| Drop::Malformed)?;
-        match payload.kind {
-            PayloadType::SK => {
-                return Ok(Some(Encrypted { first: payload.next, number: 0, total: 0, data_at: payload.at }));
-            }
-            PayloadType::SKF => {
-                let [n0, n1, t0, t1, ..] = *payload.body else { return Err(Drop::Malformed) };
-                let (number, total) = (u16::from_be_bytes([n0, n1]), u16::from_be_bytes([t0, t1]));
-                //= rfc7383 §2.5
-                //# Fragment Number […] MUST be less than or equal to Total Fragments and MUST NOT be zero
-                if number == 0 || number > total {
-                    return Err(Drop::BadFragment);
-                }
-                let data_at = payload.at + wire::limits::FRAGMENT_HEADER_LEN;
-                return Ok(Some(Encrypted { first: payload.next, number, total, data_at }));
-            }
-            _ => {}
-        }
-    }
-    Ok(None)
 }

@@ -3,7 +3,7 @@
 use base::{Now, Rng};
 use crypto::Suite;
 use policy::Policy;
-use sa::{Directory, Event, IkeSaId, Outbox, Settings};
+use sa::{Directory, Drop, Event, IkeSaId, Outbox, Path, Settings};
 use std::sync::Arc;
 
 /// The world as one step sees it.
@@ -41,6 +41,11 @@ impl Cx<'_> {
         let mut octets = vec![0; len];
         self.rng.fill(&mut octets);
         octets
+    }
+
+    /// A datagram that nobody waits for.
+    pub(crate) fn unexpected(&mut self, path: Path) {
+        self.out.tell(Event::Dropped { path, why: Drop::Unexpected });
     }
 
     /// A line for people.

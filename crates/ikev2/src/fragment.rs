@@ -115,7 +115,10 @@ mod tests {
         }
         assembly.add(piece(2, 3), 50).unwrap();
         let whole = assembly.complete().unwrap();
-        assert_eq!((whole.first, whole.plain.as_slice()), (PayloadType::IDI, &[1, 1, 1, 2, 2, 2, 3, 3, 3][..]));
+        assert_eq!(
+            (whole.first, whole.plain.as_slice()),
+            (PayloadType::IDI, &[1, 1, 1, 2, 2, 2, 3, 3, 3][..])
+        );
         assert_eq!((whole.octets, whole.datagrams), (150, 3));
     }
 

@@ -1,2 +1,51 @@
 //! The exchanges of IKEv2 (RFC 7296).
+//!
+//! The way of a datagram: [`Door`] lets a stranger's first message in, [`IkeSa`] takes every further one to
+//! its present stage. Stages of a negotiation are in `establish`, the stage that stands in `established`, the
+//! last ones in `closing`. Protected datagrams pass `channel`, which alone makes messages authentic. What
+//! is exchanged in an established IKE SA is one module each: `create_child`, `delete`, `probe`, and the places
+//! of `rekey_child` and `rekey_ike`. Extensions are one file each in `ext`.
 #![forbid(unsafe_code)]
+
+mod channel;
+mod child;
+mod closing;
+mod contents;
+mod create_child;
+mod cx;
+mod delete;
+mod door;
+mod establish;
+mod established;
+mod ext;
+mod fault;
+mod fragment;
+mod ike_sa;
+pub mod limits;
+mod probe;
+mod rekey_child;
+mod rekey_ike;
+mod sent;
+mod trace;
+
+pub use crate::ike_sa::{End, IkeSa, Wish};
+pub use cx::{Cx, Superseded};
+pub use door::Door;
+
+use crate::fault::Fault;
+use crate::ike_sa::{Chosen, Common, Datagram};
+use policy::{Connection, ConnectionId};
+use sa::{IkeSaId, Path, Refusal};
+use std::sync::Arc;
+
+/// Begins an IKE SA of `connection` on `path`. An error says what our own side lacks.
+pub fn initiate(
+    cx: &mut Cx<'_>,
+    id: IkeSaId,
+    connection: (ConnectionId, Arc<Connection>),
+    path: Path,
+    wish: Wish,
+) -> Result<IkeSa, Refusal> {
+    let (connection_id, connection) = connection;
+    establish::initiate(cx, id, Chosen { id: connection_id, connection }, path, wish)
+}

@@ -69,3 +69,9 @@ pub const MAX_INIT_ANSWERS: usize = 4;
 
 /// A liveness check provoked from outside (an unprotected INVALID_IKE_SPI) is made at most this often (RFC 7296 §2.21.4).
 pub const PROVOKED_PROBE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The UDP port of IKE (RFC 7296 §2).
+pub const IKE_PORT: u16 = 500;
+
+/// The UDP port of IKE and ESP behind a NAT (RFC 3948).
+pub const NAT_PORT: u16 = 4500;

@@ -25,6 +25,11 @@ impl Shard {
         (index < count).then_some(Self { index, count, key })
     }
 
+    /// Its number.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
     /// The number of the endpoint that drew `spi`.
     pub fn of_spi(&self, spi: IkeSpi) -> u32 {
         self.hash(|hasher| hasher.write_u64(spi.0))

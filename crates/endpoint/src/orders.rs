@@ -1,0 +1,153 @@
+//! What a person or the daemon wants: up, down, probe, status, reload.
+
+use crate::Endpoint;
+use base::Now;
+use ikev2::{End, Wish};
+use policy::ConnectionId;
+use sa::{Fate, IkeSaId, Order, OrderId, Path, Refusal, RefusalKind, Reply, Target};
+use std::collections::BTreeSet;
+
+/// An order to delete that is not answered yet.
+pub(crate) struct Tally {
+    waiting: BTreeSet<IkeSaId>,
+    ike: usize,
+    children: usize,
+}
+
+impl Endpoint {
+    pub(crate) fn order(&mut self, now: Now, order: OrderId, what: Order) {
+        match what {
+            Order::Up { connection, child, path } => {
+                if let Err(refusal) = self.up(now, order, connection, child, path) {
+                    self.world.out.reply(order, Reply::Refused(refusal));
+                }
+            }
+            Order::Down(target) => self.down(now, order, &target),
+            Order::Probe(id) => self.probe(now, order, id),
+            Order::Status => {
+                let all = self.table.iter().filter_map(|(_, sa)| sa.status(now.mono)).collect();
+                self.world.out.reply(order, Reply::Status(all));
+            }
+            Order::Reload(policy) => {
+                self.world.policy = policy;
+                self.world.out.reply(order, Reply::Done);
+            }
+        }
+    }
+
+    fn up(
+        &mut self,
+        now: Now,
+        order: OrderId,
+        connection: ConnectionId,
+        child: Option<String>,
+        path: Path,
+    ) -> Result<(), Refusal> {
+        let found = self.world.policy.connection(connection).cloned();
+        let connection = found
+            .map(|found| (connection, found))
+            .ok_or_else(|| not_found("There is no such connection."))?;
+        let names: Vec<String> = connection.1.children.iter().map(|child| child.name.clone()).collect();
+        let open = match child {
+            None => names,
+            Some(name) if names.contains(&name) => vec![name],
+            Some(name) => {
+                let all = if names.is_empty() { "none".to_string() } else { names.join(", ") };
+                let connection = &connection.1.name;
+                return Err(not_found(&format!(
+                    "Connection `{connection}` has no child `{name}`; its children are: {all}."
+                )));
+            }
+        };
+        let wish = Wish { order, open, up: Vec::new(), refused: Vec::new() };
+        let name = &connection.1.name;
+        let stands = |sa: &ikev2::IkeSa| sa.is_usable() && sa.connection() == Some(name);
+        let standing = self.table.iter().find(|(_, sa)| stands(sa)).map(|(id, _)| id);
+        if let Some(id) = standing {
+            self.step(now, id, |sa, cx| sa.wish(cx, wish));
+            return Ok(());
+        }
+        let id = IkeSaId(self.last_id + 1);
+        let sa = ikev2::initiate(&mut self.world.cx(now), id, connection, path, wish)?;
+        self.last_id += 1;
+        self.table.insert(id, sa, None);
+        Ok(())
+    }
+
+    fn down(&mut self, now: Now, order: OrderId, target: &Target) {
+        let mut tally = Tally { waiting: BTreeSet::new(), ike: 0, children: 0 };
+        for id in self.matching(target) {
+            tally.waiting.insert(id);
+            let end = End { tell_peer: true, fate: Fate::Ordered };
+            let (mut ike, mut children) = (0, 0);
+            self.step(now, id, |sa, cx| match target {
+                Target::Child(_, name) => children = sa.close_child(cx, name),
+                _ => {
+                    (ike, children) = (1, sa.children().len());
+                    sa.close(cx, end);
+                }
+            });
+            tally.ike += ike;
+            tally.children += children;
+        }
+        let waiting: Vec<IkeSaId> = tally.waiting.iter().copied().collect();
+        self.tallies.insert(order, tally);
+        match waiting.as_slice() {
+            [] => self.answer_tallies(),
+            all => all.iter().for_each(|id| self.settle_tallies(*id)),
+        }
+    }
+
+    fn matching(&self, target: &Target) -> Vec<IkeSaId> {
+        let usable = self.table.iter().filter(|(_, sa)| sa.is_usable());
+        let matching = usable.filter(|(id, sa)| match target {
+            Target::All => true,
+            Target::Ike(wanted) => id == wanted,
+            Target::Connection(name) => sa.connection() == Some(name),
+            Target::Child(name, child) => sa.connection() == Some(name) && sa.children().contains(child),
+        });
+        matching.map(|(id, _)| id).collect()
+    }
+
+    /// An IKE SA has moved: orders that wait for its end, or for that of its children, may be done.
+    pub(crate) fn settle_tallies(&mut self, id: IkeSaId) {
+        if self.tallies.is_empty() {
+            return;
+        }
+        let busy = self.table.get_mut(id).is_some_and(|slot| {
+            let closing = !slot.sa.is_usable() && !slot.sa.is_over();
+            closing || slot.sa.is_deleting_children()
+        });
+        if busy {
+            return;
+        }
+        for tally in self.tallies.values_mut() {
+            tally.waiting.remove(&id);
+        }
+        self.answer_tallies();
+    }
+
+    fn answer_tallies(&mut self) {
+        let out = &mut self.world.out;
+        self.tallies.retain(|order, tally| {
+            let open = !tally.waiting.is_empty();
+            if !open {
+                out.reply(*order, Reply::Down { ike: tally.ike, children: tally.children });
+            }
+            open
+        });
+    }
+
+    fn probe(&mut self, now: Now, order: OrderId, id: IkeSaId) {
+        let mut asked = false;
+        self.step(now, id, |sa, cx| asked = sa.probe(cx, Some(order)));
+        if !asked {
+            let refusal = not_found("There is no established IKE SA of that number.");
+            self.world.out.reply(order, Reply::Refused(refusal));
+        }
+    }
+}
+
+fn not_found(reason: &str) -> Refusal {
+    Refusal { kind: RefusalKind::NotFound, by_peer: false, connection: None, reason: reason.to_string() }
+}

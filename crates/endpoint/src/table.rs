@@ -1,0 +1,112 @@
+//! All IKE SAs of an endpoint, and the ways to find one.
+
+use base::{IkeSpi, Instant};
+use dataplane::ChildId;
+use ikev2::IkeSa;
+use sa::{IkeSaId, Path, Reason};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use wire::Header;
+
+/// The IKE SAs by name, by SPI and by the time when they want to be woken.
+#[derive(Default)]
+pub(crate) struct Table {
+    slots: BTreeMap<IkeSaId, Slot>,
+    by_spi: BTreeMap<IkeSpi, IkeSaId>,
+    /// Half-open ones by the peer's SPI and address, to recognize a first message that comes again.
+    by_first: BTreeMap<(IkeSpi, SocketAddr), IkeSaId>,
+    timers: BTreeSet<(Instant, IkeSaId)>,
+    children: BTreeMap<ChildId, IkeSaId>,
+}
+
+/// An IKE SA with what the table knows of it.
+pub(crate) struct Slot {
+    pub(crate) sa: IkeSa,
+    /// Where it came from, as long as it is half open.
+    pub(crate) half_open: Option<(IkeSpi, SocketAddr)>,
+    wake: Option<(Instant, Reason)>,
+    children: Vec<ChildId>,
+}
+
+impl Table {
+    pub(crate) fn insert(&mut self, id: IkeSaId, sa: IkeSa, half_open: Option<(IkeSpi, SocketAddr)>) {
+        self.by_spi.insert(sa.local_spi(), id);
+        if let Some(first) = half_open {
+            self.by_first.insert(first, id);
+        }
+        self.slots.insert(id, Slot { sa, half_open, wake: None, children: Vec::new() });
+        self.refresh(id);
+    }
+
+    pub(crate) fn get_mut(&mut self, id: IkeSaId) -> Option<&mut Slot> {
+        self.slots.get_mut(&id)
+    }
+
+    /// The IKE SA that a message is for.
+    pub(crate) fn find(&self, header: &Header, path: Path) -> Option<IkeSaId> {
+        let ours = header.receiver_spi();
+        if ours == IkeSpi::ZERO {
+            return self.by_first.get(&(header.spi_i, path.remote)).copied();
+        }
+        self.by_spi.get(&ours).copied()
+    }
+
+    pub(crate) fn owner_of(&self, child: ChildId) -> Option<IkeSaId> {
+        self.children.get(&child).copied()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (IkeSaId, &IkeSa)> {
+        self.slots.iter().map(|(id, slot)| (*id, &slot.sa))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The earliest moment that any IKE SA waits for.
+    pub(crate) fn wake(&self) -> Option<(Instant, Reason)> {
+        let (_, id) = self.timers.first()?;
+        self.slots.get(id)?.wake
+    }
+
+    /// Those whose moment has come, in the order of their moments.
+    pub(crate) fn due(&self, now: Instant) -> Vec<IkeSaId> {
+        self.timers.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
+    }
+
+    /// Learns what has changed in an IKE SA; forgets it when nothing is left of it.
+    pub(crate) fn refresh(&mut self, id: IkeSaId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if !slot.sa.is_half_open()
+            && let Some(first) = slot.half_open.take()
+        {
+            self.by_first.remove(&first);
+        }
+        let children = slot.sa.child_ids();
+        if children != slot.children {
+            for gone in slot.children.iter().filter(|child| !children.contains(child)) {
+                self.children.remove(gone);
+            }
+            self.children.extend(children.iter().map(|child| (*child, id)));
+            slot.children = children;
+        }
+        let wake = slot.sa.wake();
+        if wake.map(|(at, _)| at) != slot.wake.map(|(at, _)| at) {
+            if let Some((at, _)) = slot.wake {
+                self.timers.remove(&(at, id));
+            }
+            if let Some((at, _)) = wake {
+                self.timers.insert((at, id));
+            }
+        }
+        slot.wake = wake;
+        if slot.sa.is_gone()
+            && let Some(slot) = self.slots.remove(&id)
+        {
+            self.by_spi.remove(&slot.sa.local_spi());
+            if let Some((at, _)) = slot.wake {
+                self.timers.remove(&(at, id));
+            }
+        }
+    }
+}

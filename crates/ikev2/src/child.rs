@@ -1,0 +1,369 @@
+//! Child SAs: what is proposed, what is decided, what is installed. IKE_AUTH and CREATE_CHILD_SA
+//! both make them of this.
+
+use crate::contents::{self, Contents};
+use crate::ext::Nat;
+use crate::{Common, Cx};
+use base::{EspSpi, Instant, Secret};
+use crypto::Nonces;
+use dataplane::{ChildId, ChildSpec, DirectionSpec, Mode, Op, Selector};
+use policy::{Child, ChildKe, ChildSuite, Connection, Ends, IkeSuite, Offer, Sides};
+use sa::{ChildFacts, ChildStatus, JobId, Refusal, RefusalKind, Side};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use wire::num::{KeMethod, NotifyType, ProtocolId};
+use wire::{Notify, Payload};
+
+/// A child SA that stands, or is being installed.
+#[derive(Clone, Debug)]
+pub(crate) struct ChildSa {
+    pub(crate) id: ChildId,
+    pub(crate) name: String,
+    pub(crate) agreed: Box<Agreement>,
+    pub(crate) udp_encap: bool,
+    pub(crate) born: Instant,
+}
+
+/// What both sides have agreed on for a child SA.
+#[derive(Clone, Debug)]
+pub(crate) struct Agreement {
+    pub(crate) mode: Mode,
+    pub(crate) suite: ChildSuite,
+    pub(crate) spi_in: EspSpi,
+    pub(crate) spi_out: EspSpi,
+    pub(crate) local: Vec<Selector>,
+    pub(crate) remote: Vec<Selector>,
+}
+
+/// What we have proposed for a child SA.
+#[derive(Clone, Debug)]
+pub(crate) struct Proposed {
+    pub(crate) child: Arc<Child>,
+    pub(crate) spi: EspSpi,
+    pub(crate) offers: Vec<Offer>,
+    local: Vec<Selector>,
+    remote: Vec<Selector>,
+}
+
+/// What we answer to a peer's proposal.
+#[derive(Clone, Debug)]
+pub(crate) struct Decided {
+    pub(crate) child: Arc<Child>,
+    pub(crate) agreed: Agreement,
+    answer: Offer,
+}
+
+/// Why there is no child SA: for the peer, and for people.
+#[derive(Clone, Debug)]
+pub(crate) struct NoChild {
+    pub(crate) notify: Notify<'static>,
+    pub(crate) refusal: Refusal,
+}
+
+impl NoChild {
+    pub(crate) fn new(
+        kind: RefusalKind,
+        notify: NotifyType,
+        connection: &Connection,
+        reason: impl Into<String>,
+    ) -> Self {
+        let connection = Some(connection.name.clone());
+        let refusal = Refusal { kind, by_peer: false, connection, reason: reason.into() };
+        Self { notify: Notify::new(notify, Vec::new()), refusal }
+    }
+}
+
+/// Both outer addresses.
+pub(crate) fn ends(sa: &Common) -> Ends {
+    Ends { local: sa.path.local.ip(), remote: sa.path.remote.ip() }
+}
+
+impl Proposed {
+    /// Proposes `child`, with a key exchange of its own or without.
+    pub(crate) fn new(sa: &Common, cx: &mut Cx<'_>, child: Arc<Child>, with_ke: bool) -> Self {
+        let (local, remote) = policy::propose(&child, ends(sa), None);
+        let offers = policy::child_offers(&child.esp_proposals, with_ke);
+        let spi = cx.directory.draw_spi(cx.rng);
+        Self { child, spi, offers, local, remote }
+    }
+
+    /// SA.
+    pub(crate) fn sa_payload(&self) -> Payload<'static> {
+        Payload::Sa(contents::proposals(&self.offers, ProtocolId::ESP, &self.spi.0.to_be_bytes()))
+    }
+
+    /// TSi, TSr, and the notifications that belong to a child SA.
+    pub(crate) fn ts_payloads(&self) -> Vec<Payload<'static>> {
+        let mut out = vec![
+            Payload::TsI(contents::traffic_selectors(&self.local)),
+            Payload::TsR(contents::traffic_selectors(&self.remote)),
+        ];
+        if self.child.mode == Mode::Transport {
+            out.push(Payload::Notify(Notify::new(NotifyType::USE_TRANSPORT_MODE, Vec::new())));
+        }
+        out
+    }
+
+    /// Reads the answer. Whatever is not as it was proposed is refused.
+    pub(crate) fn accept(&self, contents: &Contents<'_>) -> Result<Agreement, (RefusalKind, String)> {
+        let proposals =
+            contents.sa.as_deref().ok_or((RefusalKind::Protocol, "The answer has no SA payload.".into()))?;
+        let bad = |why: String| {
+            (
+                RefusalKind::Protocol,
+                format!("The peer's answer for child `{}` is wrong: {why}", self.child.name),
+            )
+        };
+        let (answer, spi_out) = contents::esp_answer(proposals).map_err(bad)?;
+        let suite = policy::accept_child(&self.offers, &answer).map_err(|error| bad(error.to_string()))?;
+        let (local, remote) = contents.selectors().map_err(|fault| bad(fault.to_string()))?;
+        let sent = Sides { local: &self.local, remote: &self.remote };
+        policy::accept_narrowed(sent, Sides { local: &local, remote: &remote })
+            .map_err(|error| (RefusalKind::TsUnacceptable, error.reason))?;
+        //= rfc7296 §1.3.1
+        //# If the responder declines the request [for transport mode], the Child SA will be established in
+        //# tunnel mode. If this is unacceptable to the initiator, the initiator MUST delete the SA.
+        let transport = contents.has(NotifyType::USE_TRANSPORT_MODE);
+        if transport != (self.child.mode == Mode::Transport) {
+            let (asked, got) = if transport { ("tunnel", "transport") } else { ("transport", "tunnel") };
+            let reason = format!(
+                "Child `{}` asks for {asked} mode, but the peer answered with {got} mode: set `mode` to the same on both sides.",
+                self.child.name
+            );
+            return Err((RefusalKind::NoProposalChosen, reason));
+        }
+        Ok(Agreement { mode: self.child.mode, suite, spi_in: self.spi, spi_out, local, remote })
+    }
+}
+
+impl Decided {
+    /// Decides on a peer's proposal for a child SA of `connection`.
+    pub(crate) fn new(
+        sa: &Common,
+        cx: &mut Cx<'_>,
+        connection: &Connection,
+        contents: &Contents<'_>,
+        ke: ChildKe,
+    ) -> Result<Self, NoChild> {
+        let (remote, local) = contents.selectors().map_err(|fault| {
+            NoChild::new(RefusalKind::Protocol, NotifyType::INVALID_SYNTAX, connection, fault.to_string())
+        })?;
+        let transport = contents.has(NotifyType::USE_TRANSPORT_MODE);
+        let (index, mode, narrowed) =
+            policy::select_child(connection, Sides { local: &local, remote: &remote }, ends(sa), transport)
+                .map_err(|error| {
+                NoChild::new(
+                    RefusalKind::TsUnacceptable,
+                    NotifyType::TS_UNACCEPTABLE,
+                    connection,
+                    error.reason,
+                )
+            })?;
+        let Some(child) = connection.children.get(index).cloned() else {
+            let reason = "The connection has no such child.";
+            return Err(NoChild::new(
+                RefusalKind::TsUnacceptable,
+                NotifyType::TS_UNACCEPTABLE,
+                connection,
+                reason,
+            ));
+        };
+        let offers = contents::offers(contents.sa.as_deref().unwrap_or_default(), ProtocolId::ESP, 4);
+        let plain: Vec<Offer> = offers.iter().map(|(offer, _)| offer.clone()).collect();
+        let choice = policy::choose_child(&child.esp_proposals, &plain, ke).map_err(|error| {
+            let reason = format!("Child `{}`: {error}", child.name);
+            NoChild::new(RefusalKind::NoProposalChosen, NotifyType::NO_PROPOSAL_CHOSEN, connection, reason)
+        })?;
+        let chosen = offers.iter().find(|(offer, _)| offer.number == choice.number);
+        let spi_out =
+            chosen.and_then(|(_, spi)| <[u8; 4]>::try_from(spi.as_slice()).ok()).map(u32::from_be_bytes);
+        let agreed = Agreement {
+            mode,
+            suite: choice.suite,
+            spi_in: cx.directory.draw_spi(cx.rng),
+            spi_out: EspSpi(spi_out.unwrap_or_default()),
+            local: narrowed.local,
+            remote: narrowed.remote,
+        };
+        let answer = Offer { number: choice.number, transforms: choice.answer, has_unknown: false };
+        Ok(Self { child, agreed, answer })
+    }
+
+    /// SA.
+    pub(crate) fn sa_payload(&self) -> Payload<'static> {
+        let spi = self.agreed.spi_in.0.to_be_bytes();
+        Payload::Sa(contents::proposals(std::slice::from_ref(&self.answer), ProtocolId::ESP, &spi))
+    }
+
+    /// TSi, TSr, and the notifications that belong to a child SA.
+    pub(crate) fn ts_payloads(&self) -> Vec<Payload<'static>> {
+        let mut out = vec![
+            Payload::TsI(contents::traffic_selectors(&self.agreed.remote)),
+            Payload::TsR(contents::traffic_selectors(&self.agreed.local)),
+        ];
+        if self.agreed.mode == Mode::Transport {
+            out.push(Payload::Notify(Notify::new(NotifyType::USE_TRANSPORT_MODE, Vec::new())));
+        }
+        out
+    }
+}
+
+/// What the keys of a child SA are made of (RFC 7296 §2.17).
+pub(crate) struct Keying<'a> {
+    /// The IKE SA's algorithms.
+    pub(crate) ike: &'a IkeSuite,
+    pub(crate) sk_d: &'a Secret,
+    /// Of the exchange that makes the child.
+    pub(crate) nonces: Nonces<'a>,
+    /// Of the child's own key exchange.
+    pub(crate) g_ir: Option<&'a Secret>,
+    /// Our side of that exchange.
+    pub(crate) side: Side,
+    pub(crate) nat: Nat,
+}
+
+/// Asks the data plane to install a child SA; an error says what our own side lacks.
+pub(crate) fn install(
+    sa: &Common,
+    cx: &mut Cx<'_>,
+    child: &Child,
+    agreed: Agreement,
+    keying: Keying<'_>,
+) -> Result<(JobId, ChildSa), String> {
+    let suite = agreed.suite;
+    let prf = cx.suite.prf(keying.ike.prf).ok_or("the PRF of the IKE SA is not available")?;
+    let shape = cx
+        .suite
+        .cipher_spec(suite.encr, suite.key_bits, suite.integ)
+        .ok_or_else(|| format!("{} with {} is not available here", suite.encr, suite.integ))?;
+    let g_ir = keying.g_ir.map(|secret| secret.expose().as_slice());
+    let keys = crypto::child_keys(prf, keying.sk_d, g_ir, keying.nonces, shape)
+        .map_err(|error| error.to_string())?;
+    let (outbound, inbound) = match keying.side {
+        Side::Initiator => (keys.initiator, keys.responder),
+        Side::Responder => (keys.responder, keys.initiator),
+    };
+    let udp_encap = keying.nat.encapsulates();
+    let port = |address: SocketAddr| if udp_encap { address } else { SocketAddr::new(address.ip(), 0) };
+    let direction =
+        |spi, keys: crypto::DirectionKeys| DirectionSpec { spi, encr_key: keys.encr, integ_key: keys.integ };
+    let id = cx.out.new_child();
+    let spec = ChildSpec {
+        id,
+        name: child.name.clone(),
+        mode: agreed.mode,
+        local: port(sa.path.local),
+        remote: port(sa.path.remote),
+        udp_encap,
+        encr: suite.encr,
+        key_bits: suite.key_bits,
+        integ: suite.integ,
+        esn: suite.esn,
+        replay_window: child.replay_window,
+        inbound: direction(agreed.spi_in, inbound),
+        outbound: direction(agreed.spi_out, outbound),
+        local_ts: agreed.local.clone(),
+        remote_ts: agreed.remote.clone(),
+        original_addresses: None,
+        replaces: None,
+    };
+    let job = cx.out.dataplane(sa.id, Op::Install(Box::new(spec)));
+    let born = cx.now.mono;
+    Ok((job, ChildSa { id, name: child.name.clone(), agreed: Box::new(agreed), udp_encap, born }))
+}
+
+impl ChildSa {
+    /// For the log.
+    pub(crate) fn facts(&self) -> ChildFacts {
+        let Agreement { mode, suite, spi_in, spi_out, local, remote } = &*self.agreed;
+        ChildFacts {
+            id: self.id,
+            name: self.name.clone(),
+            mode: *mode,
+            suite: *suite,
+            spi_in: *spi_in,
+            spi_out: *spi_out,
+            local_ts: local.clone(),
+            remote_ts: remote.clone(),
+            udp_encap: self.udp_encap,
+        }
+    }
+
+    /// For `status`.
+    pub(crate) fn status(&self, now: Instant) -> ChildStatus {
+        let facts = self.facts();
+        ChildStatus {
+            id: facts.id,
+            name: facts.name,
+            mode: facts.mode,
+            suite: facts.suite,
+            spi_in: facts.spi_in,
+            spi_out: facts.spi_out,
+            udp_encap: facts.udp_encap,
+            local_ts: facts.local_ts,
+            remote_ts: facts.remote_ts,
+            age: now.since(self.born),
+        }
+    }
+}
+
+/// The first key exchange method that is proposed, if there is one.
+pub(crate) fn wished_ke(offers: &[Offer]) -> Option<KeMethod> {
+    policy::first_ke(offers).filter(|ke| *ke != KeMethod::NONE)
+}
+
+/// A peer's error notification in place of a child SA.
+pub(crate) fn refused_by_peer(notify: &Notify<'_>, connection: &Connection, child: &Child) -> Refusal {
+    let name = &child.name;
+    let (kind, hint) = match notify.kind {
+        NotifyType::NO_PROPOSAL_CHOSEN => (
+            RefusalKind::NoProposalChosen,
+            format!(
+                "None of our ESP proposals ({}) suits it: compare `esp_proposals` on both sides.",
+                spell(&child.esp_proposals)
+            ),
+        ),
+        NotifyType::TS_UNACCEPTABLE => (
+            RefusalKind::TsUnacceptable,
+            format!(
+                "Our traffic selectors ({} to {}) suit none of its children: compare `local_ts` and `remote_ts` on both sides.",
+                list(&child.local_ts),
+                list(&child.remote_ts)
+            ),
+        ),
+        NotifyType::NO_ADDITIONAL_SAS => {
+            (RefusalKind::NoAdditionalSas, "It takes no further child SAs in this IKE SA.".to_string())
+        }
+        NotifyType::INVALID_KE_PAYLOAD => (
+            RefusalKind::InvalidKe,
+            "It wants a key exchange method that we did not offer: compare the methods in `esp_proposals`."
+                .to_string(),
+        ),
+        NotifyType::SINGLE_PAIR_REQUIRED => (
+            RefusalKind::TsUnacceptable,
+            "It wants a child SA for each pair of addresses: narrow `local_ts` and `remote_ts`.".to_string(),
+        ),
+        NotifyType::TEMPORARY_FAILURE => {
+            (RefusalKind::Busy, "It is busy with these SAs just now: try again.".to_string())
+        }
+        NotifyType::INTERNAL_ADDRESS_FAILURE | NotifyType::FAILED_CP_REQUIRED => (
+            RefusalKind::PeerError,
+            "It wants to hand out an address, which this connection does not ask for.".to_string(),
+        ),
+        _ => (RefusalKind::PeerError, "Its log knows more.".to_string()),
+    };
+    let reason = format!("The peer refused child `{name}` with {}. {hint}", notify.kind);
+    Refusal { kind, by_peer: true, connection: Some(connection.name.clone()), reason }
+}
+
+/// Proposals as they are written in the file.
+pub(crate) fn spell(proposals: &[policy::Proposal]) -> String {
+    proposals.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn list(selectors: &[Selector]) -> String {
+    match selectors {
+        [] => "dynamic".to_string(),
+        _ => selectors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
+}

@@ -1,0 +1,42 @@
+//! IKE_SA_INIT messages, which nothing protects: what is read here is noise until IKE_AUTH vouches for it.
+
+use crate::contents::Contents;
+use crate::trace::Trace;
+use crate::{Common, Cx, Datagram};
+use base::MessageId;
+use crypto::Spis;
+use sa::{Drop, Event, Path, Side};
+use wire::num::ExchangeType;
+use wire::{Flags, Header, Message, Payload};
+
+/// The datagram of an IKE_SA_INIT message.
+pub(crate) fn emit(spis: Spis, sender: Side, payloads: Vec<Payload<'_>>) -> Vec<u8> {
+    let initiator = sender == Side::Initiator;
+    let flags = Flags { initiator, version: false, response: !initiator };
+    let header = Header::new(spis.initiator, spis.responder, ExchangeType::IKE_SA_INIT, flags, MessageId(0));
+    Message { header, payloads }.emit()
+}
+
+/// The payloads of an unprotected message; an error is noise, whatever it is.
+pub(crate) fn contents(bytes: &[u8]) -> Result<Contents<'_>, Drop> {
+    let message = Message::parse(bytes).map_err(|_| Drop::Malformed)?;
+    Contents::sort(message.payloads).map_err(|_| Drop::Malformed)
+}
+
+/// Tells the ladder of an IKE_SA_INIT message that was accepted.
+pub(crate) fn accepted(sa: &Common, cx: &mut Cx<'_>, path: Path, bytes: &[u8]) {
+    let Ok(message) = Message::parse(bytes) else { return };
+    let trace =
+        Trace::new(message.header.exchange, MessageId(0), message.header.flags.response, &message.payloads);
+    let trace = trace.message(sa, false, 0, bytes.len(), 1);
+    cx.out.tell(Event::Message(sa::MessageTrace { path, ..trace }));
+}
+
+/// Whether a datagram is the response to our IKE_SA_INIT request by its header.
+pub(crate) fn is_response(datagram: &Datagram<'_>) -> bool {
+    let header = &datagram.header;
+    header.exchange == ExchangeType::IKE_SA_INIT
+        && header.message_id == MessageId(0)
+        && header.flags.response
+        && !header.flags.initiator
+}

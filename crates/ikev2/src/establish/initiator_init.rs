@@ -1,0 +1,375 @@
+//! The initiator's IKE_SA_INIT: from an order to keys.
+
+use super::initiator_auth::Proving;
+use super::secrets::Ingredients;
+use super::{Secrets, Transcript, init};
+use crate::contents::{self, Contents};
+use crate::ext::{self, Agreed, Facts, Moment};
+use crate::ike_sa::{Chosen, Datagram, End, Gone, IkeSa, Known, Next, Stage, Wish};
+use crate::sent::Sent;
+use crate::trace::Trace;
+use crate::{Common, Cx, limits};
+use base::{IkeSpi, Instant, MessageId};
+use crypto::{KePrivate, Spis};
+use policy::{IkeSuite, Offer};
+use sa::{Answer, Drop, Event, Fate, IkeSaId, JobId, Path, Reason, Refusal, RefusalKind, Side};
+use wire::num::{ExchangeType, KeMethod, NotifyType, ProtocolId};
+use wire::{Header, KeyExchange, Notify, Payload};
+
+/// Our IKE_SA_INIT request is on its way.
+pub(crate) struct AwaitInit {
+    chosen: Chosen,
+    offers: Vec<Offer>,
+    nonce: Vec<u8>,
+    ke: OurKe,
+    cookie: Option<Vec<u8>>,
+    /// How often the request was made anew.
+    retries: u32,
+    request: Sent,
+    /// An unprotected error, and until when something better may come.
+    hint: Option<(Instant, Refusal)>,
+}
+
+/// Our half of the key exchange.
+struct OurKe {
+    method: KeMethod,
+    private: Box<dyn KePrivate>,
+    public: Vec<u8>,
+}
+
+/// Begins an IKE SA: sends IKE_SA_INIT. An error says what our own side lacks.
+pub(crate) fn initiate(
+    cx: &mut Cx<'_>,
+    id: IkeSaId,
+    chosen: Chosen,
+    path: Path,
+    wish: Wish,
+) -> Result<IkeSa, Refusal> {
+    let offers = policy::ike_offers(&chosen.connection.proposals);
+    let refuse = |reason: String| Refusal {
+        kind: RefusalKind::NoProposalChosen,
+        by_peer: false,
+        connection: Some(chosen.connection.name.clone()),
+        reason,
+    };
+    let method = policy::first_ke(&offers).unwrap_or(KeMethod::NONE);
+    let ke =
+        OurKe::new(cx, method).ok_or_else(|| refuse(format!("This build has no key exchange {method}.")))?;
+    let now = cx.now.mono;
+    let mut common = Common {
+        id,
+        side: Side::Initiator,
+        spi_i: cx.settings.shard.draw(cx.rng),
+        spi_r: IkeSpi::ZERO,
+        path,
+        born: now,
+        heard: now,
+        spoke: now,
+        keepalive: cx.settings.keepalive,
+        wishes: vec![wish],
+    };
+    let nonce = cx.random(limits::NONCE_LEN);
+    let request = send(
+        &mut common,
+        cx,
+        &Asked { chosen: &chosen, offers: &offers, nonce: &nonce, ke: &ke, cookie: None },
+    );
+    let stage = AwaitInit { chosen, offers, nonce, ke, cookie: None, retries: 0, request, hint: None };
+    Ok(IkeSa::new(common, Box::new(stage)))
+}
+
+impl OurKe {
+    fn new(cx: &mut Cx<'_>, method: KeMethod) -> Option<Self> {
+        let (private, public) = cx.suite.key_exchange(method)?.generate(cx.rng).ok()?;
+        Some(Self { method, private, public })
+    }
+}
+
+/// What an IKE_SA_INIT request is made of.
+struct Asked<'a> {
+    chosen: &'a Chosen,
+    offers: &'a [Offer],
+    nonce: &'a [u8],
+    ke: &'a OurKe,
+    cookie: Option<&'a [u8]>,
+}
+
+fn send(sa: &mut Common, cx: &mut Cx<'_>, asked: &Asked<'_>) -> Sent {
+    let spis = Spis { initiator: sa.spi_i, responder: IkeSpi::ZERO };
+    let mut payloads: Vec<Payload<'static>> = Vec::new();
+    //= rfc7296 §2.6
+    //# the initiator MUST repeat the IKE_SA_INIT request and include the Notify payload containing the
+    //# received COOKIE data as the first payload, and all other payloads unchanged
+    if let Some(cookie) = asked.cookie {
+        payloads.push(Payload::Notify(Notify::new(NotifyType::COOKIE, cookie.to_vec())));
+    }
+    payloads.push(Payload::Sa(contents::proposals(asked.offers, ProtocolId::IKE, &[])));
+    let (method, data) = (asked.ke.method, asked.ke.public.clone().into());
+    payloads.push(Payload::Ke(KeyExchange { method, data }));
+    payloads.push(Payload::Nonce(asked.nonce.to_vec().into()));
+    let mut facts = Facts {
+        suite: cx.suite,
+        rng: cx.rng,
+        spis,
+        path: sa.path,
+        connection: &asked.chosen.connection,
+        agreed: &Agreed::default(),
+        first_contact: false,
+    };
+    ext::offer(Moment::InitRequest, &mut facts, &mut payloads);
+    let trace = Trace::new(ExchangeType::IKE_SA_INIT, MessageId(0), false, &payloads);
+    let datagram = init::emit(spis, Side::Initiator, payloads);
+    Sent::new(sa, cx, MessageId(0), vec![datagram], trace)
+}
+
+impl Stage for AwaitInit {
+    fn known(&self) -> Known<'_> {
+        Known { connection: Some(&self.chosen.connection), ..Known::default() }
+    }
+
+    fn datagram(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
+        let path = datagram.path;
+        match self.on_response(sa, cx, datagram) {
+            Ok(next) => next,
+            Err((stage, why)) => {
+                cx.out.tell(Event::Dropped { path, why });
+                stage
+            }
+        }
+    }
+
+    fn answer(self: Box<Self>, _: &mut Common, _: &mut Cx<'_>, _: JobId, _: Answer) -> Next {
+        self
+    }
+
+    fn time(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+        if let Some((_, refusal)) = self.hint.take_if(|(until, _)| cx.now.mono >= *until) {
+            sa.give_up(cx, &self.known(), Fate::Refused(refusal));
+            return Box::new(Gone);
+        }
+        match self.request.on_time(sa, cx) {
+            Ok(()) => self,
+            Err(fate) => {
+                sa.give_up(cx, &self.known(), fate);
+                Box::new(Gone)
+            }
+        }
+    }
+
+    fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
+        let request = (self.request.due(), Reason::Retransmit);
+        match &self.hint {
+            Some((until, _)) if *until < request.0 => Some((*until, Reason::Expire)),
+            _ => Some(request),
+        }
+    }
+
+    fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next {
+        sa.give_up(cx, &self.known(), end.fate);
+        Box::new(Gone)
+    }
+}
+
+type Noise<T> = (Box<T>, Drop);
+
+impl AwaitInit {
+    fn on_response(
+        self: Box<Self>,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        datagram: Datagram<'_>,
+    ) -> Result<Next, Noise<Self>> {
+        if !init::is_response(&datagram) {
+            return Err((self, Drop::Unexpected));
+        }
+        let contents = match init::contents(datagram.bytes) {
+            Ok(contents) => contents,
+            Err(why) => return Err((self, why)),
+        };
+        if contents.sa.is_some() {
+            return self.on_answer(sa, cx, &datagram, &contents);
+        }
+        init::accepted(sa, cx, datagram.path, datagram.bytes);
+        if let Some(cookie) = contents.notify(NotifyType::COOKIE) {
+            let cookie = cookie.data.to_vec();
+            return self.once_more(sa, cx, Again::Cookie(cookie));
+        }
+        match contents.error() {
+            Some(notify) if notify.kind == NotifyType::INVALID_KE_PAYLOAD => {
+                match <[u8; 2]>::try_from(&notify.data[..]) {
+                    Ok(wished) => self.once_more(sa, cx, Again::Ke(KeMethod(u16::from_be_bytes(wished)))),
+                    Err(_) => Err((self, Drop::Malformed)),
+                }
+            }
+            Some(notify) => {
+                let notify = notify.clone().into_owned();
+                Ok(self.on_error(cx, &notify))
+            }
+            None => Err((self, Drop::Malformed)),
+        }
+    }
+
+    /// The responder wants a cookie, or another key exchange method.
+    fn once_more(
+        mut self: Box<Self>,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        again: Again,
+    ) -> Result<Next, Noise<Self>> {
+        if self.retries >= limits::INIT_RETRIES {
+            return Err((self, Drop::Unprotected));
+        }
+        let note = match again {
+            Again::Cookie(cookie) => {
+                if !limits::COOKIE_RANGE.contains(&cookie.len()) || self.cookie.as_ref() == Some(&cookie) {
+                    return Err((self, Drop::Unprotected));
+                }
+                self.cookie = Some(cookie);
+                "The responder wants a cookie before it answers: sending IKE_SA_INIT again with it."
+                    .to_string()
+            }
+            //= rfc7296 §1.2
+            //# the initiator MUST retry the IKE_SA_INIT with the corrected Diffie-Hellman group. The initiator
+            //# MUST again propose its full set of acceptable cryptographic suites
+            Again::Ke(wished) => {
+                let offered = self.chosen.connection.proposals.iter().any(|ours| ours.ke.contains(&wished));
+                if !offered || wished == self.ke.method {
+                    return Err((self, Drop::Unprotected));
+                }
+                let Some(ke) = OurKe::new(cx, wished) else { return Err((self, Drop::Unprotected)) };
+                let note = format!(
+                    "The responder wants key exchange {wished} instead of {}: sending IKE_SA_INIT again.",
+                    self.ke.method
+                );
+                self.ke = ke;
+                note
+            }
+        };
+        cx.note(sa.id, note);
+        self.retries += 1;
+        self.request = self.send(sa, cx);
+        Ok(self)
+    }
+
+    fn send(&self, sa: &mut Common, cx: &mut Cx<'_>) -> Sent {
+        let cookie = self.cookie.as_deref();
+        let asked =
+            Asked { chosen: &self.chosen, offers: &self.offers, nonce: &self.nonce, ke: &self.ke, cookie };
+        send(sa, cx, &asked)
+    }
+
+    /// An error that anybody could have sent.
+    //= rfc7296 §2.21.1
+    //# Because all error notifications are completely unauthenticated, the recipient should continue
+    //# trying for some time before giving up.
+    fn on_error(mut self: Box<Self>, cx: &mut Cx<'_>, notify: &Notify<'_>) -> Next {
+        let connection = &self.chosen.connection;
+        let (kind, reason) = match notify.kind {
+            NotifyType::NO_PROPOSAL_CHOSEN => (
+                RefusalKind::NoProposalChosen,
+                format!(
+                    "The peer refused our IKE proposals ({}) with NO_PROPOSAL_CHOSEN, or has no connection for our \
+                     address: compare `proposals` and `remote_addrs` on both sides.",
+                    crate::child::spell(&connection.proposals)
+                ),
+            ),
+            other => (
+                RefusalKind::PeerError,
+                format!("The peer refused IKE_SA_INIT with {other}. Its log knows more."),
+            ),
+        };
+        let refusal = Refusal { kind, by_peer: true, connection: Some(connection.name.clone()), reason };
+        let until = cx.now.mono + limits::ERROR_PATIENCE;
+        self.hint.get_or_insert((until, refusal));
+        self
+    }
+
+    /// A response with an SA payload. It can be forged, but then its IKE_AUTH never comes.
+    fn on_answer(
+        self: Box<Self>,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        datagram: &Datagram<'_>,
+        contents: &Contents<'_>,
+    ) -> Result<Next, Noise<Self>> {
+        let Header { spi_r, .. } = datagram.header;
+        let answered = match self.read(contents) {
+            Some(answered) if spi_r != IkeSpi::ZERO => answered,
+            _ => return Err((self, Drop::Malformed)),
+        };
+        let spis = Spis { initiator: sa.spi_i, responder: spi_r };
+        let mut agreed = Agreed::default();
+        let facts = Facts {
+            suite: cx.suite,
+            rng: cx.rng,
+            spis,
+            path: datagram.path,
+            connection: &self.chosen.connection,
+            agreed: &Agreed::default(),
+            first_contact: false,
+        };
+        ext::inspect(Moment::InitResponse, &facts, contents, &mut agreed);
+        let Ok(g_ir) = self.ke.private.finish(&answered.public) else { return Err((self, Drop::Malformed)) };
+        let transcript = Transcript {
+            request: self.request.datagrams.first().cloned().unwrap_or_default(),
+            response: datagram.bytes.to_vec(),
+            nonce_i: self.nonce.clone(),
+            nonce_r: answered.nonce,
+        };
+        let (suite, connection) = (answered.suite, &self.chosen.connection);
+        let from = Ingredients { side: Side::Initiator, spis, suite, g_ir: &g_ir, connection };
+        let Ok(secrets) = Secrets::derive(cx, from, transcript, agreed) else {
+            return Err((self, Drop::Malformed));
+        };
+        init::accepted(sa, cx, datagram.path, datagram.bytes);
+        sa.spi_r = spi_r;
+        float(sa, cx, &secrets);
+        let asked = !contents.cert_requests.is_empty();
+        Ok(Proving::begin(sa, cx, self.chosen, secrets, asked))
+    }
+
+    fn read(&self, contents: &Contents<'_>) -> Option<Answered> {
+        let answer = contents::ike_answer(contents.sa.as_deref()?).ok()?;
+        let suite = policy::accept_ike(&self.offers, &answer).ok()?;
+        let ke = contents.ke.as_ref()?;
+        let fits = ke.method == self.ke.method && suite.ke == self.ke.method;
+        let nonce = contents.nonce.as_ref()?.to_vec();
+        fits.then(|| Answered { suite, public: ke.data.to_vec(), nonce })
+    }
+}
+
+/// Why IKE_SA_INIT is sent again.
+enum Again {
+    Cookie(Vec<u8>),
+    Ke(KeMethod),
+}
+
+/// What the responder has answered.
+struct Answered {
+    suite: IkeSuite,
+    public: Vec<u8>,
+    nonce: Vec<u8>,
+}
+
+/// Goes over to port 4500, where ESP can pass a NAT.
+//= rfc7296 §2.23
+//# If […] NAT is detected, the initiator MUST switch to port 4500 [for IKE_AUTH]
+fn float(sa: &mut Common, cx: &mut Cx<'_>, secrets: &Secrets) {
+    let nat = secrets.agreed.nat;
+    if !nat.encapsulates() || sa.path.marked {
+        return;
+    }
+    let who = match (nat.local, nat.remote) {
+        (true, true) => "Both sides are behind a NAT",
+        (true, false) => "We are behind a NAT",
+        (false, true) => "The peer is behind a NAT",
+        (false, false) => "UDP encapsulation is forced",
+    };
+    for address in [&mut sa.path.local, &mut sa.path.remote] {
+        if address.port() == limits::IKE_PORT {
+            address.set_port(limits::NAT_PORT);
+        }
+    }
+    sa.path.marked = true;
+    cx.note(sa.id, format!("{who}: IKE and ESP go over UDP port {} from now on.", sa.path.remote.port()));
+}

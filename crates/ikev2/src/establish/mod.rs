@@ -1,0 +1,102 @@
+//! Establishing an IKE SA and its first child SA (RFC 7296 §1.2).
+//!
+//! ```text
+//!   initiator                                              responder
+//!
+//!   AwaitInit         IKE_SA_INIT  SAi1 KEi Ni N… -->
+//!                            <-- N(COOKIE), N(INVALID_KE_PAYLOAD): once more
+//!                            <--  SAr1 KEr Nr N… [CERTREQ]   HalfOpen
+//!   Proving   (our AUTH is made)
+//!   AwaitAuth   IKE_AUTH  SK{IDi [CERT…] [CERTREQ] [IDr]
+//!                            AUTH SAi2 TSi TSr N…} -->
+//!                                                          Checking   (the peer's AUTH is checked)
+//!                                                          Proving    (our AUTH is made)
+//!                                                          Established (the child SA is installed, then)
+//!                            <--  SK{IDr [CERT…] AUTH SAr2 TSi TSr N…}
+//!   Checking    (the peer's AUTH is checked)
+//!   Established (the child SA is installed)
+//! ```
+
+mod init;
+mod initiator_auth;
+mod initiator_init;
+mod responder_auth;
+mod responder_init;
+mod secrets;
+
+use crate::{Common, Cx};
+use base::Instant;
+pub(crate) use initiator_init::initiate;
+use policy::{AuthMethod, Connection, Identity, SendCert};
+pub(crate) use responder_init::knock;
+use sa::Reason;
+pub(crate) use secrets::{Secrets, Transcript};
+use wire::num::{CertEncoding, NotifyType};
+use wire::{CertRequest, Certificate, Payload};
+
+/// Who we are on this path.
+fn local_identity(connection: &Connection, sa: &Common) -> Identity {
+    connection.local.id.clone().unwrap_or_else(|| match sa.path.local.ip() {
+        std::net::IpAddr::V4(a) => Identity::Ipv4(a),
+        std::net::IpAddr::V6(a) => Identity::Ipv6(a),
+    })
+}
+
+/// Our CERT payloads, where they are due. `asked`: the peer has sent a CERTREQ.
+fn cert_payloads(connection: &Connection, asked: bool) -> impl Iterator<Item = Payload<'static>> {
+    let due = connection.local.method == AuthMethod::Pubkey
+        && match connection.send_cert {
+            SendCert::Always => true,
+            SendCert::IfAsked => asked,
+            SendCert::Never => false,
+        };
+    let certs = if due { connection.local.certs.as_slice() } else { &[] };
+    //= rfc7296 §3.6
+    //# if a certificate chain is sent […] the first one MUST contain the public key used to sign AUTH
+    certs.iter().map(|cert| {
+        let encoding = CertEncoding::X509_SIGNATURE;
+        Payload::Cert(Certificate { encoding, data: cert.der.to_vec().into() })
+    })
+}
+
+/// The CERTREQ payload with all authorities of these connections, where one is due.
+//= rfc7296 §3.7
+//# The Certification Authority value is a concatenated list of SHA-1 hashes of the public keys of trusted CAs
+fn cert_request<'a>(connections: impl Iterator<Item = &'a Connection>) -> Option<Payload<'static>> {
+    let mut hashes: Vec<[u8; 20]> = Vec::new();
+    for connection in connections.filter(|c| c.send_certreq && c.remote.method == AuthMethod::Pubkey) {
+        for authority in &connection.remote.authorities {
+            if !hashes.contains(&authority.spki_sha1) {
+                hashes.push(authority.spki_sha1);
+            }
+        }
+    }
+    (!hashes.is_empty()).then(|| {
+        let encoding = CertEncoding::X509_SIGNATURE;
+        Payload::CertReq(CertRequest { encoding, authorities: hashes.concat().into() })
+    })
+}
+
+/// Something that must come until a moment.
+#[derive(Clone, Copy, Debug)]
+struct Deadline(Instant);
+
+impl Deadline {
+    fn is_over(self, cx: &Cx<'_>) -> bool {
+        cx.now.mono >= self.0
+    }
+
+    fn wake(self) -> Option<(Instant, Reason)> {
+        Some((self.0, Reason::Expire))
+    }
+}
+
+/// Whether a notification of this type is one of the few that end an IKE SA in IKE_AUTH (RFC 7296 §2.21.2).
+fn is_fatal(kind: NotifyType) -> bool {
+    matches!(
+        kind,
+        NotifyType::AUTHENTICATION_FAILED
+            | NotifyType::INVALID_SYNTAX
+            | NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD
+    )
+}

@@ -1,0 +1,498 @@
+//! The responder's IKE_AUTH: from a half-open IKE SA to an established one.
+
+use super::{Deadline, Secrets, cert_payloads, local_identity};
+use crate::channel::{Authentic, Incoming, Message, Request};
+use crate::child::{Decided, NoChild};
+use crate::closing::Lingering;
+use crate::contents::{self, Contents};
+use crate::established::{AuthAnswer, Established, Identities};
+use crate::ext::{self, Facts, Moment};
+use crate::fault::Fault;
+use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
+use crate::trace::Trace;
+use crate::{Common, Cx, Superseded, limits};
+use base::{Instant, MessageId};
+use crypto::Spis;
+use policy::{AuthMethod, ChildKe, Claims, ConnectionId, Unique};
+use sa::{Answer, Drop, Event, Fate, Job, JobId, PeerProof, Reason, Refusal, RefusalKind, Side};
+use wire::num::{self, ExchangeType, NotifyType};
+use wire::{Authentication, Notify, Payload};
+
+/// IKE_SA_INIT is answered; who the peer is, nobody knows.
+pub(crate) struct HalfOpen {
+    /// The connections that may be meant.
+    among: Vec<ConnectionId>,
+    secrets: Secrets,
+    trace: Trace,
+    answered: u32,
+    until: Deadline,
+}
+
+impl HalfOpen {
+    pub(super) fn begin(
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        among: Vec<ConnectionId>,
+        secrets: Secrets,
+        trace: Trace,
+    ) -> Self {
+        let until = Deadline(cx.now.mono + cx.settings.half_open_timeout);
+        let mut stage = Self { among, secrets, trace, answered: 0, until };
+        stage.answer_init(sa, cx);
+        stage
+    }
+
+    fn answer_init(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
+        let response = self.secrets.transcript.response.clone();
+        let trace = self.trace.message(sa, true, self.answered, response.len(), 1);
+        self.answered += 1;
+        cx.out.tell(Event::Message(trace));
+        cx.out.transmit(sa.path, response);
+    }
+
+    /// The first protected message: whoever did the key exchange with us says who it is.
+    fn on_request(
+        self: Box<Self>,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        to: Request,
+        message: &Authentic<Message>,
+    ) -> Next {
+        // RFC 7296 §2.23: the peer may have gone over to port 4500 with this message.
+        sa.path = to.path;
+        let Self { among, secrets, until, .. } = *self;
+        let claim = match read(to, message) {
+            Ok(claim) => claim,
+            Err(fault) => return refuse_fault(sa, cx, secrets, to, &fault),
+        };
+        match choose(cx, &among, &claim, &secrets) {
+            Ok(chosen) => Checking::begin(sa, cx, chosen, secrets, until, claim),
+            Err(refusal) => refuse(sa, cx, secrets, to, refusal),
+        }
+    }
+}
+
+/// What an IKE_AUTH request says.
+struct Claim<'a> {
+    to: Request,
+    contents: Contents<'a>,
+    id_i: wire::Identification<'a>,
+    auth: Authentication<'a>,
+}
+
+fn read<'a>(to: Request, message: &'a Authentic<Message>) -> Result<Claim<'a>, Fault> {
+    let contents = message.contents()?;
+    if message.exchange() != ExchangeType::IKE_AUTH {
+        return Err(Fault::syntax(
+            "RFC 7296 §1.2",
+            format!("{} came in place of IKE_AUTH", message.exchange()),
+        ));
+    }
+    let id_i = contents.id_i.clone().ok_or_else(|| Fault::missing("IDi"))?;
+    let auth = match &contents.auth {
+        Some(auth) => auth.clone(),
+        // RFC 7296 §2.16: the wish to authenticate by EAP. No connection of ours does; a method that
+        // fits none says so to the choice of the connection.
+        None => Authentication { method: num::AuthMethod(0), data: Vec::new().into() },
+    };
+    Ok(Claim { to, contents, id_i, auth })
+}
+
+fn choose(
+    cx: &Cx<'_>,
+    among: &[ConnectionId],
+    claim: &Claim<'_>,
+    secrets: &Secrets,
+) -> Result<Chosen, Refusal> {
+    let peer = contents::identity(&claim.id_i);
+    let us = claim.contents.id_r.as_ref().map(contents::identity);
+    let method = match claim.auth.method {
+        num::AuthMethod(0) => {
+            let reason =
+                format!("The peer `{peer}` wants to authenticate by EAP, which no connection here does.");
+            return Err(Refusal {
+                kind: RefusalKind::AuthenticationFailed,
+                by_peer: false,
+                connection: None,
+                reason,
+            });
+        }
+        num::AuthMethod::SHARED_KEY => AuthMethod::Psk,
+        _ => AuthMethod::Pubkey,
+    };
+    let claims = Claims { peer: &peer, us: us.as_ref(), method: Some(method), suite: Some(&secrets.suite) };
+    let fitting = policy::by_claims(cx.policy, among, claims).map_err(|none| {
+        let connection = none.nearest.and_then(|id| cx.policy.connection(id)).map(|c| c.name.clone());
+        Refusal { kind: RefusalKind::AuthenticationFailed, by_peer: false, connection, reason: none.reason }
+    })?;
+    let first = fitting.first().and_then(|id| Some((*id, cx.policy.connection(*id)?.clone())));
+    let (id, connection) = first.ok_or_else(|| Refusal {
+        kind: RefusalKind::NoConnection,
+        by_peer: false,
+        connection: None,
+        reason: "The connections of this peer are gone from the configuration.".to_string(),
+    })?;
+    Ok(Chosen { id, connection })
+}
+
+/// Ends a negotiation with AUTHENTICATION_FAILED; the reason stays here.
+//= rfc7296 §2.21.2
+//# All errors that occur in an IKE_AUTH exchange, causing the authentication to fail for whatever reason
+//# SHOULD result in an AUTHENTICATION_FAILED notification.
+fn refuse(sa: &mut Common, cx: &mut Cx<'_>, mut secrets: Secrets, to: Request, refusal: Refusal) -> Next {
+    let notify = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
+    secrets.channel.respond(sa, cx, to, &[Payload::Notify(notify)]);
+    sa.give_up(cx, &Known::default(), Fate::Refused(refusal));
+    Lingering::begin(cx, secrets.channel)
+}
+
+/// Ends a negotiation with the notification that a fault asks for.
+//= rfc7296 §2.21.2
+//# request messages that contain an unsupported critical payload, or where the whole message is
+//# malformed, MUST be rejected in their entirety, and MUST only lead to an UNSUPPORTED_CRITICAL_PAYLOAD or
+//# INVALID_SYNTAX Notification sent as a response.
+fn refuse_fault(sa: &mut Common, cx: &mut Cx<'_>, mut secrets: Secrets, to: Request, fault: &Fault) -> Next {
+    let (notify, _) = fault.verdict();
+    secrets.channel.respond(sa, cx, to, &[Payload::Notify(notify)]);
+    sa.give_up(cx, &Known::default(), Fate::Fault(fault.to_string()));
+    Lingering::begin(cx, secrets.channel)
+}
+
+impl Stage for HalfOpen {
+    fn known(&self) -> Known<'_> {
+        Known { suite: Some(self.secrets.suite), ..Known::default() }
+    }
+
+    fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
+        let (path, header) = (datagram.path, datagram.header);
+        if header.exchange == ExchangeType::IKE_SA_INIT && header.message_id == MessageId(0) {
+            //= rfc7296 §2.1
+            //# a retransmitted IKE_SA_INIT request is recognized by its being the same, octet for octet
+            if *datagram.bytes == *self.secrets.transcript.request {
+                self.answer_init(sa, cx);
+            } else {
+                cx.out.tell(Event::Dropped { path, why: Drop::Replay });
+            }
+            return self;
+        }
+        match self.secrets.channel.take(sa, cx, None, datagram) {
+            Some(Incoming::Request(message)) => {
+                let to = Request { path, exchange: message.exchange(), id: message.id() };
+                self.on_request(sa, cx, to, &message)
+            }
+            Some(Incoming::Response(_)) | None => self,
+        }
+    }
+
+    fn answer(self: Box<Self>, _: &mut Common, _: &mut Cx<'_>, _: JobId, _: Answer) -> Next {
+        self
+    }
+
+    fn time(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+        self.secrets.channel.tidy(cx.now.mono);
+        if !self.until.is_over(cx) {
+            return self;
+        }
+        sa.give_up(cx, &self.known(), Fate::HalfOpenTimeout);
+        Box::new(Gone)
+    }
+
+    fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
+        self.until.wake()
+    }
+
+    fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next {
+        sa.give_up(cx, &self.known(), end.fate);
+        Box::new(Gone)
+    }
+
+    fn is_half_open(&self) -> bool {
+        true
+    }
+}
+
+/// The peer's AUTH value is being checked.
+pub(crate) struct Checking {
+    chosen: Chosen,
+    secrets: Secrets,
+    identities: Identities,
+    to: Request,
+    /// The peer's message, for what is decided once the peer is known.
+    wants: Wants,
+    job: JobId,
+    until: Deadline,
+}
+
+/// What an authenticated peer wants besides the IKE SA.
+struct Wants {
+    child: Option<Result<Decided, NoChild>>,
+    cert_asked: bool,
+}
+
+impl Checking {
+    fn begin(
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        chosen: Chosen,
+        mut secrets: Secrets,
+        until: Deadline,
+        claim: Claim<'_>,
+    ) -> Next {
+        let connection = &chosen.connection;
+        let local = match &claim.contents.id_r {
+            // The peer asked for one of our names; `choose` has seen to it that it is ours.
+            Some(id) if connection.local.id.is_none() => contents::identity(id),
+            _ => local_identity(connection, sa),
+        };
+        let remote = contents::identity(&claim.id_i);
+        let job = Job::Check {
+            connection: chosen.id,
+            local: local.clone(),
+            remote: remote.clone(),
+            wanted: connection.remote.id.clone(),
+            prf: secrets.suite.prf,
+            octets: secrets.signed_octets(cx, Side::Initiator, &claim.id_i.octets_to_sign()),
+            proof: PeerProof {
+                method: claim.auth.method.0,
+                data: claim.auth.data.to_vec(),
+                certs: claim.contents.x509(),
+            },
+            wall: cx.now.wall,
+        };
+        let job = cx.out.job(sa.id, job);
+        let mut agreed = secrets.agreed.clone();
+        let facts = Facts {
+            suite: cx.suite,
+            rng: cx.rng,
+            spis: Spis { initiator: sa.spi_i, responder: sa.spi_r },
+            path: sa.path,
+            connection,
+            agreed: &secrets.agreed,
+            first_contact: false,
+        };
+        ext::inspect(Moment::AuthRequest, &facts, &claim.contents, &mut agreed);
+        secrets.agreed = agreed;
+        secrets.channel.cut_at(secrets.agreed.fragmentation.then_some(connection.fragment_size));
+        //= rfc6023 §3
+        //# a request without SA, TSi and TSr asks for an IKE SA without a child SA
+        let child = claim
+            .contents
+            .sa
+            .is_some()
+            .then(|| Decided::new(sa, cx, connection, &claim.contents, ChildKe::Without));
+        let wants = Wants { child, cert_asked: !claim.contents.cert_requests.is_empty() };
+        let identities = Identities::new(local, remote);
+        Box::new(Self { chosen, secrets, identities, to: claim.to, wants, job, until })
+    }
+
+    fn refuse(self, sa: &mut Common, cx: &mut Cx<'_>, refusal: Refusal) -> Next {
+        if let Some(Ok(decided)) = &self.wants.child {
+            cx.directory.release_spi(decided.agreed.spi_in);
+        }
+        refuse(sa, cx, self.secrets, self.to, refusal)
+    }
+
+    /// The peer is who it says. Is it welcome a second time?
+    fn on_verified(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+        let connection = &self.chosen.connection;
+        let others = cx.directory.between(&self.identities.pair).to_vec();
+        match connection.unique {
+            Unique::Keep if !others.is_empty() && !self.secrets.agreed.initial_contact => {
+                let reason = format!(
+                    "`{}` has an IKE SA with us already, and `unique = \"keep\"` keeps the older one.",
+                    self.identities.remote
+                );
+                let kind = RefusalKind::AuthenticationFailed;
+                let connection = Some(connection.name.clone());
+                self.refuse(sa, cx, Refusal { kind, by_peer: false, connection, reason })
+            }
+            Unique::Never => Proving::begin(sa, cx, *self),
+            //= rfc7296 §2.4
+            //# If the other end asserts by INITIAL_CONTACT that this is the only IKE SA, the recipient MAY
+            //# use this information to delete any other IKE SAs it has to the same authenticated identity
+            //# without waiting for a timeout.
+            _ if self.secrets.agreed.initial_contact => {
+                cx.superseded.extend(others.into_iter().map(|ike| Superseded { ike, tell_peer: false }));
+                Proving::begin(sa, cx, *self)
+            }
+            Unique::Replace => {
+                cx.superseded.extend(others.into_iter().map(|ike| Superseded { ike, tell_peer: true }));
+                Proving::begin(sa, cx, *self)
+            }
+            Unique::No | Unique::Keep => Proving::begin(sa, cx, *self),
+        }
+    }
+}
+
+impl Stage for Checking {
+    fn known(&self) -> Known<'_> {
+        Known {
+            connection: Some(&*self.chosen.connection),
+            local_id: Some(&self.identities.local),
+            remote_id: Some(&self.identities.remote),
+            suite: Some(self.secrets.suite),
+            ..Known::default()
+        }
+    }
+
+    fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
+        // Only the same request again can come, and its response is on its way.
+        self.secrets.channel.take(sa, cx, None, datagram);
+        self
+    }
+
+    fn answer(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, answer: Answer) -> Next {
+        match answer {
+            _ if job != self.job => self,
+            Answer::Verified(_) => self.on_verified(sa, cx),
+            Answer::Refused(why) => {
+                let refusal = Refusal {
+                    kind: RefusalKind::AuthenticationFailed,
+                    by_peer: false,
+                    connection: Some(self.chosen.connection.name.clone()),
+                    reason: why.reason,
+                };
+                self.refuse(sa, cx, refusal)
+            }
+            _ => self,
+        }
+    }
+
+    fn time(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+        if !self.until.is_over(cx) {
+            return self;
+        }
+        let refusal = late(&self.chosen);
+        self.refuse(sa, cx, refusal)
+    }
+
+    fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
+        self.until.wake()
+    }
+
+    fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, _: End) -> Next {
+        let refusal = ended(&self.chosen);
+        self.refuse(sa, cx, refusal)
+    }
+
+    fn is_half_open(&self) -> bool {
+        true
+    }
+}
+
+fn late(chosen: &Chosen) -> Refusal {
+    Refusal {
+        kind: RefusalKind::Busy,
+        by_peer: false,
+        connection: Some(chosen.connection.name.clone()),
+        reason: "Keys and certificates were not checked in time: the key store does not answer.".to_string(),
+    }
+}
+
+fn ended(chosen: &Chosen) -> Refusal {
+    Refusal {
+        kind: RefusalKind::Busy,
+        by_peer: false,
+        connection: Some(chosen.connection.name.clone()),
+        reason: "The IKE SA was ordered down before it was up.".to_string(),
+    }
+}
+
+/// Our AUTH value is being made.
+pub(crate) struct Proving {
+    chosen: Chosen,
+    secrets: Secrets,
+    identities: Identities,
+    to: Request,
+    wants: Wants,
+    job: JobId,
+    until: Deadline,
+}
+
+impl Proving {
+    fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Checking) -> Next {
+        let Checking { chosen, secrets, identities, to, wants, .. } = from;
+        let id = contents::identification(&identities.local).octets_to_sign();
+        let job = Job::Prove {
+            connection: chosen.id,
+            local: identities.local.clone(),
+            remote: Some(identities.remote.clone()),
+            prf: secrets.suite.prf,
+            octets: secrets.signed_octets(cx, Side::Responder, &id),
+            peer_hashes: secrets.agreed.hashes.clone(),
+        };
+        let job = cx.out.job(sa.id, job);
+        let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
+        Box::new(Self { chosen, secrets, identities, to, wants, job, until })
+    }
+
+    fn refuse(self, sa: &mut Common, cx: &mut Cx<'_>, refusal: Refusal) -> Next {
+        if let Some(Ok(decided)) = &self.wants.child {
+            cx.directory.release_spi(decided.agreed.spi_in);
+        }
+        refuse(sa, cx, self.secrets, self.to, refusal)
+    }
+
+    fn on_proved(self, sa: &mut Common, cx: &mut Cx<'_>, auth: Authentication<'static>) -> Next {
+        let Self { chosen, secrets, identities, to, wants, .. } = self;
+        let mut payloads = vec![Payload::IdR(contents::identification(&identities.local))];
+        payloads.extend(cert_payloads(&chosen.connection, wants.cert_asked));
+        payloads.push(Payload::Auth(auth));
+        let answer = AuthAnswer { to, payloads, child: wants.child };
+        Established::as_responder(sa, cx, chosen, secrets, identities, answer)
+    }
+}
+
+impl Stage for Proving {
+    fn known(&self) -> Known<'_> {
+        Known {
+            connection: Some(&*self.chosen.connection),
+            local_id: Some(&self.identities.local),
+            remote_id: Some(&self.identities.remote),
+            suite: Some(self.secrets.suite),
+            ..Known::default()
+        }
+    }
+
+    fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
+        self.secrets.channel.take(sa, cx, None, datagram);
+        self
+    }
+
+    fn answer(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, answer: Answer) -> Next {
+        match answer {
+            _ if job != self.job => self,
+            Answer::Proved(proof) => {
+                let method = num::AuthMethod(proof.method);
+                self.on_proved(sa, cx, Authentication { method, data: proof.data.into() })
+            }
+            Answer::Refused(why) => {
+                let refusal = Refusal {
+                    kind: RefusalKind::AuthenticationFailed,
+                    by_peer: false,
+                    connection: Some(self.chosen.connection.name.clone()),
+                    reason: why.reason,
+                };
+                self.refuse(sa, cx, refusal)
+            }
+            _ => self,
+        }
+    }
+
+    fn time(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+        if !self.until.is_over(cx) {
+            return self;
+        }
+        let refusal = late(&self.chosen);
+        self.refuse(sa, cx, refusal)
+    }
+
+    fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
+        self.until.wake()
+    }
+
+    fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, _: End) -> Next {
+        let refusal = ended(&self.chosen);
+        self.refuse(sa, cx, refusal)
+    }
+}

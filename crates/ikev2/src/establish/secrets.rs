@@ -1,0 +1,86 @@
+//! What IKE_SA_INIT leaves behind: the transcript that AUTH covers, and the keys.
+
+use crate::Cx;
+use crate::channel::{Channel, Ciphers};
+use crate::ext::Agreed;
+use base::Secret;
+use crypto::{CryptoError, IkeKeys, Nonces, Spis};
+use policy::{Connection, IkeSuite};
+use sa::{Side, SignedOctets};
+
+/// Both IKE_SA_INIT messages and nonces, octet for octet.
+#[derive(Debug)]
+pub(crate) struct Transcript {
+    /// The request that was answered.
+    pub(crate) request: Vec<u8>,
+    /// The response.
+    pub(crate) response: Vec<u8>,
+    /// Ni.
+    pub(crate) nonce_i: Vec<u8>,
+    /// Nr.
+    pub(crate) nonce_r: Vec<u8>,
+}
+
+/// The protected conversation and the secrets of an IKE SA that is not authenticated yet.
+pub(crate) struct Secrets {
+    pub(crate) suite: IkeSuite,
+    pub(crate) sk_d: Secret,
+    sk_pi: Secret,
+    sk_pr: Secret,
+    pub(crate) transcript: Transcript,
+    pub(crate) agreed: Agreed,
+    pub(crate) channel: Channel,
+}
+
+/// What goes into the keys.
+pub(crate) struct Ingredients<'a> {
+    pub(crate) side: Side,
+    pub(crate) spis: Spis,
+    pub(crate) suite: IkeSuite,
+    pub(crate) g_ir: &'a Secret,
+    pub(crate) connection: &'a Connection,
+}
+
+impl Secrets {
+    /// SKEYSEED, the seven keys, and the ciphers of both directions (RFC 7296 §2.14).
+    pub(crate) fn derive(
+        cx: &Cx<'_>,
+        from: Ingredients<'_>,
+        transcript: Transcript,
+        agreed: Agreed,
+    ) -> Result<Self, CryptoError> {
+        let Ingredients { side, spis, suite, g_ir, connection } = from;
+        let prf = cx.suite.prf(suite.prf).ok_or(CryptoError::Unsupported)?;
+        let shape =
+            cx.suite.cipher_spec(suite.encr, suite.key_bits, suite.integ).ok_or(CryptoError::Unsupported)?;
+        let nonces = Nonces { initiator: &transcript.nonce_i, responder: &transcript.nonce_r };
+        let seed = crypto::skeyseed(prf, nonces, g_ir.expose());
+        let IkeKeys { d, ai, ar, ei, er, pi, pr } = crypto::ike_keys(prf, &seed, nonces, spis, shape)?;
+        let cipher = |encr: &Secret, integ: &Secret| {
+            cx.suite.cipher(suite.encr, suite.key_bits, suite.integ, encr.expose(), integ.expose())
+        };
+        let (initiator, responder) = (cipher(&ei, &ai)?, cipher(&er, &ar)?);
+        let ciphers = match side {
+            Side::Initiator => Ciphers { sealer: initiator, opener: responder },
+            Side::Responder => Ciphers { sealer: responder, opener: initiator },
+        };
+        let fragment_size = agreed.fragmentation.then_some(connection.fragment_size);
+        let channel = Channel::new(side, spis, ciphers, fragment_size);
+        Ok(Self { suite, sk_d: d, sk_pi: pi, sk_pr: pr, transcript, agreed, channel })
+    }
+
+    /// What the AUTH payload of `signer` covers; `id` is the body of its ID payload.
+    //= rfc7296 §2.15
+    //# InitiatorSignedOctets = RealMessage1 | NonceRData | MACedIDForI
+    //# ResponderSignedOctets = RealMessage2 | NonceIData | MACedIDForR
+    pub(crate) fn signed_octets(&self, cx: &Cx<'_>, signer: Side, id: &[u8]) -> SignedOctets {
+        let Transcript { request, response, nonce_i, nonce_r } = &self.transcript;
+        let (message, nonce, key) = match signer {
+            Side::Initiator => (request, nonce_r, &self.sk_pi),
+            Side::Responder => (response, nonce_i, &self.sk_pr),
+        };
+        let maced = cx.suite.prf(self.suite.prf).map(|prf| prf.compute(key.expose(), &[id]));
+        let maced = maced.as_ref().map_or(&[][..], |maced| maced.expose());
+        SignedOctets([message, nonce, maced].concat().into())
+    }
+}

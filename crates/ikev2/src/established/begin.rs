@@ -1,0 +1,229 @@
+//! How an established IKE SA comes into being, on either side.
+
+use super::{Answering, Established, Installing};
+use crate::channel::Request;
+use crate::child::{self, Agreement, Decided, Keying, NoChild, Proposed};
+use crate::contents;
+use crate::establish::{Secrets, Transcript};
+use crate::ike_sa::{Chosen, Next, Stage};
+use crate::{Common, Cx, Superseded, limits};
+use base::EspSpi;
+use crypto::Nonces;
+use policy::{Identity, Unique};
+use sa::{Event, PairKey, Refusal, RefusalKind, Side};
+use std::collections::VecDeque;
+use wire::Payload;
+use wire::num::NotifyType;
+
+/// Both ends of an IKE SA.
+#[derive(Clone, Debug)]
+pub(crate) struct Identities {
+    pub(crate) local: Identity,
+    pub(crate) remote: Identity,
+    /// Both as one key.
+    pub(crate) pair: PairKey,
+}
+
+impl Identities {
+    pub(crate) fn new(local: Identity, remote: Identity) -> Self {
+        let body = |identity| contents::identification(identity).octets_to_sign();
+        let pair = PairKey::new(&body(&local), &body(&remote));
+        Self { local, remote, pair }
+    }
+}
+
+/// What came of the child that we proposed with IKE_AUTH.
+pub(crate) enum FirstChild {
+    Agreed(Proposed, Agreement),
+    /// The peer made it, but not as we can use it: it is deleted.
+    Unacceptable(Proposed, Refusal),
+    /// It was not made.
+    Refused(Proposed, Refusal),
+}
+
+impl FirstChild {
+    pub(crate) fn spi(&self) -> EspSpi {
+        let (Self::Agreed(proposed, _) | Self::Unacceptable(proposed, _) | Self::Refused(proposed, _)) = self;
+        proposed.spi
+    }
+}
+
+/// The IKE_AUTH response that waits for the child.
+pub(crate) struct AuthAnswer {
+    pub(crate) to: Request,
+    /// IDr, CERT, AUTH.
+    pub(crate) payloads: Vec<Payload<'static>>,
+    pub(crate) child: Option<Result<Decided, NoChild>>,
+}
+
+impl Established {
+    /// The responder is authenticated.
+    pub(crate) fn as_initiator(
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        chosen: Chosen,
+        secrets: Secrets,
+        identities: Identities,
+        first: Option<FirstChild>,
+    ) -> Next {
+        if secrets.agreed.initial_contact && chosen.connection.unique != Unique::Never {
+            let others = cx.directory.between(&identities.pair).to_vec();
+            cx.superseded.extend(others.into_iter().map(|ike| Superseded { ike, tell_peer: false }));
+        }
+        let (mut stage, transcript) = Self::new(sa, cx, chosen, secrets, identities);
+        match first {
+            None => {}
+            Some(FirstChild::Agreed(proposed, agreed)) => {
+                stage.install_first(sa, cx, &proposed, agreed, &transcript);
+            }
+            Some(FirstChild::Unacceptable(proposed, refusal)) => {
+                cx.directory.release_spi(proposed.spi);
+                stage.queue(super::Task::Delete(vec![proposed.spi]));
+                stage.child_refused(sa, cx, &proposed.child.name, refusal);
+            }
+            Some(FirstChild::Refused(proposed, refusal)) => {
+                cx.directory.release_spi(proposed.spi);
+                stage.child_refused(sa, cx, &proposed.child.name, refusal);
+            }
+        }
+        stage.go_on(sa, cx);
+        Box::new(stage)
+    }
+
+    /// The initiator is authenticated, and our own AUTH value is made. The response goes out when the child is
+    /// installed, so that its first packet finds an SA.
+    pub(crate) fn as_responder(
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        chosen: Chosen,
+        secrets: Secrets,
+        identities: Identities,
+        answer: AuthAnswer,
+    ) -> Next {
+        let (mut stage, transcript) = Self::new(sa, cx, chosen, secrets, identities);
+        let AuthAnswer { to, mut payloads, child } = answer;
+        match child {
+            None => stage.channel.respond(sa, cx, to, &payloads),
+            Some(Err(no_child)) => {
+                payloads.push(Payload::Notify(no_child.notify));
+                stage.channel.respond(sa, cx, to, &payloads);
+                cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal: no_child.refusal });
+            }
+            Some(Ok(decided)) => {
+                let nonces = Nonces { initiator: &transcript.nonce_i, responder: &transcript.nonce_r };
+                let mut body = vec![decided.sa_payload()];
+                body.extend(decided.ts_payloads());
+                stage.install_then_answer(
+                    sa,
+                    cx,
+                    Waiting { to, head: payloads, body, decided },
+                    nonces,
+                    None,
+                );
+            }
+        }
+        stage.go_on(sa, cx);
+        Box::new(stage)
+    }
+
+    fn new(
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        chosen: Chosen,
+        secrets: Secrets,
+        identities: Identities,
+    ) -> (Self, Transcript) {
+        let Secrets { suite, sk_d, transcript, agreed, channel, .. } = secrets;
+        cx.directory.enter(identities.pair.clone(), sa.id);
+        let stage = Self {
+            channel,
+            chosen,
+            identities,
+            suite,
+            sk_d,
+            nat: agreed.nat,
+            children: Vec::new(),
+            asking: None,
+            answering: None,
+            installing: Vec::new(),
+            todo: VecDeque::new(),
+            provoked: None,
+        };
+        cx.out.tell(Event::IkeUp(sa.facts(&stage.known(), cx.now.mono)));
+        (stage, transcript)
+    }
+
+    fn install_first(
+        &mut self,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        proposed: &Proposed,
+        agreed: Agreement,
+        transcript: &Transcript,
+    ) {
+        let nonces = Nonces { initiator: &transcript.nonce_i, responder: &transcript.nonce_r };
+        let side = Side::Initiator;
+        let keying = Keying { ike: &self.suite, sk_d: &self.sk_d, nonces, g_ir: None, side, nat: self.nat };
+        let installed = child::install(sa, cx, &proposed.child, agreed, keying);
+        self.await_install(sa, cx, proposed, installed);
+    }
+
+    /// Waits for the data plane, for a child of ours.
+    pub(crate) fn await_install(
+        &mut self,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        proposed: &Proposed,
+        installed: Result<(sa::JobId, child::ChildSa), String>,
+    ) {
+        match installed {
+            Ok((job, child)) => {
+                let until = cx.now.mono + limits::JOB_PATIENCE;
+                self.installing.push(Installing { child, job, until });
+            }
+            Err(why) => {
+                cx.directory.release_spi(proposed.spi);
+                self.queue(super::Task::Delete(vec![proposed.spi]));
+                let refusal = self.refusal(RefusalKind::Dataplane, why);
+                self.child_refused(sa, cx, &proposed.child.name, refusal);
+            }
+        }
+    }
+
+    /// Installs a child of the peer's, whose request is answered after that.
+    pub(crate) fn install_then_answer(
+        &mut self,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        waiting: Waiting,
+        nonces: Nonces<'_>,
+        g_ir: Option<&base::Secret>,
+    ) {
+        let Waiting { to, mut head, body, decided } = waiting;
+        let side = Side::Responder;
+        let keying = Keying { ike: &self.suite, sk_d: &self.sk_d, nonces, g_ir, side, nat: self.nat };
+        match child::install(sa, cx, &decided.child, decided.agreed.clone(), keying) {
+            Ok((job, child)) => {
+                let until = cx.now.mono + limits::JOB_PATIENCE;
+                self.answering = Some(Box::new(Answering { to, head, body, child, job, until }));
+            }
+            Err(why) => {
+                cx.directory.release_spi(decided.agreed.spi_in);
+                head.push(Payload::Notify(wire::Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new())));
+                self.channel.respond(sa, cx, to, &head);
+                let refusal = self.refusal(RefusalKind::Dataplane, why);
+                cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal });
+            }
+        }
+    }
+}
+
+/// A request for a child SA on which is decided.
+pub(crate) struct Waiting {
+    pub(crate) to: Request,
+    /// What the response holds, whatever becomes of the child.
+    pub(crate) head: Vec<Payload<'static>>,
+    /// What it holds when the child stands.
+    pub(crate) body: Vec<Payload<'static>>,
+    pub(crate) decided: Decided,
+}

@@ -1,0 +1,69 @@
+//! Orders that want children up: what each waits for, and what it is told.
+
+use super::{Asked, Established, Task};
+use crate::child::ChildSa;
+use crate::{Common, Cx};
+use sa::{Event, Refusal, RefusalKind, Reply};
+
+impl Established {
+    /// A child stands.
+    pub(super) fn child_up(&mut self, sa: &mut Common, cx: &mut Cx<'_>, child: ChildSa) {
+        cx.out.tell(Event::ChildUp(sa.id, child.facts()));
+        self.children.push(child);
+        self.settle_wishes(sa, cx);
+    }
+
+    /// A child that we wanted does not come; the log and whoever wished for it hear why.
+    pub(crate) fn child_refused(&mut self, sa: &mut Common, cx: &mut Cx<'_>, name: &str, refusal: Refusal) {
+        cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal: refusal.clone() });
+        for wish in &mut sa.wishes {
+            if let Some(index) = wish.open.iter().position(|open| open == name) {
+                wish.open.remove(index);
+                wish.refused.push((name.to_string(), refusal.clone()));
+            }
+        }
+    }
+
+    /// Begins what is wished for and not begun; answers the orders on which all is decided.
+    pub(super) fn settle_wishes(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
+        let mut wishes = std::mem::take(&mut sa.wishes);
+        for wish in &mut wishes {
+            for name in std::mem::take(&mut wish.open) {
+                if self.children.iter().any(|child| child.name == name) {
+                    wish.up.push(name);
+                    continue;
+                }
+                if !self.is_begun(&name) {
+                    match self.chosen.connection.children.iter().find(|child| child.name == name).cloned() {
+                        Some(child) => self.queue(Task::Create(child)),
+                        None => {
+                            let reason = format!("The IKE SA's connection has no child `{name}`.");
+                            wish.refused.push((name, self.refusal(RefusalKind::NotFound, reason)));
+                            continue;
+                        }
+                    }
+                }
+                wish.open.push(name);
+            }
+        }
+        for wish in wishes {
+            if wish.open.is_empty() {
+                let reply = Reply::Up { ike: sa.id, children: wish.up, refused: wish.refused };
+                cx.out.reply(wish.order, reply);
+            } else {
+                sa.wishes.push(wish);
+            }
+        }
+    }
+
+    fn is_begun(&self, name: &str) -> bool {
+        let asking = self.asking.as_ref().is_some_and(|asking| match &asking.what {
+            Asked::Child(asked) => asked.proposed.child.name == name,
+            _ => false,
+        });
+        asking
+            || self.installing.iter().any(|installing| installing.child.name == name)
+            || self.answering.as_ref().is_some_and(|answering| answering.child.name == name)
+            || self.todo.iter().any(|task| matches!(task, Task::Create(child) if child.name == name))
+    }
+}

@@ -1,0 +1,403 @@
+//! One IKE SA: what is true of it always, and the stage that it is in.
+
+use crate::Cx;
+use crate::child::ChildSa;
+use crate::established::Established;
+use base::{IkeSpi, Instant};
+use dataplane::ChildId;
+use policy::{Connection, ConnectionId, Identity, IkeSuite};
+use sa::{
+    Answer, Event, Fate, IkeFacts, IkeSaId, IkeStatus, JobId, OrderId, Path, Reason, Refusal, RefusalKind,
+    Reply, Side,
+};
+use std::sync::Arc;
+use std::time::Duration;
+use wire::Header;
+
+/// What is true of an IKE SA in every stage.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) id: IkeSaId,
+    pub(crate) side: Side,
+    pub(crate) spi_i: IkeSpi,
+    /// Zero until the responder has told it (RFC 7296 §3.1).
+    pub(crate) spi_r: IkeSpi,
+    /// Where our requests go.
+    pub(crate) path: Path,
+    pub(crate) born: Instant,
+    /// When something authentic came last.
+    pub(crate) heard: Instant,
+    /// When we sent something last.
+    pub(crate) spoke: Instant,
+    /// The pause after which a NAT keepalive is due.
+    pub(crate) keepalive: Duration,
+    /// Orders that wait for it to come up.
+    pub(crate) wishes: Vec<Wish>,
+}
+
+/// An order to bring children up, and what has come of it.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Whom to tell.
+    pub order: OrderId,
+    /// Children that are not decided yet.
+    pub open: Vec<String>,
+    /// Children that stand.
+    pub up: Vec<String>,
+    /// Children that were refused.
+    pub refused: Vec<(String, Refusal)>,
+}
+
+/// A datagram for this IKE SA, its header parsed.
+pub(crate) struct Datagram<'a> {
+    pub(crate) path: Path,
+    pub(crate) header: Header,
+    pub(crate) bytes: &'a mut [u8],
+}
+
+/// A connection and its name in the policy that it comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Chosen {
+    pub(crate) id: ConnectionId,
+    pub(crate) connection: Arc<Connection>,
+}
+
+/// What a stage knows of its IKE SA, for people.
+#[derive(Default)]
+pub(crate) struct Known<'a> {
+    pub(crate) connection: Option<&'a Connection>,
+    pub(crate) local_id: Option<&'a Identity>,
+    pub(crate) remote_id: Option<&'a Identity>,
+    pub(crate) suite: Option<IkeSuite>,
+    pub(crate) nat_local: bool,
+    pub(crate) nat_remote: bool,
+    pub(crate) fragmentation: bool,
+    pub(crate) children: &'a [ChildSa],
+}
+
+/// What comes after a step.
+pub(crate) type Next = Box<dyn Stage>;
+
+/// A stage in an IKE SA's life. It holds what is true in it and nothing else; each step consumes it
+/// and gives the stage that follows, often itself.
+pub(crate) trait Stage: Send {
+    /// `connecting`, `established` or `deleting`.
+    fn name(&self) -> &'static str {
+        "connecting"
+    }
+    /// What is known by now.
+    fn known(&self) -> Known<'_>;
+    /// A datagram with this IKE SA's SPIs came. It is noise until its integrity was checked.
+    fn datagram(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next;
+    /// A job or an operation of the data plane is done.
+    fn answer(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, answer: Answer) -> Next;
+    /// The moment that `wake` named has come.
+    fn time(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next;
+    /// When to come back, and why.
+    fn wake(&self, sa: &Common) -> Option<(Instant, Reason)>;
+    /// It must end: by order, or because another one takes its place.
+    fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next;
+    /// A responder's whose peer is not authenticated yet.
+    fn is_half_open(&self) -> bool {
+        false
+    }
+    /// It is over, and only answers repeated requests.
+    fn is_over(&self) -> bool {
+        self.is_gone()
+    }
+    /// Nothing is left of it.
+    fn is_gone(&self) -> bool {
+        false
+    }
+    /// The established stage's own operations.
+    fn established(&mut self) -> Option<&mut Established> {
+        None
+    }
+}
+
+/// How an IKE SA ends that somebody asked to end.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// Whether the peer still has it and is told.
+    pub tell_peer: bool,
+    /// Why.
+    pub fate: Fate,
+}
+
+/// One IKE SA.
+pub struct IkeSa {
+    common: Common,
+    /// `None` only within a step.
+    stage: Option<Next>,
+}
+
+impl IkeSa {
+    pub(crate) fn new(common: Common, stage: Next) -> Self {
+        Self { common, stage: Some(stage) }
+    }
+
+    /// Takes in a datagram that carries our SPI of this IKE SA.
+    pub fn datagram(&mut self, cx: &mut Cx<'_>, path: Path, header: Header, bytes: &mut [u8]) {
+        self.step(cx, |stage, sa, cx| stage.datagram(sa, cx, Datagram { path, header, bytes }));
+    }
+
+    /// Takes in what came of a job of this IKE SA.
+    pub fn answer(&mut self, cx: &mut Cx<'_>, job: JobId, answer: Answer) {
+        self.step(cx, |stage, sa, cx| stage.answer(sa, cx, job, answer));
+    }
+
+    /// The moment of [`IkeSa::wake`] has come.
+    pub fn time(&mut self, cx: &mut Cx<'_>) {
+        self.step(cx, |stage, sa, cx| stage.time(sa, cx));
+    }
+
+    /// Ends it.
+    pub fn close(&mut self, cx: &mut Cx<'_>, end: End) {
+        self.step(cx, |stage, sa, cx| stage.close(sa, cx, end));
+    }
+
+    /// Brings children up, now or when it is established.
+    pub fn wish(&mut self, cx: &mut Cx<'_>, wish: Wish) {
+        self.common.wishes.push(wish);
+        self.on_established(cx, |_, _, _| ());
+    }
+
+    /// Deletes the child SAs of that name; how many there are.
+    pub fn close_child(&mut self, cx: &mut Cx<'_>, name: &str) -> usize {
+        let mut count = 0;
+        self.on_established(cx, |stage, sa, cx| count = stage.close_child(sa, cx, name));
+        count
+    }
+
+    /// Asks the peer for a sign of life; `false` when it is not established.
+    pub fn probe(&mut self, cx: &mut Cx<'_>, order: Option<OrderId>) -> bool {
+        self.on_established(cx, |stage, sa, cx| stage.probe(sa, cx, order))
+    }
+
+    /// Something unprotected says that the peer has forgotten this IKE SA.
+    pub fn provoke(&mut self, cx: &mut Cx<'_>) {
+        self.on_established(cx, |stage, _, cx| stage.provoke(cx.now.mono));
+    }
+
+    /// Whether a deletion of children waits for the peer.
+    pub fn is_deleting_children(&mut self) -> bool {
+        self.stage.as_mut().and_then(|stage| stage.established()).is_some_and(|stage| stage.is_deleting())
+    }
+
+    /// An authentic packet of a child SA came from elsewhere.
+    pub fn moved(&mut self, cx: &mut Cx<'_>, remote: std::net::SocketAddr) {
+        self.on_established(cx, |stage, sa, cx| {
+            let path = Path { remote, ..sa.path };
+            stage.follow(sa, cx, path);
+        });
+    }
+
+    /// When to call [`IkeSa::time`], and why.
+    pub fn wake(&self) -> Option<(Instant, Reason)> {
+        self.stage.as_ref()?.wake(&self.common)
+    }
+
+    /// Whether nothing is left of it.
+    pub fn is_gone(&self) -> bool {
+        self.stage.as_ref().is_none_or(|stage| stage.is_gone())
+    }
+
+    /// Whether it is over, and only kept for requests that come again.
+    pub fn is_over(&self) -> bool {
+        self.stage.as_ref().is_none_or(|stage| stage.is_over())
+    }
+
+    /// Whether it is a responder's whose peer is not authenticated yet.
+    pub fn is_half_open(&self) -> bool {
+        self.stage.as_ref().is_some_and(|stage| stage.is_half_open())
+    }
+
+    /// Whether it can carry further children, now or soon.
+    pub fn is_usable(&self) -> bool {
+        self.stage.as_ref().is_some_and(|stage| !stage.is_gone() && stage.name() != "deleting")
+    }
+
+    /// The SPI that we drew.
+    pub fn local_spi(&self) -> IkeSpi {
+        match self.common.side {
+            Side::Initiator => self.common.spi_i,
+            Side::Responder => self.common.spi_r,
+        }
+    }
+
+    /// The peer's SPI, zero when it is not known.
+    pub fn remote_spi(&self) -> IkeSpi {
+        match self.common.side {
+            Side::Initiator => self.common.spi_r,
+            Side::Responder => self.common.spi_i,
+        }
+    }
+
+    /// Where the peer is.
+    pub fn path(&self) -> Path {
+        self.common.path
+    }
+
+    /// The name of its connection, once that is known.
+    pub fn connection(&self) -> Option<&str> {
+        let known = self.stage.as_ref()?.known();
+        known.connection.map(|connection| connection.name.as_str())
+    }
+
+    /// The names of its child SAs.
+    pub fn children(&self) -> Vec<String> {
+        let known = self.stage.as_ref().map(|stage| stage.known());
+        known.map_or(Vec::new(), |known| known.children.iter().map(|child| child.name.clone()).collect())
+    }
+
+    /// Its child SAs, as the data plane knows them.
+    pub fn child_ids(&self) -> Vec<ChildId> {
+        let known = self.stage.as_ref().map(|stage| stage.known());
+        known.map_or(Vec::new(), |known| known.children.iter().map(|child| child.id).collect())
+    }
+
+    /// For `status`.
+    pub fn status(&self, now: Instant) -> Option<IkeStatus> {
+        let stage = self.stage.as_ref().filter(|stage| !stage.is_over())?;
+        let (sa, known) = (&self.common, stage.known());
+        Some(IkeStatus {
+            id: sa.id,
+            connection: known.connection.map_or(String::new(), |connection| connection.name.clone()),
+            side: sa.side,
+            spi_i: sa.spi_i,
+            spi_r: sa.spi_r,
+            state: stage.name(),
+            path: sa.path,
+            local_id: known.local_id.cloned(),
+            remote_id: known.remote_id.cloned(),
+            suite: known.suite,
+            nat_local: known.nat_local,
+            nat_remote: known.nat_remote,
+            fragmentation: known.fragmentation,
+            age: now.since(sa.born),
+            idle: now.since(sa.heard),
+            children: known.children.iter().map(|child| child.status(now)).collect(),
+        })
+    }
+
+    fn step(&mut self, cx: &mut Cx<'_>, with: impl FnOnce(Next, &mut Common, &mut Cx<'_>) -> Next) {
+        if let Some(stage) = self.stage.take() {
+            self.stage = Some(with(stage, &mut self.common, cx));
+        }
+    }
+
+    /// Does something with the established stage, then whatever its queue allows.
+    fn on_established(
+        &mut self,
+        cx: &mut Cx<'_>,
+        with: impl FnOnce(&mut Established, &mut Common, &mut Cx<'_>),
+    ) -> bool {
+        let Some(established) = self.stage.as_mut().and_then(|stage| stage.established()) else {
+            return false;
+        };
+        with(established, &mut self.common, cx);
+        established.go_on(&mut self.common, cx);
+        true
+    }
+}
+
+impl Common {
+    /// The facts of this IKE SA for the log.
+    pub(crate) fn facts(&self, known: &Known<'_>, now: Instant) -> IkeFacts {
+        IkeFacts {
+            ike: self.id,
+            connection: known.connection.map_or(String::new(), |connection| connection.name.clone()),
+            side: self.side,
+            spi_i: self.spi_i,
+            spi_r: self.spi_r,
+            path: self.path,
+            local_id: known.local_id.cloned(),
+            remote_id: known.remote_id.cloned(),
+            suite: known.suite,
+            age: now.since(self.born),
+        }
+    }
+
+    /// An IKE SA that never came up ends: whoever wished for it hears why, and so does the log.
+    pub(crate) fn give_up(&mut self, cx: &mut Cx<'_>, known: &Known<'_>, fate: Fate) {
+        let refusal = match &fate {
+            Fate::Refused(refusal) => {
+                let refusal = refusal.clone();
+                cx.out.tell(Event::Refused { ike: Some(self.id), path: self.path, refusal: refusal.clone() });
+                refusal
+            }
+            other => {
+                refusal_of(other, self.path, known.connection.map(|connection| connection.name.as_str()))
+            }
+        };
+        for wish in std::mem::take(&mut self.wishes) {
+            cx.out.reply(wish.order, Reply::Refused(refusal.clone()));
+        }
+        cx.out.tell(Event::IkeDown(self.facts(known, cx.now.mono), fate));
+        cx.out.disown(self.id);
+    }
+}
+
+/// A fate as the answer to an order.
+pub(crate) fn refusal_of(fate: &Fate, path: Path, connection: Option<&str>) -> Refusal {
+    let (kind, by_peer, reason) = match fate {
+        Fate::Refused(refusal) => return refusal.clone(),
+        Fate::Silent { sent, after } => (
+            RefusalKind::Silent,
+            false,
+            format!(
+                "The peer {} did not answer: the request was sent {sent} times in {}. Check its address, that an \
+                 IKE daemon runs there, and that no firewall drops UDP ports 500 and 4500.",
+                path.remote,
+                seconds(*after)
+            ),
+        ),
+        Fate::Ordered => (RefusalKind::NotFound, false, "It was ordered down before it was up.".to_string()),
+        Fate::DeletedByPeer => (RefusalKind::PeerError, true, "The peer deleted the IKE SA.".to_string()),
+        Fate::HalfOpenTimeout => {
+            (RefusalKind::Silent, false, "The negotiation was not finished in time.".to_string())
+        }
+        Fate::Replaced => {
+            (RefusalKind::Busy, false, "A newer IKE SA with the same peer replaced it.".to_string())
+        }
+        Fate::Fault(what) => (RefusalKind::Protocol, true, format!("The peer broke the protocol: {what}")),
+        Fate::Dataplane(why) => {
+            (RefusalKind::Dataplane, false, format!("The data plane could not do it: {why}"))
+        }
+    };
+    Refusal { kind, by_peer, connection: connection.map(str::to_string), reason }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{}.{} s", duration.as_secs(), duration.subsec_millis() / 100)
+}
+
+/// Nothing is left.
+pub(crate) struct Gone;
+
+impl Stage for Gone {
+    fn name(&self) -> &'static str {
+        "deleting"
+    }
+    fn known(&self) -> Known<'_> {
+        Known::default()
+    }
+    fn datagram(self: Box<Self>, _: &mut Common, _: &mut Cx<'_>, _: Datagram<'_>) -> Next {
+        self
+    }
+    fn answer(self: Box<Self>, _: &mut Common, _: &mut Cx<'_>, _: JobId, _: Answer) -> Next {
+        self
+    }
+    fn time(self: Box<Self>, _: &mut Common, _: &mut Cx<'_>) -> Next {
+        self
+    }
+    fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
+        None
+    }
+    fn close(self: Box<Self>, _: &mut Common, _: &mut Cx<'_>, _: End) -> Next {
+        self
+    }
+    fn is_gone(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,87 @@
+//! A request of ours that waits for its response (RFC 7296 §2.1, §2.4).
+
+use crate::trace::Trace;
+use crate::{Common, Cx};
+use base::{Instant, MessageId};
+use sa::{Event, Fate};
+
+/// The datagrams of a request, and when they go out again.
+pub(crate) struct Sent {
+    pub(crate) id: MessageId,
+    pub(crate) datagrams: Vec<Vec<u8>>,
+    trace: Trace,
+    sent: u32,
+    /// Transmissions in all.
+    limit: u32,
+    first: Instant,
+    next: Instant,
+}
+
+impl Sent {
+    /// Sends a request for the first time.
+    pub(crate) fn new(
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        id: MessageId,
+        datagrams: Vec<Vec<u8>>,
+        trace: Trace,
+    ) -> Self {
+        let now = cx.now.mono;
+        let mut sent = Self {
+            id,
+            datagrams,
+            trace,
+            sent: 0,
+            limit: cx.settings.backoff.transmissions,
+            first: now,
+            next: now,
+        };
+        sent.transmit(sa, cx);
+        sent
+    }
+
+    /// With at most so many transmissions.
+    pub(crate) fn at_most(mut self, limit: u32) -> Self {
+        self.limit = self.limit.min(limit);
+        self
+    }
+
+    /// When the next transmission, or the end, is due.
+    pub(crate) fn due(&self) -> Instant {
+        self.next
+    }
+
+    /// Sends it again if that is due; the fate of the IKE SA when the peer had its last chance.
+    //= rfc7296 §2.1
+    //# The initiator MUST remember each request until it receives the corresponding response.
+    //= rfc7296 §2.1
+    //# A retransmission from the initiator MUST be bitwise identical to the original request.
+    pub(crate) fn on_time(&mut self, sa: &mut Common, cx: &mut Cx<'_>) -> Result<(), Fate> {
+        if cx.now.mono < self.next {
+            return Ok(());
+        }
+        if self.sent >= self.limit {
+            return Err(Fate::Silent { sent: self.sent, after: cx.now.mono.since(self.first) });
+        }
+        self.transmit(sa, cx);
+        Ok(())
+    }
+
+    /// How long the peer took, when its response comes now.
+    pub(crate) fn round_trip(&self, now: Instant) -> std::time::Duration {
+        now.since(self.first)
+    }
+
+    fn transmit(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
+        self.sent += 1;
+        self.next = cx.now.mono + cx.settings.backoff.wait(self.sent);
+        let octets = self.datagrams.iter().map(Vec::len).sum();
+        let count = self.datagrams.len();
+        let trace = self.trace.message(sa, true, self.sent - 1, octets, count);
+        cx.out.tell(Event::Message(trace));
+        for datagram in &self.datagrams {
+            cx.out.transmit(sa.path, datagram.clone());
+        }
+        sa.spoke = cx.now.mono;
+    }
+}

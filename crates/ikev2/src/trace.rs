@@ -1,0 +1,68 @@
+//! Messages as the ladder shows them.
+
+use crate::Common;
+use base::MessageId;
+use sa::MessageTrace;
+use wire::Payload;
+use wire::num::ExchangeType;
+
+/// A message's exchange, direction, id and payloads, for people.
+#[derive(Clone, Debug)]
+pub(crate) struct Trace {
+    pub(crate) exchange: ExchangeType,
+    pub(crate) id: MessageId,
+    pub(crate) response: bool,
+    pub(crate) payloads: String,
+}
+
+impl Trace {
+    pub(crate) fn new(
+        exchange: ExchangeType,
+        id: MessageId,
+        response: bool,
+        payloads: &[Payload<'_>],
+    ) -> Self {
+        Self { exchange, id, response, payloads: names(payloads) }
+    }
+
+    pub(crate) fn message(
+        &self,
+        sa: &Common,
+        sent: bool,
+        resent: u32,
+        octets: usize,
+        datagrams: usize,
+    ) -> MessageTrace {
+        MessageTrace {
+            ike: sa.id,
+            sent,
+            resent,
+            path: sa.path,
+            exchange: self.exchange.to_string(),
+            response: self.response,
+            message_id: self.id,
+            octets,
+            datagrams,
+            payloads: self.payloads.clone(),
+        }
+    }
+}
+
+/// `SA KE No N(COOKIE)`
+fn names(payloads: &[Payload<'_>]) -> String {
+    let mut out = String::with_capacity(payloads.len() * 8);
+    for payload in payloads {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        match payload {
+            Payload::Notify(notify) => {
+                out.push_str("N(");
+                out.push_str(&notify.kind.to_string());
+                out.push(')');
+            }
+            other => out.push_str(&other.kind().to_string()),
+        }
+    }
+    out
+}
