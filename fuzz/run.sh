@@ -21,8 +21,13 @@ fi
 for target in "$@"; do
     mkdir -p "target/corpus/$target" "artifacts/$target" "corpus/$target"
     echo "== $target: $seconds s"
+    status=0
     "target/$host/release/$target" "target/corpus/$target" "corpus/$target" -max_total_time="$seconds" \
-        -max_len=4096 -timeout=5 -rss_limit_mb=1024 -artifact_prefix="artifacts/$target/" -print_final_stats=1 2>&1 |
-        grep -E '^(==|SUMMARY|stat::|#[0-9]+.*(INITED|DONE)|thread|artifact_prefix|.*panicked)' || true
-    [ "${PIPESTATUS[0]}" -eq 0 ] || { echo "$target failed: see fuzz/artifacts/$target"; exit 1; }
+        -max_len=4096 -timeout=5 -rss_limit_mb=1024 -artifact_prefix="artifacts/$target/" -print_final_stats=1 \
+        >"target/$target.log" 2>&1 || status=$?
+    grep -E '^(#[0-9]+.*(INITED|DONE)|stat::|thread .* panicked|artifact_prefix)' "target/$target.log" || true
+    if [ "$status" -ne 0 ]; then
+        echo "$target failed: the input is in fuzz/artifacts/$target, the log is fuzz/target/$target.log"
+        exit 1
+    fi
 done
