@@ -379,4 +379,27 @@ mod tests {
         assert_eq!(ecdsa_to_der(&[]), None);
         assert_eq!(ecdsa_to_raw(b"\x30\x03\x02\x01\x81", 32), None, "negative, and one only");
     }
+
+    /// Limits: MIN_RSA_BITS, MAX_RSA_BITS.
+    #[test]
+    fn rsa_keys_have_a_size_within_the_limits() {
+        let key = |bits: usize| {
+            let mut modulus = vec![0xff; bits.div_ceil(8)];
+            modulus[0] >>= (8 - bits % 8) % 8;
+            let integers = [UintRef::new(&modulus).unwrap().to_der().unwrap(), vec![2, 1, 3]].concat();
+            let key = AnyRef::new(Tag::Sequence, &integers).unwrap().to_der().unwrap();
+            let bits = pkcs8::der::asn1::BitStringRef::from_bytes(&key).unwrap().to_der().unwrap();
+            let algorithm = hex("300d 0609 2a86 4886 f70d 0101 0105 00");
+            AnyRef::new(Tag::Sequence, &[algorithm, bits].concat()).unwrap().to_der().unwrap()
+        };
+        for (bits, taken) in
+            [(2047, false), (2048, true), (3072, true), (MAX_RSA_BITS, true), (MAX_RSA_BITS + 1, false)]
+        {
+            let kind = KeyKind::of(&key(bits)).unwrap();
+            assert_eq!(kind, KeyKind::Rsa(bits));
+            assert_eq!(kind.check_size().is_ok(), taken, "{bits}");
+        }
+        assert!(KeyKind::Rsa(2047).check_size().unwrap_err().contains("2047 bits"));
+        assert!(KeyKind::Rsa(8193).check_size().unwrap_err().contains("at most 8192"));
+    }
 }

@@ -4,7 +4,7 @@ use crate::pem::{self, is_pem};
 use crate::text::{Malformed, quote};
 use base::Secret;
 use pkcs8::der::{Decode, Reader, SliceReader, Tag};
-use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef};
+use pkcs8::{EncryptedPrivateKeyInfoRef, Error, PrivateKeyInfoRef, pkcs5};
 
 /// How the DER of a private key is laid out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,20 +88,24 @@ fn tag_of(tlv: &[u8]) -> Result<Tag, pkcs8::der::Error> {
 }
 
 fn decrypt(der: &[u8], passphrase: Option<&Secret>) -> Result<PrivateKey, Malformed> {
-    let Ok(encrypted) = EncryptedPrivateKeyInfoRef::from_der(der) else {
-        return Err(Malformed(
-            "the private key is encrypted by a scheme that is not supported (PBES2 with AES is): convert it by \
-             `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`"
-                .into(),
-        ));
-    };
+    let encrypted = EncryptedPrivateKeyInfoRef::from_der(der).map_err(|_| unsupported())?;
     let Some(passphrase) = passphrase else {
         return Err(Malformed("the private key is encrypted and there is no passphrase for it".into()));
     };
-    let wrong = |_| Malformed("the private key cannot be decrypted: the passphrase is wrong".into());
-    let plain = encrypted.decrypt(passphrase.expose()).map_err(wrong)?;
-    // A wrong passphrase survives the padding check once in 256 times.
-    PrivateKeyInfoRef::try_from(plain.as_bytes())
-        .map_err(|_| wrong(pkcs8::Error::KeyMalformed(pkcs8::KeyError::Invalid)))?;
+    let wrong = || Malformed("the private key cannot be decrypted: the passphrase is wrong".into());
+    let plain = encrypted.decrypt(passphrase.expose()).map_err(|error| match error {
+        Error::EncryptedPrivateKey(pkcs5::Error::DecryptFailed) | Error::Asn1(_) => wrong(),
+        _ => unsupported(),
+    })?;
+    // A wrong passphrase survives the check of the padding once in 256 times.
+    PrivateKeyInfoRef::try_from(plain.as_bytes()).map_err(|_| wrong())?;
     Ok(PrivateKey { format: KeyFormat::Pkcs8, der: Secret::from(plain.as_bytes()) })
+}
+
+fn unsupported() -> Malformed {
+    Malformed(
+        "the private key is encrypted by a scheme that is not supported (PBES2 with AES or 3DES is): convert it by \
+         `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`"
+            .into(),
+    )
 }

@@ -24,4 +24,4 @@ pub const MAX_REFUSAL: usize = 1500;
 pub const MIN_RSA_BITS: usize = 2048;
 
 /// Bits of an RSA modulus at most: the time of a verification grows with its square.
-pub const MAX_RSA_BITS: usize = 16384;
+pub const MAX_RSA_BITS: usize = 8192;

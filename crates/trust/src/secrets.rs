@@ -56,3 +56,15 @@ impl fmt::Debug for Secrets {
         write!(f, "Secrets({} PSKs, {} private keys)", self.psks.len(), self.keys.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_print() {
+        let mut secrets = Secrets::new();
+        secrets.add_psk(vec![], Secret::from(&b"hunter2"[..]));
+        assert_eq!(format!("{secrets:?}"), "Secrets(1 PSKs, 0 private keys)");
+    }
+}

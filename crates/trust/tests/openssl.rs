@@ -10,8 +10,7 @@ use std::path::Path;
 use trust::{KeyFormat, PrivateKey, certificates, private_key};
 
 fn file(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    testkit::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name))
 }
 
 fn der(name: &str) -> Vec<u8> {
@@ -133,7 +132,7 @@ fn keys_in_every_format() {
 #[test]
 fn encrypted_keys_open_with_their_passphrase() {
     let (right, wrong) = (Secret::from(&b"open sesame"[..]), Secret::from(&b"open barley"[..]));
-    for name in ["pbes2.key", "scrypt.key"] {
+    for name in ["pbes2.key", "pbes2-3des.key", "scrypt.key"] {
         let opened = private_key(&file(name), Some(&right)).unwrap();
         assert_eq!(opened.der, key("peer.key").der, "{name}");
         let why = private_key(&file(name), Some(&wrong)).unwrap_err().to_string();
@@ -141,7 +140,7 @@ fn encrypted_keys_open_with_their_passphrase() {
         let why = private_key(&file(name), None).unwrap_err().to_string();
         assert!(why.contains("encrypted and there is no passphrase"), "{name}: {why}");
     }
-    for name in ["pbes1.key", "traditional.key"] {
+    for name in ["pbes1.key", "pbes1-des.key", "traditional.key"] {
         let why = private_key(&file(name), Some(&right)).unwrap_err().to_string();
         assert!(why.contains("openssl pkcs8 -topk8"), "{name}: {why}");
     }

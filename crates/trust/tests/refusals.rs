@@ -356,6 +356,30 @@ fn a_broken_certificate_is_refused() {
     says(&trailing.refused(&verifier), &["not the DER"]);
 }
 
+/// Limit: MAX_ALTERNATIVE_NAMES.
+#[test]
+fn no_more_names_are_compared_than_the_limit() {
+    let names: Vec<_> =
+        (0..=trust::limits::MAX_ALTERNATIVE_NAMES).map(|n| format!("n{n}.example.org")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let entity = root().issue(Key::EcdsaP256, "peer", &names);
+    let verifier = checker(trusting(&[root().der()]));
+    let (last, beyond) = (names[names.len() - 2], names[names.len() - 1]);
+    Claim::by(&entity, fqdn(last)).check(&verifier).unwrap();
+    says(&Claim::by(&entity, fqdn(beyond)).refused(&verifier), &["not for the identity"]);
+}
+
+/// Limit: MAX_REFUSAL.
+#[test]
+fn a_refusal_has_an_end() {
+    let names: Vec<_> = (0..9).map(|n| format!("{n}{}.example.org", "x".repeat(300))).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let entity = root().issue(Key::EcdsaP256, &"y".repeat(300), &names);
+    let why = Claim::by(&entity, fqdn(&"z".repeat(300))).refused(&checker(trusting(&[root().der()])));
+    assert_eq!(why.chars().count(), trust::limits::MAX_REFUSAL + 1, "{why}");
+    assert!(why.ends_with('…'));
+}
+
 /// What stands in a certificate reaches the log escaped and cut.
 #[test]
 fn text_from_certificates_cannot_forge_a_log() {

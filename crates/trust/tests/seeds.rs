@@ -18,6 +18,7 @@ impl Drop for Scratch {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "a test may start the program that unpacks the archive")]
 fn fuzz_seeds_do_no_harm() {
     let name = "fuzz_seeds_do_no_harm";
     let Some(archive) = testkit::corpus(name, "fuzz/strongswan-x509-seeds.tar.xz") else { return };

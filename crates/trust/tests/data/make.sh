@@ -46,7 +46,9 @@ openssl rsa -in rsa.key -traditional -out pkcs1.key 2>/dev/null
 openssl ec -in peer.key -out sec1.key 2>/dev/null
 openssl pkcs8 -topk8 -in peer.key -passout 'pass:open sesame' -out pbes2.key
 openssl pkcs8 -topk8 -in peer.key -scrypt -scrypt_N 1024 -passout 'pass:open sesame' -out scrypt.key
+openssl pkcs8 -topk8 -in peer.key -v2 des3 -v2prf hmacWithSHA1 -passout 'pass:open sesame' -out pbes2-3des.key
 openssl pkcs8 -topk8 -in peer.key -v1 PBE-SHA1-3DES -passout 'pass:open sesame' -out pbes1.key
+openssl pkcs8 -topk8 -in peer.key -v1 PBE-MD5-DES -provider legacy -provider default -passout 'pass:open sesame' -out pbes1-des.key
 openssl ec -in peer.key -aes128 -passout 'pass:open sesame' -out traditional.key 2>/dev/null
 openssl x509 -in ca-ecdsa.pem -noout -pubkey | openssl pkey -pubin -outform DER | sha1sum | cut -d" " -f1 > ca-ecdsa.spki-sha1
 rm -f *.tmp rsa.key
