@@ -7,7 +7,7 @@ use crate::schema;
 use crate::value::{choice, id_pattern, identity, ip, shown};
 use policy::{
     AddressPattern, AuthMethod, Certificate, Connection, IdPattern, Identity, LocalAuth, RemoteAuth,
-    match_identity,
+    closeness,
 };
 use std::ops::Range;
 use toml::de::DeTable;
@@ -196,15 +196,15 @@ impl Loader<'_> {
     fn check_psk(&mut self, at: &Range<usize>, connection: &Connection) {
         let fits =
             |ids: &Vec<IdPattern>| ids.is_empty() || ids.iter().any(|id| overlap(id, &connection.remote.id));
+        let store = &self.store;
         let found = match (&connection.local.id, &connection.remote.id) {
-            (Some(local), IdPattern::Is(remote)) => self.store.secrets.psk(local, Some(remote)).map(|_| ()),
-            (Some(local), _) if self.store.psk_ids.iter().any(fits) => {
-                let _ = local;
-                Ok(())
-            }
-            (Some(local), _) => self.store.secrets.psk(local, None).map(|_| ()),
+            // Whoever is named has a secret; the search below is for the rest.
+            (_, IdPattern::Is(remote)) if store.psk_names.contains(remote) => Ok(()),
+            (Some(local), IdPattern::Is(remote)) => store.secrets.psk(local, Some(remote)).map(|_| ()),
+            (Some(_), _) if store.psk_ids.iter().any(fits) => Ok(()),
+            (Some(local), _) => store.secrets.psk(local, None).map(|_| ()),
             // Our address is not known yet, and which secret names it neither.
-            (None, _) if !self.store.psk_ids.is_empty() => Ok(()),
+            (None, _) if !store.psk_ids.is_empty() => Ok(()),
             (None, _) => Err("no secret is configured at all".to_string()),
         };
         if let Err(why) = found {
@@ -356,7 +356,7 @@ fn overlap(secret: &IdPattern, peer: &IdPattern) -> bool {
     match (secret, peer) {
         (IdPattern::Any, _) | (_, IdPattern::Any) => true,
         (IdPattern::Is(identity), pattern) | (pattern, IdPattern::Is(identity)) => {
-            match_identity(pattern, identity).is_ok()
+            closeness(pattern, identity).is_some()
         }
         (IdPattern::FqdnBelow(a), IdPattern::FqdnBelow(b))
         | (IdPattern::EmailAt(a), IdPattern::EmailAt(b)) => {

@@ -6,7 +6,8 @@ use crate::reader::{Fault, Section};
 use crate::schema;
 use crate::value::{decode_hex, id_pattern, shown};
 use base::Secret;
-use policy::{Certificate, IdPattern};
+use policy::{Certificate, IdPattern, Identity};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,8 +15,10 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(crate) struct SecretStore {
     pub(crate) secrets: trust::Secrets,
-    /// For whom there are pre-shared keys.
-    pub(crate) psk_ids: Vec<Vec<IdPattern>>,
+    /// For whom there are pre-shared keys; a set, since a thousand of them are looked up a thousand times.
+    pub(crate) psk_ids: HashSet<Vec<IdPattern>>,
+    /// The identities that pre-shared keys name.
+    pub(crate) psk_names: HashSet<Identity>,
     /// The private keys, and where they stand.
     pub(crate) keys: Vec<KeyNote>,
 }
@@ -96,12 +99,14 @@ impl Loader<'_> {
             let message = format!("The secret of [{}] has fewer than {SHORT_SECRET} octets.", entry.path);
             self.reader.warn(&at, message, Some(hint.to_string()));
         }
-        if self.store.psk_ids.contains(&ids) {
+        if !self.store.psk_ids.insert(ids.clone()) {
             let whom = if ids.is_empty() { "everybody" } else { "the same identities" };
             let message = format!("[{}] is for {whom}, as one before it, which is taken.", entry.path);
             self.reader.warn(&entry.at, message, None);
         }
-        self.store.psk_ids.push(ids.clone());
+        let names =
+            ids.iter().filter_map(|id| if let IdPattern::Is(name) = id { Some(name.clone()) } else { None });
+        self.store.psk_names.extend(names);
         // A secret that could not be read is told already; that it is missing need not be told as well.
         self.store.secrets.add_psk(ids, secret.unwrap_or_else(|| Secret::new(Vec::new())));
     }

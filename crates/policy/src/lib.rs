@@ -24,7 +24,7 @@ pub use connection::{
 pub use dn::{dn_equal, dn_from_text, dn_to_text};
 pub use explain::{Mismatch, NearestProposal, NoProposal};
 pub use identity::{IdPattern, Identity};
-pub use matching::{Closeness, kind, match_identity, same_identity};
+pub use matching::{Closeness, closeness, kind, match_identity, same_identity};
 pub use narrow::{Ends, Narrowed, Sides, TsRefusal, accept_narrowed, narrow, propose, select_child};
 pub use offer::{BadAnswer, accept_child, accept_ike, child_offers, first_ke, ike_offers};
 pub use proposal::{ChildSuite, IkeSuite, Offer, Proposal, Transform};

@@ -14,20 +14,30 @@ pub enum Closeness {
     Exact,
 }
 
-/// Whether `identity` fits `pattern`, and how closely; the error says what was wanted and what came.
-/// FQDNs and the domains of e-mail addresses compare without regard to case, DNs as RFC 5280 §7.1 says.
+/// How closely `identity` fits `pattern`, if it does. FQDNs and the domains of e-mail addresses
+/// compare without regard to case, DNs as RFC 5280 §7.1 says.
+pub fn closeness(pattern: &IdPattern, identity: &Identity) -> Option<Closeness> {
+    match (pattern, identity) {
+        (IdPattern::Any, _) => Some(Closeness::Any),
+        (IdPattern::Is(wanted), given) => same_identity(wanted, given).then_some(Closeness::Exact),
+        (IdPattern::FqdnBelow(domain), Identity::Fqdn(name)) => {
+            is_below(name, domain).then_some(Closeness::Wildcard)
+        }
+        (IdPattern::EmailAt(domain), Identity::Email(address)) => {
+            let (mailbox, at) = address.rsplit_once('@')?;
+            (!mailbox.is_empty() && same_domain(at, domain)).then_some(Closeness::Wildcard)
+        }
+        _ => None,
+    }
+}
+
+/// As [`closeness`]; the error says what was wanted and what came.
+///
+/// # Errors
+/// A part of a sentence: `the identity is …, wanted is …`.
 pub fn match_identity(pattern: &IdPattern, identity: &Identity) -> Result<Closeness, String> {
-    let fits = match (pattern, identity) {
-        (IdPattern::Any, _) => return Ok(Closeness::Any),
-        (IdPattern::Is(wanted), given) if same_identity(wanted, given) => return Ok(Closeness::Exact),
-        (IdPattern::FqdnBelow(domain), Identity::Fqdn(name)) => is_below(name, domain),
-        (IdPattern::EmailAt(domain), Identity::Email(address)) => address
-            .rsplit_once('@')
-            .is_some_and(|(mailbox, at)| !mailbox.is_empty() && same_domain(at, domain)),
-        _ => false,
-    };
-    if fits {
-        return Ok(Closeness::Wildcard);
+    if let Some(closeness) = closeness(pattern, identity) {
+        return Ok(closeness);
     }
     let (wanted, given) = (shorten(&pattern.to_string()), shorten(&identity.to_string()));
     let mut why = format!("the identity is {given} ({}), wanted is {wanted}", kind(identity));

@@ -2,7 +2,7 @@
 
 use crate::text::quote;
 use base::Secret;
-use policy::{Closeness, IdPattern, Identity, match_identity};
+use policy::{Closeness, IdPattern, Identity, closeness};
 
 /// A pre-shared key and whom it is for.
 #[derive(Debug)]
@@ -62,10 +62,10 @@ fn fit(ids: &[IdPattern], local: &Identity, remote: Option<&Identity>) -> Option
     if ids.is_empty() {
         return Some(Fit::Anybody);
     }
-    let local_fit = ids.iter().filter_map(|id| match_identity(id, local).ok()).max();
+    let local_fit = ids.iter().filter_map(|id| closeness(id, local)).max();
     let remote_fit =
-        remote.and_then(|remote| ids.iter().filter_map(|id| match_identity(id, remote).ok()).max());
-    let names_only_us = ids.iter().all(|id| match_identity(id, local).is_ok());
+        remote.and_then(|remote| ids.iter().filter_map(|id| closeness(id, remote)).max());
+    let names_only_us = ids.iter().all(|id| closeness(id, local).is_some());
     match (local_fit, remote_fit) {
         (Some(Closeness::Any), Some(Closeness::Any)) => Some(Fit::Anybody),
         (Some(local), Some(remote)) => Some(Fit::Both(remote.min(local), remote.max(local))),
