@@ -88,13 +88,13 @@ impl OutboundChild {
 
     /// Whether this child can carry `packet`, whose segments have at most `segment_len` octets.
     pub fn admits(&self, packet: &Packet, segment_len: usize) -> Result<(), NotSent> {
-        if segment_len > self.max_inner && packet.dont_fragment {
-            return Err(NotSent::TooBig);
+        match self.mode {
+            // A packet that may be fragmented leaves whole; its ESP packet is fragmented (RFC 4301 §8.1).
+            Mode::Tunnel if segment_len > self.max_inner && packet.dont_fragment => Err(NotSent::TooBig),
+            Mode::Tunnel => Ok(()),
+            Mode::Transport if self.is_transportable(packet) => Ok(()),
+            Mode::Transport => Err(NotSent::NotTransportable),
         }
-        if self.mode == Mode::Transport && !self.is_transportable(packet) {
-            return Err(NotSent::NotTransportable);
-        }
-        Ok(())
     }
 
     //= rfc4303 §3.1.1, §3.3.4

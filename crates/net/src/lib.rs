@@ -12,7 +12,7 @@ mod send;
 mod sys;
 
 pub use error::Error;
-pub use open::{Family, Kind, SocketConfig, Sockets};
+pub use open::{DEFAULT_MARK, Family, Kind, SocketConfig, Sockets};
 pub use receive::{Batch, EspPacket, Noise, Packet, UdpDatagram};
 pub use send::EspRoute;
 pub use sys::wait_readable;

@@ -17,15 +17,18 @@ pub struct SocketConfig {
     /// The port of IKE and ESP behind NAT: 4500; 0 lets the kernel choose.
     pub nat_port: u16,
     /// Put on every packet that we send (`SO_MARK`), so that routing rules can tell our own packets
-    /// from those that the tunnel is to carry; 0 puts none.
+    /// from those that the tunnel is to carry: one bit that nothing else on the machine uses; 0 puts none.
     pub mark: u32,
     /// Whether to open raw sockets for ESP without UDP (IP protocol 50).
     pub raw_esp: bool,
 }
 
+/// The usual mark of our own packets.
+pub const DEFAULT_MARK: u32 = 0x0100_0000;
+
 impl Default for SocketConfig {
     fn default() -> Self {
-        Self { ike_port: 500, nat_port: 4500, mark: 0, raw_esp: true }
+        Self { ike_port: 500, nat_port: 4500, mark: DEFAULT_MARK, raw_esp: true }
     }
 }
 

@@ -23,8 +23,6 @@ use testkit::Chance;
 use tun::{Engine, EngineConfig, Input};
 use wire::num::{Encr, Integ};
 
-const MARK: u32 = 0x0100_0000;
-
 struct Args(HashMap<String, String>);
 
 impl Args {
@@ -155,7 +153,7 @@ fn print(counters: &Counters) {
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::read()?;
     let suite: Arc<dyn Suite> = Arc::new(provider::Provider::new());
-    let sockets = Arc::new(Sockets::open(SocketConfig { mark: MARK, ..SocketConfig::default() })?);
+    let sockets = Arc::new(Sockets::open(SocketConfig::default())?);
     let config = EngineConfig {
         mtu: args.parse("mtu", "1400")?,
         offload: args.yes("offload", "yes"),

@@ -1,8 +1,10 @@
 //! The engine: owns the device and the threads; operations come in, inputs go out.
 
+use crate::control::Control;
 use crate::device::Device;
 use crate::error::{Error, refused};
 use crate::inward::Inward;
+use crate::limits::{DEVICE_MTU, PATH_MTU_INTERVAL_MS};
 use crate::mailbox::{self, Mailbox, Tasks};
 use crate::netlink::Netlink;
 use crate::outward::Outward;
@@ -10,20 +12,22 @@ use crate::routes::{Place, Routes};
 use crate::sys;
 use base::Rng;
 use crypto::Suite;
-use dataplane::{ChildId, ChildSpec, Counters, DataplaneEvent, Op, Outcome};
+use dataplane::{DataplaneEvent, Op, Outcome};
 use esp::Outbound;
 use net::{Sockets, UdpDatagram};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// How the engine is set up.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// The device's name; `%d` becomes a free number.
     pub device: String,
-    /// The device's MTU in octets, 1280 to 9000: what an inner packet may have at most. Paths that carry less
+    /// What an inner packet of a tunnel may have at most, in octets, 1280 to 9000. Paths that carry less
     /// lower it child by child.
     pub mtu: u32,
     /// Whether the kernel may hand over and take trains of segments (an order of magnitude faster).
@@ -56,19 +60,11 @@ pub type Sink = Arc<dyn Fn(Input<'_>) + Send + Sync>;
 
 /// A running data plane. Dropping it stops the threads and removes the device, the routes and the rules.
 pub struct Engine {
-    device: Arc<Device>,
-    sockets: Arc<Sockets>,
-    suite: Arc<dyn Suite>,
+    control: Arc<Control>,
     stop: Arc<AtomicBool>,
-    outward: Mailbox<Outward>,
-    inward: Mailbox<Inward>,
+    /// Dropped to end the thread that looks path MTUs up.
+    watch: Option<SyncSender<()>>,
     threads: Vec<JoinHandle<()>>,
-    /// Taken for the whole of an operation, so that operations do not mix.
-    control: Mutex<Control>,
-}
-
-struct Control {
-    routes: Routes,
 }
 
 impl Engine {
@@ -82,10 +78,8 @@ impl Engine {
         rng: Box<dyn Rng>,
         sink: Sink,
     ) -> Result<Self, Error> {
-        if !(1280..=9000).contains(&config.mtu) {
-            return Err(Error::Setting(format!("An MTU of {} is not in 1280 to 9000.", config.mtu)));
-        }
-        let device = Arc::new(Device::create(&config.device, config.mtu, config.offload)?);
+        check(&config, &sockets)?;
+        let device = Arc::new(Device::create(&config.device, DEVICE_MTU, config.offload)?);
         let place = Place {
             device: device.index(),
             table: config.table,
@@ -93,142 +87,30 @@ impl Engine {
             mark: sockets.mark(),
         };
         let netlink = Netlink::open().map_err(refused("open a netlink socket"))?;
-        let control = Mutex::new(Control { routes: Routes::new(netlink, place) });
-        let stop = Arc::new(AtomicBool::new(false));
-        let (outward, tasks) = mailbox()?;
-        let worker = Outward::new(Outbound::new(rng), device.clone(), sockets.clone(), sink.clone());
-        let out = spawn("esp-out", &stop, move |stop| worker.run(&tasks, stop))?;
-        let (inward, tasks) = mailbox()?;
-        let worker = Inward::new(device.clone(), sockets.clone(), sink, config.offload);
-        let threads = match spawn("esp-in", &stop, move |stop| worker.run(&tasks, stop)) {
-            Ok(thread) => vec![out, thread],
-            Err(error) => {
-                stop.store(true, Ordering::Release);
-                outward.wake();
-                let _ = out.join();
-                return Err(error);
-            }
-        };
-        Ok(Self { device, sockets, suite, stop, outward, inward, threads, control })
+        let routes = Routes::new(netlink, place);
+        let ((outward, out_tasks), (inward, in_tasks)) = (mailbox()?, mailbox()?);
+        let out = Outward::new(Outbound::new(rng), device.clone(), sockets.clone(), sink.clone());
+        let into = Inward::new(device.clone(), sockets.clone(), sink, config.offload);
+        let control = Arc::new(Control::new(device, sockets, suite, (outward, inward), routes, config.mtu));
+        let (watch, ended) = mpsc::sync_channel(0);
+        let mut engine = Self { control, stop: Arc::default(), watch: Some(watch), threads: Vec::new() };
+        // Where one of them cannot be started, dropping the engine ends the others.
+        engine.spawn("esp-out", move |stop| out.run(&out_tasks, stop))?;
+        engine.spawn("esp-in", move |stop| into.run(&in_tasks, stop))?;
+        let control = engine.control.clone();
+        engine.spawn("esp-mtu", move |_| watch_path_mtu(&control, &ended))?;
+        Ok(engine)
     }
 
     /// The device's name.
     pub fn device(&self) -> &str {
-        self.device.name()
+        self.control.device()
     }
 
     /// Does one operation, whole or not at all. Answers when the threads have taken it over. Keys are zeroed before
     /// it returns.
     pub fn submit(&self, op: Op) -> Outcome {
-        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = match op {
-            Op::Install(spec) => self.install(&mut control, *spec),
-            Op::Remove(id) => self.remove(&mut control, id),
-            Op::Query(id) => self.query(id),
-            Op::Move { id, local, remote, udp_encap } => self.move_to(id, local, remote, udp_encap),
-        };
-        result.unwrap_or_else(Outcome::Failed)
-    }
-
-    fn install(&self, control: &mut Control, spec: ChildSpec) -> Result<Outcome, String> {
-        let (mut inbound, mut outbound) = esp::build(&spec, &*self.suite)?;
-        let id = spec.id;
-        if !spec.udp_encap && !self.sockets.has_raw_esp(spec.remote.ip()) {
-            return Err(format!(
-                "{} cannot be installed: ESP without UDP needs a raw socket, which is not open. Set encap = true, or \
-                 give the program CAP_NET_RAW.",
-                spec.name
-            ));
-        }
-        if let Ok(mtu) = self.sockets.path_mtu(spec.remote.ip()) {
-            outbound.set_path_mtu(mtu as usize);
-            inbound.max_inner = outbound.max_inner;
-        }
-        let (spi, name) = (inbound.sa.spi(), &spec.name);
-        match self.inward.call(move |inward| inward.table.install(inbound)) {
-            Some(true) => {}
-            Some(false) => {
-                return Err(format!("{name} cannot be installed: another child receives with SPI {spi}."));
-            }
-            None => return Err(STOPPED.to_string()),
-        }
-        let (ours, theirs) = (spec.local_ts.clone(), spec.remote_ts.clone());
-        let installed = self.outward.call(move |outward| outward.table.install(outbound, &ours, &theirs));
-        let routed = match installed {
-            Some(()) => control.routes.add(id, &spec.local_ts, &spec.remote_ts).map_err(|error| {
-                format!(
-                    "{name} cannot be installed: its routes through {} failed: {error}.",
-                    self.device.name()
-                )
-            }),
-            None => Err(STOPPED.to_string()),
-        };
-        if let Err(why) = routed {
-            self.outward.call(move |outward| outward.table.remove(id));
-            self.inward.call(move |inward| inward.table.remove(id));
-            return Err(why);
-        }
-        Ok(Outcome::Done)
-    }
-
-    fn remove(&self, control: &mut Control, id: ChildId) -> Result<Outcome, String> {
-        let counters = self.query(id)?;
-        control.routes.remove(id);
-        self.outward.call(move |outward| outward.table.remove(id).is_some());
-        self.inward.call(move |inward| inward.table.remove(id).is_some());
-        Ok(counters)
-    }
-
-    fn query(&self, id: ChildId) -> Result<Outcome, String> {
-        let sent = self.outward.call(move |outward| outward.table.get_mut(id).map(|child| child.counters));
-        let received = self.inward.call(move |inward| {
-            let now = inward.now();
-            let child = inward.table.get_mut(id)?;
-            Some(Counters { idle_in: child.last_in.map(|then| now.since(then)), ..child.counters })
-        });
-        let (sent, received) = sent.zip(received).ok_or(STOPPED)?;
-        let (sent, received) = sent.zip(received).ok_or_else(|| format!("There is no child SA {}.", id.0))?;
-        let counters = Counters {
-            packets_out: sent.packets_out,
-            bytes_out: sent.bytes_out,
-            not_sent: sent.not_sent,
-            ..received
-        };
-        Ok(Outcome::Counters(counters))
-    }
-
-    fn move_to(
-        &self,
-        id: ChildId,
-        local: SocketAddr,
-        remote: SocketAddr,
-        udp_encap: bool,
-    ) -> Result<Outcome, String> {
-        if local.is_ipv4() != remote.is_ipv4() {
-            return Err(format!(
-                "The outer addresses {} and {} are of two families.",
-                local.ip(),
-                remote.ip()
-            ));
-        }
-        if !udp_encap && !self.sockets.has_raw_esp(remote.ip()) {
-            return Err("ESP without UDP needs a raw socket, which is not open.".to_string());
-        }
-        let mtu = self.sockets.path_mtu(remote.ip()).unwrap_or(1500) as usize;
-        let max_inner = self.outward.call(move |outward| {
-            let child = outward.table.get_mut(id)?;
-            (child.local, child.remote, child.udp_encap) = (local, remote, udp_encap);
-            child.set_path_mtu(mtu);
-            Some(child.max_inner)
-        });
-        let max_inner = max_inner.ok_or(STOPPED)?.ok_or_else(|| format!("There is no child SA {}.", id.0))?;
-        self.inward.call(move |inward| {
-            if let Some(child) = inward.table.get_mut(id) {
-                child.move_to(local, remote, udp_encap);
-                child.max_inner = max_inner;
-            }
-        });
-        Ok(Outcome::Done)
+        self.control.submit(op)
     }
 
     /// Sends an IKE message; see [`Sockets::send_ike`].
@@ -239,33 +121,50 @@ impl Engine {
         marked: bool,
         bytes: &[u8],
     ) -> Result<(), net::Error> {
-        self.sockets.send_ike(local, remote, marked, bytes)
+        self.control.sockets().send_ike(local, remote, marked, bytes)
+    }
+
+    fn spawn(&mut self, name: &str, work: impl FnOnce(&AtomicBool) + Send + 'static) -> Result<(), Error> {
+        let stop = self.stop.clone();
+        let thread = thread::Builder::new().name(name.to_string()).spawn(move || work(&stop));
+        self.threads.push(thread.map_err(refused(format!("start the thread {name}")))?);
+        Ok(())
     }
 }
-
-const STOPPED: &str = "The data plane has stopped.";
 
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        self.outward.wake();
-        self.inward.wake();
+        self.control.wake();
+        self.watch = None;
         for thread in self.threads.drain(..) {
+            // A thread that panicked has told so already.
             let _ = thread.join();
         }
     }
+}
+
+fn check(config: &EngineConfig, sockets: &Sockets) -> Result<(), Error> {
+    if !(1280..=9000).contains(&config.mtu) {
+        return Err(Error::Setting(format!("An MTU of {} is not in 1280 to 9000.", config.mtu)));
+    }
+    if !sockets.mark().is_power_of_two() {
+        return Err(Error::Setting(format!(
+            "The mark of our own packets must be one bit, not {:#x}: routing rules tell them from tunnelled ones by it.",
+            sockets.mark()
+        )));
+    }
+    Ok(())
 }
 
 fn mailbox<T>() -> Result<(Mailbox<T>, Tasks<T>), Error> {
     Ok(mailbox::pair(sys::event_fd().map_err(refused("make an eventfd"))?))
 }
 
-fn spawn(
-    name: &str,
-    stop: &Arc<AtomicBool>,
-    work: impl FnOnce(&AtomicBool) + Send + 'static,
-) -> Result<JoinHandle<()>, Error> {
-    let stop = stop.clone();
-    let thread = thread::Builder::new().name(name.to_string()).spawn(move || work(&stop));
-    thread.map_err(refused(format!("start the thread {name}")))
+/// Looks path MTUs up until the engine drops its end of `ended`.
+fn watch_path_mtu(control: &Control, ended: &Receiver<()>) {
+    let interval = Duration::from_millis(PATH_MTU_INTERVAL_MS);
+    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(interval) {
+        control.refresh_path_mtu();
+    }
 }

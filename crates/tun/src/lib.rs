@@ -4,6 +4,7 @@
 //! device leaves as ESP, what arrives as ESP comes out of the device. IKE messages that arrive on the
 //! shared sockets are handed on. Linux only.
 
+mod control;
 mod device;
 mod engine;
 mod error;

@@ -29,3 +29,14 @@ pub const MAX_PACKET: usize = 65_535;
 /// How often the path MTU of active children is looked up, in milliseconds: the kernel learns of a smaller
 /// one by ICMP, we learn it from the kernel.
 pub const PATH_MTU_INTERVAL_MS: u64 = 1000;
+
+/// The device's own MTU: no limit. Each child's route has the MTU of its path.
+pub const DEVICE_MTU: u32 = 65_535;
+
+/// The longest packet of a child in transport mode: with all that ESP and UDP add it still fits an IP packet.
+/// Transport mode carries whole packets only (RFC 4303 §3.3.4), so what is longer than the path leaves as
+/// fragments of the ESP packet.
+pub const MAX_TRANSPORT: u32 = 65_400;
+
+/// Children whose path MTU is looked up at a time: a lookup costs a few system calls.
+pub const MAX_MTU_LOOKUPS: usize = 64;

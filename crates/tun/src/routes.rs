@@ -8,7 +8,7 @@ use crate::netlink::Netlink;
 use dataplane::{AddressRange, ChildId, Selector};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -18,6 +18,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// `FIB_RULE_FIND_SADDR`: an IPv6 lookup without a source has one chosen, which must then match the rule.
 const FIND_SOURCE: u32 = 0x0001_0000;
+
+/// The least MTU that the kernel takes for a route, by family.
+const MIN_MTU_V4: u32 = 552;
+const MIN_MTU_V6: u32 = 1280;
 
 /// An address and a prefix length.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -47,9 +51,19 @@ pub(crate) struct Routes {
 /// What a child needs: routes to the peer's side, rules for ours.
 #[derive(Clone, Default)]
 struct Wanted {
+    mtu: u32,
     routes: Vec<Prefix>,
     rules: Vec<Prefix>,
     source: Vec<AddressRange>,
+}
+
+impl Wanted {
+    /// The source address for what this machine itself sends to `to`: one of its own inside our selectors.
+    fn hint(&self, to: Prefix, local: &[IpAddr]) -> Option<IpAddr> {
+        let same = |ip: &&IpAddr| ip.is_ipv4() == to.address.is_ipv4();
+        let inside = |ip: &&IpAddr| self.source.iter().any(|range| range.contains(**ip));
+        local.iter().filter(same).find(inside).copied()
+    }
 }
 
 impl Routes {
@@ -57,15 +71,22 @@ impl Routes {
         Self { netlink, place, routes: HashMap::new(), rules: HashMap::new(), by_child: HashMap::new() }
     }
 
-    /// Adds what a child with these selectors needs; on an error nothing of it stays.
-    pub(crate) fn add(&mut self, id: ChildId, ours: &[Selector], theirs: &[Selector]) -> io::Result<()> {
+    /// Adds what a child with these selectors needs; packets longer than `mtu` the kernel answers (or cuts)
+    /// by itself. On an error nothing of it stays.
+    pub(crate) fn add(
+        &mut self,
+        id: ChildId,
+        (ours, theirs): (&[Selector], &[Selector]),
+        mtu: u32,
+    ) -> io::Result<()> {
         let wanted = Wanted {
+            mtu,
             routes: prefixes(theirs),
             rules: with_unbound(prefixes(ours)),
             source: ours.iter().map(|ts| ts.addresses).collect(),
         };
         let local = self.local_addresses().unwrap_or_default();
-        let mut done = Wanted::default();
+        let mut done = Wanted { mtu, source: wanted.source.clone(), ..Wanted::default() };
         let result = self.add_all(&wanted, &local, &mut done);
         if result.is_err() {
             self.drop_all(&done);
@@ -73,6 +94,22 @@ impl Routes {
             self.by_child.insert(id, done);
         }
         result
+    }
+
+    /// The path of a child got another MTU.
+    pub(crate) fn set_mtu(&mut self, id: ChildId, mtu: u32) -> io::Result<()> {
+        let Some(wanted) = self.by_child.get_mut(&id) else { return Ok(()) };
+        if wanted.mtu == mtu {
+            return Ok(());
+        }
+        wanted.mtu = mtu;
+        let wanted = wanted.clone();
+        let local = self.local_addresses().unwrap_or_default();
+        for &prefix in &wanted.routes {
+            let route = self.route(prefix, Some(mtu), wanted.hint(prefix, &local));
+            self.netlink.replace(RouteNetlinkMessage::NewRoute(route))?;
+        }
+        Ok(())
     }
 
     /// Removes what only this child needed.
@@ -87,11 +124,10 @@ impl Routes {
             let inside = |ip: &&IpAddr| wanted.source.iter().any(|range| range.contains(**ip));
             let hint =
                 local.iter().filter(|ip| ip.is_ipv4() == prefix.address.is_ipv4()).find(inside).copied();
-            let users = self.routes.get(&prefix).copied().unwrap_or(0);
-            if users == 0 {
-                self.netlink.replace(RouteNetlinkMessage::NewRoute(self.route(prefix, hint)))?;
-            }
-            self.routes.insert(prefix, users + 1);
+            // A child that replaces another may have another MTU: the newest counts.
+            let route = self.route(prefix, Some(wanted.mtu), hint);
+            self.netlink.replace(RouteNetlinkMessage::NewRoute(route))?;
+            *self.routes.entry(prefix).or_default() += 1;
             done.routes.push(prefix);
         }
         for &prefix in &wanted.rules {
@@ -114,12 +150,12 @@ impl Routes {
         }
         for prefix in &wanted.routes {
             if release(&mut self.routes, prefix) {
-                let _ = self.netlink.change(RouteNetlinkMessage::DelRoute(self.route(*prefix, None)));
+                let _ = self.netlink.change(RouteNetlinkMessage::DelRoute(self.route(*prefix, None, None)));
             }
         }
     }
 
-    fn route(&self, to: Prefix, hint: Option<IpAddr>) -> RouteMessage {
+    fn route(&self, to: Prefix, mtu: Option<u32>, hint: Option<IpAddr>) -> RouteMessage {
         let mut route = RouteMessage::default();
         route.header.address_family = family(to.address);
         route.header.destination_prefix_length = to.len;
@@ -133,6 +169,10 @@ impl Routes {
         }
         if let Some(hint) = hint {
             route.attributes.push(RouteAttribute::PrefSource(RouteAddress::from(hint)));
+        }
+        if let Some(mtu) = mtu {
+            let least = if to.address.is_ipv4() { MIN_MTU_V4 } else { MIN_MTU_V6 };
+            route.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu.max(least))]));
         }
         route
     }

@@ -1,0 +1,252 @@
+//! Operations on child SAs: each is done whole or not at all.
+
+use crate::device::Device;
+use crate::inward::Inward;
+use crate::limits::{MAX_MTU_LOOKUPS, MAX_TRANSPORT};
+use crate::mailbox::Mailbox;
+use crate::outward::Outward;
+use crate::routes::Routes;
+use crypto::Suite;
+use dataplane::{ChildId, ChildSpec, Counters, Mode, Op, Outcome};
+use esp::OutboundChild;
+use net::Sockets;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+const STOPPED: &str = "The data plane has stopped.";
+
+/// What operations need to reach.
+pub(crate) struct Control {
+    device: Arc<Device>,
+    sockets: Arc<Sockets>,
+    suite: Arc<dyn Suite>,
+    outward: Mailbox<Outward>,
+    inward: Mailbox<Inward>,
+    /// Octets of the longest inner packet of a tunnel.
+    mtu: u32,
+    /// Taken for the whole of an operation, so that operations do not mix.
+    state: Mutex<State>,
+}
+
+struct State {
+    routes: Routes,
+    children: BTreeMap<ChildId, Facts>,
+    /// The child whose path was looked up last.
+    looked_up: Option<ChildId>,
+}
+
+/// What is known of an installed child besides what the threads own.
+struct Facts {
+    mode: Mode,
+    remote: IpAddr,
+    path_mtu: u32,
+}
+
+impl Control {
+    pub(crate) fn new(
+        device: Arc<Device>,
+        sockets: Arc<Sockets>,
+        suite: Arc<dyn Suite>,
+        (outward, inward): (Mailbox<Outward>, Mailbox<Inward>),
+        routes: Routes,
+        mtu: u32,
+    ) -> Self {
+        let state = Mutex::new(State { routes, children: BTreeMap::new(), looked_up: None });
+        Self { device, sockets, suite, outward, inward, mtu, state }
+    }
+
+    pub(crate) fn device(&self) -> &str {
+        self.device.name()
+    }
+
+    pub(crate) fn sockets(&self) -> &Sockets {
+        &self.sockets
+    }
+
+    /// Makes the threads look whether they are to end.
+    pub(crate) fn wake(&self) {
+        self.outward.wake();
+        self.inward.wake();
+    }
+
+    pub(crate) fn submit(&self, op: Op) -> Outcome {
+        let result = match op {
+            Op::Install(spec) => self.install(*spec),
+            Op::Remove(id) => self.remove(id),
+            Op::Query(id) => self.query(id),
+            Op::Move { id, local, remote, udp_encap } => self.move_to(id, (local, remote), udp_encap),
+        };
+        result.unwrap_or_else(Outcome::Failed)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The routes come last, so that no packet finds a route without its child.
+    fn install(&self, spec: ChildSpec) -> Result<Outcome, String> {
+        let mut state = self.state();
+        let (mut inbound, mut outbound) = esp::build(&spec, &*self.suite)?;
+        let (id, name, remote) = (spec.id, &spec.name, spec.remote.ip());
+        if !spec.udp_encap && !self.sockets.has_raw_esp(remote) {
+            return Err(format!("{name} cannot be installed: {NO_RAW_SOCKET}"));
+        }
+        let path_mtu = self.sockets.path_mtu(remote).unwrap_or(DEFAULT_PATH_MTU);
+        self.fit(&mut outbound, path_mtu);
+        inbound.max_inner = outbound.max_inner;
+        let route_mtu = route_mtu(spec.mode, outbound.max_inner);
+        let spi = inbound.sa.spi();
+        match self.inward.call(move |inward| inward.table.install(inbound)) {
+            Some(true) => {}
+            Some(false) => {
+                return Err(format!("{name} cannot be installed: another child receives with SPI {spi}."));
+            }
+            None => return Err(STOPPED.to_string()),
+        }
+        let (ours, theirs) = (spec.local_ts.clone(), spec.remote_ts.clone());
+        let installed = self.outward.call(move |outward| outward.table.install(outbound, &ours, &theirs));
+        let routed = installed.ok_or_else(|| STOPPED.to_string()).and_then(|()| {
+            let result = state.routes.add(id, (&spec.local_ts, &spec.remote_ts), route_mtu);
+            result.map_err(|error| {
+                format!(
+                    "{name} cannot be installed: its routes through {} failed: {error}.",
+                    self.device.name()
+                )
+            })
+        });
+        if let Err(why) = routed {
+            self.drop_child(id);
+            return Err(why);
+        }
+        state.children.insert(id, Facts { mode: spec.mode, remote, path_mtu });
+        Ok(Outcome::Done)
+    }
+
+    /// The routes go first: a packet that still finds its route finds its child as well.
+    fn remove(&self, id: ChildId) -> Result<Outcome, String> {
+        let mut state = self.state();
+        let counters = self.query(id)?;
+        state.routes.remove(id);
+        state.children.remove(&id);
+        self.drop_child(id);
+        Ok(counters)
+    }
+
+    fn drop_child(&self, id: ChildId) {
+        self.outward.call(move |outward| outward.table.remove(id).is_some());
+        self.inward.call(move |inward| inward.table.remove(id).is_some());
+    }
+
+    fn query(&self, id: ChildId) -> Result<Outcome, String> {
+        let sent = self.outward.call(move |outward| outward.table.get_mut(id).map(|child| child.counters));
+        let received = self.inward.call(move |inward| {
+            let now = inward.now();
+            let child = inward.table.get_mut(id)?;
+            Some(Counters { idle_in: child.last_in.map(|then| now.since(then)), ..child.counters })
+        });
+        let (sent, received) = sent.zip(received).ok_or(STOPPED)?;
+        let (sent, received) = sent.zip(received).ok_or_else(|| no_such(id))?;
+        let Counters { packets_out, bytes_out, not_sent, .. } = sent;
+        Ok(Outcome::Counters(Counters { packets_out, bytes_out, not_sent, ..received }))
+    }
+
+    fn move_to(
+        &self,
+        id: ChildId,
+        (local, remote): (SocketAddr, SocketAddr),
+        udp_encap: bool,
+    ) -> Result<Outcome, String> {
+        let mut state = self.state();
+        let facts = state.children.get_mut(&id).ok_or_else(|| no_such(id))?;
+        if local.is_ipv4() != remote.is_ipv4() {
+            return Err(format!(
+                "The outer addresses {} and {} are of two families.",
+                local.ip(),
+                remote.ip()
+            ));
+        }
+        if !udp_encap && !self.sockets.has_raw_esp(remote.ip()) {
+            return Err(format!("The child SA cannot move to {remote}: {NO_RAW_SOCKET}"));
+        }
+        let moved = self.outward.call(move |outward| {
+            if let Some(child) = outward.table.get_mut(id) {
+                (child.local, child.remote, child.udp_encap) = (local, remote, udp_encap);
+            }
+        });
+        moved.ok_or(STOPPED)?;
+        let moved = self.inward.call(move |inward| {
+            if let Some(child) = inward.table.get_mut(id) {
+                child.move_to(local, remote, udp_encap);
+            }
+        });
+        moved.ok_or(STOPPED)?;
+        facts.remote = remote.ip();
+        facts.path_mtu = self.sockets.path_mtu(remote.ip()).unwrap_or(DEFAULT_PATH_MTU);
+        let (mode, path_mtu) = (facts.mode, facts.path_mtu);
+        self.apply_path_mtu(&mut state.routes, id, mode, path_mtu);
+        Ok(Outcome::Done)
+    }
+
+    /// Looks up the path MTU of the next children in turn and lets them keep to it.
+    pub(crate) fn refresh_path_mtu(&self) {
+        let mut state = self.state();
+        let State { routes, children, looked_up } = &mut *state;
+        let after = looked_up.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = None;
+        for (&id, facts) in children.range_mut((after, Bound::Unbounded)).take(MAX_MTU_LOOKUPS) {
+            last = Some(id);
+            let Ok(path_mtu) = self.sockets.path_mtu(facts.remote) else { continue };
+            if path_mtu != facts.path_mtu {
+                facts.path_mtu = path_mtu;
+                self.apply_path_mtu(routes, id, facts.mode, path_mtu);
+            }
+        }
+        *looked_up = last;
+    }
+
+    fn apply_path_mtu(&self, routes: &mut Routes, id: ChildId, mode: Mode, path_mtu: u32) {
+        let longest = self.mtu;
+        let max_inner = self.outward.call(move |outward| {
+            let child = outward.table.get_mut(id)?;
+            fit(child, path_mtu, longest);
+            Some(child.max_inner)
+        });
+        let Some(Some(max_inner)) = max_inner else { return };
+        self.inward.call(move |inward| {
+            if let Some(child) = inward.table.get_mut(id) {
+                child.max_inner = max_inner;
+            }
+        });
+        // The routes' MTU only spares the kernel's packets a detour: the child itself keeps to it.
+        let _ = routes.set_mtu(id, route_mtu(mode, max_inner));
+    }
+
+    fn fit(&self, child: &mut OutboundChild, path_mtu: u32) {
+        fit(child, path_mtu, self.mtu);
+    }
+}
+
+/// What a path is taken to carry where the kernel does not know it: Ethernet's MTU.
+const DEFAULT_PATH_MTU: u32 = 1500;
+
+const NO_RAW_SOCKET: &str = "ESP without UDP needs a raw socket, which is not open. Let the connection use UDP \
+                             encapsulation, or give the program CAP_NET_RAW.";
+
+fn no_such(id: ChildId) -> String {
+    format!("There is no child SA {}.", id.0)
+}
+
+fn fit(child: &mut OutboundChild, path_mtu: u32, longest: u32) {
+    child.set_path_mtu(path_mtu as usize);
+    child.max_inner = child.max_inner.min(longest as usize);
+}
+
+/// The MTU of the routes into the device. Transport mode carries whole packets, however long.
+fn route_mtu(mode: Mode, max_inner: usize) -> u32 {
+    match mode {
+        Mode::Tunnel => u32::try_from(max_inner).unwrap_or(MAX_TRANSPORT),
+        Mode::Transport => MAX_TRANSPORT,
+    }
+}
