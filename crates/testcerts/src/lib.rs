@@ -52,11 +52,21 @@ impl Key {
     fn of(self, owner: &str) -> KeyPair {
         let mut made = MADE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let der = made.entry((self, owner.to_owned())).or_insert_with(|| {
-            KeyPair::generate_for(self.algorithm()).expect("a key of a known kind").serialize_der()
+            let made =
+                KeyPair::generate_for(self.algorithm()).expect("a key of a known kind").serialize_der();
+            if self == Key::Ed25519 { version_1(&made) } else { made }
         });
         let der = PrivateKeyDer::try_from(der.as_slice()).expect("the DER of a key");
         KeyPair::from_der_and_sign_algo(&der, self.algorithm()).expect("a key that was made here")
     }
+}
+
+/// An Ed25519 key as RFC 8410 §7 shows it first, without the public key that the library writes with it:
+/// OpenSSL 3.0, and strongSwan with it, reads no other.
+fn version_1(made: &[u8]) -> Vec<u8> {
+    const PREFIX: &[u8] = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+    let seed = made.get(PREFIX.len()..PREFIX.len() + 32).expect("the seed behind the same fields");
+    [PREFIX, seed].concat()
 }
 
 /// Keys in DER, by kind and owner.
@@ -218,7 +228,6 @@ fn authority(name: &str) -> CertificateParams {
 fn end_entity(name: &str, names: &[&str]) -> CertificateParams {
     let mut params = named(name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.use_authority_key_identifier_extension = true;
     params.subject_alt_names = names
         .iter()
         .map(|name| match name.parse::<IpAddr>() {
@@ -238,6 +247,7 @@ fn named(name: &str) -> CertificateParams {
     subject.push(DnType::OrganizationName, "Handfast Test");
     subject.push(DnType::CommonName, name);
     params.distinguished_name = subject;
+    params.use_authority_key_identifier_extension = true;
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(2049, 12, 31);
     params
@@ -257,6 +267,47 @@ mod tests {
             assert_eq!(leaf.chain[1], middle.der());
             assert_eq!(leaf.chain_pem().matches("BEGIN CERTIFICATE").count(), 2);
             KeyPair::from_pem(&leaf.key_pem()).expect("the PEM of a key");
+        }
+    }
+
+    /// A second reader: what strongSwan's OpenSSL and its users' tools will see.
+    #[test]
+    fn openssl_agrees() {
+        let directory = std::env::temp_dir().join(format!("handfast-testcerts-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a scratch directory");
+        let outcome = std::panic::catch_unwind(|| {
+            let root = Authority::root(Key::Rsa2048, "Root");
+            let anchor = root.write(&directory, "root").expect("a file");
+            for key in Key::ALL {
+                let middle = root.intermediate(key, "Middle");
+                let above = middle.write(&directory, "middle").expect("a file");
+                let (leaf, key_file) = middle
+                    .issue(key, "leaf", &["leaf.example.org"])
+                    .write(&directory, "leaf")
+                    .expect("files");
+                let run = |arguments: &[&std::ffi::OsStr]| {
+                    std::process::Command::new("openssl")
+                        .args(arguments)
+                        .output()
+                        .expect("openssl is installed")
+                };
+                let verified = run(&[
+                    "verify".as_ref(),
+                    "-x509_strict".as_ref(),
+                    "-CAfile".as_ref(),
+                    anchor.as_ref(),
+                    "-untrusted".as_ref(),
+                    above.as_ref(),
+                    leaf.as_ref(),
+                ]);
+                assert!(verified.status.success(), "{key:?}: {}", String::from_utf8_lossy(&verified.stderr));
+                let read = run(&["pkey".as_ref(), "-noout".as_ref(), "-in".as_ref(), key_file.as_ref()]);
+                assert!(read.status.success(), "{key:?}: {}", String::from_utf8_lossy(&read.stderr));
+            }
+        });
+        fs::remove_dir_all(&directory).expect("the scratch directory goes away");
+        if let Err(panic) = outcome {
+            std::panic::resume_unwind(panic);
         }
     }
 

@@ -155,19 +155,16 @@ pub(crate) struct Curve {
     pub(crate) name: &'static str,
     pub(crate) octets: usize,
     pub(crate) scheme: Scheme,
-    pub(crate) method: Option<u8>,
+    pub(crate) method: u8,
 }
 
 const CURVES: &[(&str, Curve)] = &[
-    ("1.2.840.10045.3.1.7", curve("P-256", 32, Scheme::EcdsaSha256, Some(9))),
-    ("1.3.132.0.34", curve("P-384", 48, Scheme::EcdsaSha384, Some(10))),
-    ("1.3.132.0.35", curve("P-521", 66, Scheme::EcdsaSha512, Some(11))),
-    ("1.3.36.3.3.2.8.1.1.7", curve("brainpoolP256r1", 32, Scheme::EcdsaSha256, None)),
-    ("1.3.36.3.3.2.8.1.1.11", curve("brainpoolP384r1", 48, Scheme::EcdsaSha384, None)),
-    ("1.3.36.3.3.2.8.1.1.13", curve("brainpoolP512r1", 64, Scheme::EcdsaSha512, None)),
+    ("1.2.840.10045.3.1.7", curve("P-256", 32, Scheme::EcdsaSha256, 9)),
+    ("1.3.132.0.34", curve("P-384", 48, Scheme::EcdsaSha384, 10)),
+    ("1.3.132.0.35", curve("P-521", 66, Scheme::EcdsaSha512, 11)),
 ];
 
-const fn curve(name: &'static str, octets: usize, scheme: Scheme, method: Option<u8>) -> Curve {
+const fn curve(name: &'static str, octets: usize, scheme: Scheme, method: u8) -> Curve {
     Curve { name, octets, scheme, method }
 }
 
@@ -191,7 +188,7 @@ impl KeyKind {
                 let known = CURVES.iter().find(|(name, _)| Oid::new_unwrap(name) == oid);
                 known
                     .map(|(_, curve)| KeyKind::Ec(*curve))
-                    .ok_or_else(|| format!("its curve {oid} is not known"))
+                    .ok_or_else(|| format!("its curve {oid} is none of P-256, P-384 and P-521"))
             }
             other => Err(format!("its key of type {other} is not known")),
         }

@@ -179,7 +179,7 @@ impl Check<'_> {
                 kind.name()
             ));
         };
-        if curve.method != Some(method) {
+        if curve.method != method {
             return Err(format!("method {method} is not for the curve {} of the certificate", curve.name));
         }
         let raw = &self.proof.data;

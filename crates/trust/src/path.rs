@@ -164,7 +164,7 @@ impl Path<'_> {
                 self.weak_or_unknown(&context.signature_algorithm_id)
             }
             Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
-                "a signature in its path is of an algorithm that does not go with the issuer's key".into()
+                "a signature in its path does not go with the issuer's key, or that key is of a kind that is not known here".into()
             }
             Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => {
                 "its extended key usage, or that of an authority in its \
@@ -351,12 +351,6 @@ const RSA_SHA384_BARE: AlgorithmIdentifier = bare(b"\x06\x09\x2a\x86\x48\x86\xf7
 const RSA_SHA512_BARE: AlgorithmIdentifier = bare(b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0d");
 /// id-RSASSA-PSS as a key's type, not bound to parameters.
 const PSS_KEY: AlgorithmIdentifier = bare(b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a");
-const BRAINPOOL_256: AlgorithmIdentifier =
-    bare(b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x09\x2b\x24\x03\x03\x02\x08\x01\x01\x07");
-const BRAINPOOL_384: AlgorithmIdentifier =
-    bare(b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x09\x2b\x24\x03\x03\x02\x08\x01\x01\x0b");
-const BRAINPOOL_512: AlgorithmIdentifier =
-    bare(b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x09\x2b\x24\x03\x03\x02\x08\x01\x01\x0d");
 
 const ALGORITHMS: &[Row] = &[
     row(alg_id::RSA_PKCS1_SHA256, alg_id::RSA_ENCRYPTION, Scheme::RsaPkcs1Sha256),
@@ -380,9 +374,6 @@ const ALGORITHMS: &[Row] = &[
     row(alg_id::ECDSA_SHA256, alg_id::ECDSA_P521, Scheme::EcdsaSha256),
     row(alg_id::ECDSA_SHA384, alg_id::ECDSA_P521, Scheme::EcdsaSha384),
     row(alg_id::ECDSA_SHA512, alg_id::ECDSA_P521, Scheme::EcdsaSha512),
-    row(alg_id::ECDSA_SHA256, BRAINPOOL_256, Scheme::EcdsaSha256),
-    row(alg_id::ECDSA_SHA384, BRAINPOOL_384, Scheme::EcdsaSha384),
-    row(alg_id::ECDSA_SHA512, BRAINPOOL_512, Scheme::EcdsaSha512),
     row(alg_id::ED25519, alg_id::ED25519, Scheme::Ed25519),
     row(alg_id::ED448, alg_id::ED448, Scheme::Ed448),
 ];

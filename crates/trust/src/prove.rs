@@ -94,11 +94,11 @@ impl Prove<'_> {
                 let data = self.with(key, SignatureScheme::RsaPkcs1Sha1, kind)?;
                 Ok(AuthProof { method: RSA_SIGNATURE, data })
             }
-            KeyKind::Ec(curve) if curve.method.is_some() => {
+            KeyKind::Ec(curve) => {
                 let der = self.with(key, curve.scheme, kind)?;
                 let data = ecdsa_to_raw(&der, curve.octets)
                     .ok_or_else(|| "our ECDSA signature is malformed".to_owned())?;
-                Ok(AuthProof { method: curve.method.unwrap_or_default(), data })
+                Ok(AuthProof { method: curve.method, data })
             }
             _ => Err(format!(
                 "our {} key needs digital signatures (RFC 7427), which the peer does not know: \

@@ -65,13 +65,14 @@ fn a_signature_of_a_pss_key_is_accepted() {
 }
 
 #[test]
-fn brainpool_curves_verify() {
-    let identifier = testkit::hex("300a 0608 2a86 48ce 3d04 0302");
-    let data = [&[identifier.len() as u8], &identifier[..], &file("brainpool.signature")].concat();
+fn unknown_curves_are_refused_by_name() {
     let mut claim = claim("plain.pem", "peer.key", fqdn("peer.example.org"));
     claim.certs = vec![der("brainpool.pem")];
-    claim.proof = sa::AuthProof { method: 14, data };
-    claim.check(&checker(trusting(&[&der("ca-brainpool.pem")]))).unwrap();
+    let why = claim.refused(&checker(trusting(&[&der("ca-brainpool.pem")])));
+    assert!(why.contains("1.3.36.3.3.2.8.1.1.7 is none of P-256, P-384 and P-521"), "{why}");
+    claim.certs = vec![der("below-brainpool.pem")];
+    let why = claim.refused(&checker(trusting(&[&der("ca-brainpool.pem")])));
+    assert!(why.contains("that key is of a kind that is not known"), "{why}");
 }
 
 #[test]

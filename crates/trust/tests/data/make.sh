@@ -33,10 +33,10 @@ leaf rsa1024 rsa1024.key rsa -sha256
 leaf pss-key pss-key.key rsa -sha256
 leaf ed448 ed448.key ed448
 leaf brainpool brainpool.key brainpool -sha256
+leaf below-brainpool peer.key brainpool -sha256
 # A signature over what the tests prove, with a salt that is not as long as the hash.
 printf 'IKE_SA_INIT message, nonce, prf(SK_p, ID)' | openssl dgst -sha256 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:40 \
     -sign pss-key.key -out pss-key.signature
-printf 'IKE_SA_INIT message, nonce, prf(SK_p, ID)' | openssl dgst -sha256 -sign brainpool.key -out brainpool.signature
 # Version 1: no extensions, so the identity is the subject.
 openssl req -new -key peer.key -subj "/C=CH/CN=old" -out leaf.tmp
 openssl x509 -req -in leaf.tmp -signkey peer.key -days 20000 -out version1.pem 2>/dev/null
@@ -51,4 +51,4 @@ openssl pkcs8 -topk8 -in peer.key -v1 PBE-SHA1-3DES -passout 'pass:open sesame' 
 openssl pkcs8 -topk8 -in peer.key -v1 PBE-MD5-DES -provider legacy -provider default -passout 'pass:open sesame' -out pbes1-des.key
 openssl ec -in peer.key -aes128 -passout 'pass:open sesame' -out traditional.key 2>/dev/null
 openssl x509 -in ca-ecdsa.pem -noout -pubkey | openssl pkey -pubin -outform DER | sha1sum | cut -d" " -f1 > ca-ecdsa.spki-sha1
-rm -f *.tmp rsa.key
+rm -f *.tmp rsa.key brainpool.key
