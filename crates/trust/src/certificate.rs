@@ -21,7 +21,7 @@ pub fn certificates(suite: &dyn Suite, bytes: &[u8]) -> Result<Vec<Certificate>,
     let mut found = Vec::new();
     for section in pem::sections(bytes) {
         let section = section?;
-        if !matches!(section.label.as_str(), "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE") {
+        if !matches!(section.label.as_str(), "CERTIFICATE" | "X509 CERTIFICATE") {
             continue;
         }
         if found.len() == MAX_PEM_CERTIFICATES {

@@ -63,8 +63,7 @@ fn fit(ids: &[IdPattern], local: &Identity, remote: Option<&Identity>) -> Option
         return Some(Fit::Anybody);
     }
     let local_fit = ids.iter().filter_map(|id| closeness(id, local)).max();
-    let remote_fit =
-        remote.and_then(|remote| ids.iter().filter_map(|id| closeness(id, remote)).max());
+    let remote_fit = remote.and_then(|remote| ids.iter().filter_map(|id| closeness(id, remote)).max());
     let names_only_us = ids.iter().all(|id| closeness(id, local).is_some());
     match (local_fit, remote_fit) {
         (Some(Closeness::Any), Some(Closeness::Any)) => Some(Fit::Anybody),
