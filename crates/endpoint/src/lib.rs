@@ -11,7 +11,7 @@ mod table;
 use base::{Instant, Now, Rng};
 use crypto::Suite;
 use dataplane::DataplaneEvent;
-use ikev2::{Cx, Door, End, IkeSa, Superseded};
+use ikev2::{Arrival, Cx, Door, End, IkeSa, Superseded};
 use orders::Tally;
 use policy::Policy;
 use sa::{Act, Cause, Directory, Drop, Event, Fate, IkeSaId, OrderId, Outbox, Path, Reason, Settings};
@@ -141,7 +141,7 @@ impl Endpoint {
     fn stranger(&mut self, now: Now, path: Path, header: &Header, bytes: &[u8]) {
         let id = IkeSaId(self.last_id + 1);
         let mut cx = self.world.cx(now);
-        if let Some(sa) = self.door.knock(&mut cx, id, path, header, bytes) {
+        if let Some(sa) = self.door.knock(&mut cx, id, Arrival { path, header: *header, bytes }) {
             self.last_id += 1;
             self.door.half_open.enter(path.remote.ip());
             self.table.insert(id, sa, Some((header.spi_i, path.remote)));

@@ -18,7 +18,7 @@ impl Endpoint {
     pub(crate) fn order(&mut self, now: Now, order: OrderId, what: Order) {
         match what {
             Order::Up { connection, child, path } => {
-                if let Err(refusal) = self.up(now, order, connection, child, path) {
+                if let Err(refusal) = self.up(now, order, (connection, path), child) {
                     self.world.out.reply(order, Reply::Refused(refusal));
                 }
             }
@@ -39,10 +39,10 @@ impl Endpoint {
         &mut self,
         now: Now,
         order: OrderId,
-        connection: ConnectionId,
+        to: (ConnectionId, Path),
         child: Option<String>,
-        path: Path,
     ) -> Result<(), Refusal> {
+        let (connection, path) = to;
         let found = self.world.policy.connection(connection).cloned();
         let connection = found
             .map(|found| (connection, found))

@@ -7,7 +7,7 @@ use crate::contents::Contents;
 use crate::fragment::{Assembly, Fragment};
 use crate::limits;
 use crate::sent::Sent;
-use crate::trace::Trace;
+use crate::trace::{Trace, Way};
 use crate::{Common, Cx, Datagram, Fault};
 use base::{Instant, MessageId};
 use crypto::{Cipher, IvKind, Spis};
@@ -110,6 +110,14 @@ struct Envelope {
     response: bool,
 }
 
+/// A chain of payloads, or a piece of it, before it is encrypted.
+#[derive(Clone, Copy)]
+struct Plain<'a> {
+    first: PayloadType,
+    fragment: Option<wire::Fragment>,
+    octets: &'a [u8],
+}
+
 /// A request of the peer that waits for its response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
@@ -198,8 +206,7 @@ impl Channel {
 
     fn transmit_kept(&mut self, sa: &mut Common, cx: &mut Cx<'_>, path: Path) {
         let Some(kept) = &mut self.kept else { return };
-        let octets = kept.datagrams.iter().map(Vec::len).sum();
-        let trace = kept.trace.message(sa, true, kept.again, octets, kept.datagrams.len());
+        let trace = kept.trace.message(sa, Way::out(&kept.datagrams, kept.again));
         kept.again += 1;
         cx.out.tell(Event::Message(sa::MessageTrace { path, ..trace }));
         for datagram in &kept.datagrams {
@@ -251,7 +258,7 @@ impl Channel {
                     &incoming;
                 let chain = wire::parse_chain(message.first, &message.plain, 0).unwrap_or_default();
                 let trace = Trace::new(message.exchange, message.id, header.flags.response, &chain);
-                let trace = trace.message(sa, false, 0, message.octets, message.datagrams);
+                let trace = trace.message(sa, Way::inward(message.octets, message.datagrams));
                 cx.out.tell(Event::Message(sa::MessageTrace { path, ..trace }));
                 sa.heard = cx.now.mono;
                 Some(incoming)
@@ -288,7 +295,8 @@ impl Channel {
     ) -> Vec<Vec<u8>> {
         let mut plain = Vec::new();
         let first_inside = wire::emit_chain(payloads, &mut plain);
-        let whole = self.seal_one(cx, envelope, first_inside, None, &plain);
+        let whole =
+            self.seal_one(cx, envelope, Plain { first: first_inside, fragment: None, octets: &plain });
         let overhead = if peer.is_ipv4() { limits::IPV4_OVERHEAD } else { limits::IPV6_OVERHEAD };
         let room = match self.fragment_size {
             Some(size) => usize::from(size).max(limits::MIN_FRAGMENT_DATAGRAM) - overhead,
@@ -306,24 +314,18 @@ impl Channel {
             //# Next Payload […] in the very first fragment MUST be set to Payload Type of the first inner
             //# payload; in all other fragments it MUST be set to zero
             let first = if number == 1 { first_inside } else { PayloadType::NONE };
-            let fragment = wire::Fragment { number, total };
-            datagrams.push(self.seal_one(cx, envelope, first, Some(fragment), piece));
+            let fragment = Some(wire::Fragment { number, total });
+            datagrams.push(self.seal_one(cx, envelope, Plain { first, fragment, octets: piece }));
         }
         datagrams
     }
 
-    fn seal_one(
-        &mut self,
-        cx: &mut Cx<'_>,
-        envelope: Envelope,
-        first: PayloadType,
-        fragment: Option<wire::Fragment>,
-        plain: &[u8],
-    ) -> Vec<u8> {
+    fn seal_one(&mut self, cx: &mut Cx<'_>, envelope: Envelope, piece: Plain<'_>) -> Vec<u8> {
+        let Plain { first, fragment, octets } = piece;
         let Envelope { exchange, id, response } = envelope;
         let flags = Flags { initiator: self.side == Side::Initiator, version: false, response };
         let header = Header::new(self.spis.initiator, self.spis.responder, exchange, flags, id);
-        let mut frame = Frame::new(&header, fragment, first, plain, self.room());
+        let mut frame = Frame::new(&header, fragment, first, octets, self.room());
         let iv = self.next_iv(cx);
         let (aad, rest) = frame.bytes.split_at_mut(frame.iv.start);
         let (iv_place, rest) = rest.split_at_mut(frame.iv.len());

@@ -29,7 +29,7 @@ impl Closing {
         channel: Channel,
         epitaph: (IkeFacts, Fate),
     ) -> Next {
-        Self::with(sa, cx, connection, channel, &[Payload::Delete(Delete::ike_sa())], Some(epitaph))
+        Self::with(sa, cx, (connection, channel), &[Payload::Delete(Delete::ike_sa())], Some(epitaph))
     }
 
     /// Tells the responder that we do not believe who it is. The order and the log have been answered.
@@ -41,17 +41,17 @@ impl Closing {
     ) -> Next {
         let notify = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
         let payloads = [Payload::Notify(notify), Payload::Delete(Delete::ike_sa())];
-        Self::with(sa, cx, connection, channel, &payloads, None)
+        Self::with(sa, cx, (connection, channel), &payloads, None)
     }
 
     fn with(
         sa: &mut Common,
         cx: &mut Cx<'_>,
-        connection: Arc<Connection>,
-        mut channel: Channel,
+        of: (Arc<Connection>, Channel),
         payloads: &[Payload<'_>],
         epitaph: Option<(IkeFacts, Fate)>,
     ) -> Next {
+        let (connection, mut channel) = of;
         match channel.ask(sa, cx, ExchangeType::INFORMATIONAL, payloads) {
             Some(request) => {
                 let request = request.at_most(limits::DELETE_TRANSMISSIONS);

@@ -83,7 +83,7 @@ pub(crate) fn on_response(
         of.child_refused(sa, cx, &name, refusal);
         return;
     }
-    match accept(cx, &asked, contents) {
+    match accept(&asked, contents) {
         Ok((agreed, nonce, g_ir)) => {
             let nonces = Nonces { initiator: &asked.nonce, responder: &nonce };
             let (side, g_ir, nat) = (Side::Initiator, g_ir.as_ref(), of.nat);
@@ -113,8 +113,7 @@ fn corrected(asked: &Asked, notify: &Notify<'_>) -> Option<KeMethod> {
 
 type Accepted = (child::Agreement, Vec<u8>, Option<Secret>);
 
-fn accept(cx: &Cx<'_>, asked: &Asked, contents: &Contents<'_>) -> Result<Accepted, (RefusalKind, String)> {
-    let _ = cx;
+fn accept(asked: &Asked, contents: &Contents<'_>) -> Result<Accepted, (RefusalKind, String)> {
     let agreed = asked.proposed.accept(contents)?;
     let bad =
         |what: &str| (RefusalKind::Protocol, format!("The peer's answer for a child SA is wrong: {what}."));
@@ -204,9 +203,8 @@ fn create(
     }
     body.extend(decided.ts_payloads());
     let peer_nonce = contents.nonce.as_ref().map_or(Vec::new(), |nonce| nonce.to_vec());
-    let nonces = Nonces { initiator: &peer_nonce, responder: &nonce };
-    let waiting = Waiting { to, head: Vec::new(), body, decided };
-    of.install_then_answer(sa, cx, waiting, nonces, g_ir.as_ref());
+    let waiting = Waiting { to, head: Vec::new(), body, decided, nonces: (peer_nonce, nonce), g_ir };
+    of.install_then_answer(sa, cx, waiting);
     Ok(())
 }
 

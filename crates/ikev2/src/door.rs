@@ -14,6 +14,17 @@ pub struct Door {
     answers: RateLimit,
 }
 
+/// A message that belongs to no IKE SA, its header parsed.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// Where it came from and where to.
+    pub path: Path,
+    /// Its header.
+    pub header: Header,
+    /// All of it.
+    pub bytes: &'a [u8],
+}
+
 impl Default for Door {
     fn default() -> Self {
         let answers = RateLimit::new(sa::limits::UNPROTECTED_ANSWERS_PER_SECOND);
@@ -23,14 +34,8 @@ impl Default for Door {
 
 impl Door {
     /// A message whose SPIs name no IKE SA. A first IKE_SA_INIT request may become one, called `id`.
-    pub fn knock(
-        &mut self,
-        cx: &mut Cx<'_>,
-        id: IkeSaId,
-        path: Path,
-        header: &Header,
-        bytes: &[u8],
-    ) -> Option<IkeSa> {
+    pub fn knock(&mut self, cx: &mut Cx<'_>, id: IkeSaId, arrival: Arrival<'_>) -> Option<IkeSa> {
+        let Arrival { path, header, .. } = arrival;
         //= rfc7296 §3.1
         //# The initiator's SPI MUST NOT be zero.
         if header.spi_i.0 == 0 {
@@ -43,7 +48,7 @@ impl Door {
             && header.spi_r.0 == 0
             && header.message_id.0 == 0;
         if first {
-            return establish::knock(cx, self, id, path, header, bytes);
+            return establish::knock(cx, self, id, arrival);
         }
         cx.out.tell(Event::Dropped { path, why: Drop::UnknownSpi });
         //= rfc7296 §2.21.4
@@ -52,12 +57,12 @@ impl Door {
         //# sent to the IP address and port from where it came with the same IKE SPIs and the Message ID copied.
         //# The response MUST NOT be cryptographically protected and MUST contain an INVALID_IKE_SPI Notify payload.
         if !header.flags.response && header.spi_r.0 != 0 {
-            self.answer(cx, path, header, NotifyType::INVALID_IKE_SPI, &[]);
+            self.answer(cx, path, &header, Notify::new(NotifyType::INVALID_IKE_SPI, Vec::new()));
         }
         None
     }
 
-    /// A message of a higher major version.
+    /// A message of a higher major version. The header of the answer tells ours (RFC 7296 §3.10.1).
     //= rfc7296 §2.5
     //# If an endpoint receives a message with a higher major version number, it MUST drop the message and
     //# SHOULD send an unauthenticated Notify message of type INVALID_MAJOR_VERSION containing the highest
@@ -65,17 +70,17 @@ impl Door {
     pub fn wrong_version(&mut self, cx: &mut Cx<'_>, path: Path, header: &Header) {
         cx.out.tell(Event::Dropped { path, why: Drop::Version });
         if header.major > 2 && !header.flags.response {
-            self.answer(cx, path, header, NotifyType::INVALID_MAJOR_VERSION, &[0x20]);
+            self.answer(cx, path, header, Notify::new(NotifyType::INVALID_MAJOR_VERSION, Vec::new()));
         }
     }
 
-    fn answer(&mut self, cx: &mut Cx<'_>, path: Path, to: &Header, kind: NotifyType, data: &[u8]) {
+    fn answer(&mut self, cx: &mut Cx<'_>, path: Path, to: &Header, notify: Notify<'_>) {
         if !self.answers.allows(cx.now.mono) {
             return;
         }
         let flags = Flags { initiator: !to.flags.initiator, version: false, response: true };
         let header = Header::new(to.spi_i, to.spi_r, to.exchange, flags, to.message_id);
-        let payloads = vec![Payload::Notify(Notify::new(kind, data.to_vec()))];
+        let payloads = vec![Payload::Notify(notify)];
         cx.out.transmit(path, Message { header, payloads }.emit());
     }
 }

@@ -4,7 +4,7 @@
 mod begin;
 mod wishes;
 
-pub(crate) use begin::{AuthAnswer, FirstChild, Identities, Waiting};
+pub(crate) use begin::{AuthAnswer, Authenticated, FirstChild, Identities, Waiting};
 
 use crate::channel::{Authentic, Channel, Incoming, Message, Request};
 use crate::child::ChildSa;

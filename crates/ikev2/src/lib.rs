@@ -30,7 +30,7 @@ mod trace;
 
 pub use crate::ike_sa::{End, IkeSa, Wish};
 pub use cx::{Cx, Superseded};
-pub use door::Door;
+pub use door::{Arrival, Door};
 
 use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Common, Datagram};

@@ -1,6 +1,6 @@
 //! A request of ours that waits for its response (RFC 7296 §2.1, §2.4).
 
-use crate::trace::Trace;
+use crate::trace::{Trace, Way};
 use crate::{Common, Cx};
 use base::{Instant, MessageId};
 use sa::{Event, Fate};
@@ -75,9 +75,7 @@ impl Sent {
     fn transmit(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
         self.sent += 1;
         self.next = cx.now.mono + cx.settings.backoff.wait(self.sent);
-        let octets = self.datagrams.iter().map(Vec::len).sum();
-        let count = self.datagrams.len();
-        let trace = self.trace.message(sa, true, self.sent - 1, octets, count);
+        let trace = self.trace.message(sa, Way::out(&self.datagrams, self.sent - 1));
         cx.out.tell(Event::Message(trace));
         for datagram in &self.datagrams {
             cx.out.transmit(sa.path, datagram.clone());

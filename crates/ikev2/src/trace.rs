@@ -15,6 +15,27 @@ pub(crate) struct Trace {
     pub(crate) payloads: String,
 }
 
+/// How a message travelled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    pub(crate) sent: bool,
+    /// How often it had been sent before.
+    pub(crate) resent: u32,
+    pub(crate) octets: usize,
+    pub(crate) datagrams: usize,
+}
+
+impl Way {
+    pub(crate) fn out(datagrams: &[Vec<u8>], resent: u32) -> Self {
+        let octets = datagrams.iter().map(Vec::len).sum();
+        Self { sent: true, resent, octets, datagrams: datagrams.len() }
+    }
+
+    pub(crate) fn inward(octets: usize, datagrams: usize) -> Self {
+        Self { sent: false, resent: 0, octets, datagrams }
+    }
+}
+
 impl Trace {
     pub(crate) fn new(
         exchange: ExchangeType,
@@ -25,14 +46,8 @@ impl Trace {
         Self { exchange, id, response, payloads: names(payloads) }
     }
 
-    pub(crate) fn message(
-        &self,
-        sa: &Common,
-        sent: bool,
-        resent: u32,
-        octets: usize,
-        datagrams: usize,
-    ) -> MessageTrace {
+    pub(crate) fn message(&self, sa: &Common, way: Way) -> MessageTrace {
+        let Way { sent, resent, octets, datagrams } = way;
         MessageTrace {
             ike: sa.id,
             sent,

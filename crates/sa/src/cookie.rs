@@ -36,44 +36,8 @@ impl Default for CookieJar {
 }
 
 impl CookieJar {
-    /// `<VersionIDofSecret> | prf(<secret>, Ni | IPi | SPIi)`.
-    pub fn bake(
-        &mut self,
-        now: Instant,
-        rng: &mut dyn Rng,
-        suite: &dyn Suite,
-        owner: CookieOwner<'_>,
-    ) -> Vec<u8> {
-        self.rotate(now, rng);
-        let mut cookie = vec![self.version];
-        cookie.extend(mac(suite, &self.present, owner));
-        cookie
-    }
-
-    /// Whether we baked this cookie for this owner, not long ago.
-    //= rfc7296 §2.6
-    //# If a new value for <secret> is chosen while there are connections in the process of being
-    //# initialized, an IKE_SA_INIT might be returned with other than the current <VersionIDofSecret>.
-    //# The responder MAY accept the second one computed with the previous secret for a short time.
-    pub fn accepts(
-        &mut self,
-        now: Instant,
-        rng: &mut dyn Rng,
-        suite: &dyn Suite,
-        owner: CookieOwner<'_>,
-        cookie: &[u8],
-    ) -> bool {
-        self.rotate(now, rng);
-        let Some((&version, tag)) = cookie.split_first() else { return false };
-        let secret = match self.version.wrapping_sub(version) {
-            0 => &self.present,
-            1 => &self.previous,
-            _ => return false,
-        };
-        mac(suite, secret, owner).ct_eq(tag).into()
-    }
-
-    fn rotate(&mut self, now: Instant, rng: &mut dyn Rng) {
+    /// Draws a new secret when the present one has served its time. To be called before each use.
+    pub fn rotate(&mut self, now: Instant, rng: &mut dyn Rng) {
         let periods = match self.drawn {
             None => 2,
             Some(drawn) => now.since(drawn).as_nanos() / limits::COOKIE_SECRET_LIFE.as_nanos(),
@@ -84,6 +48,28 @@ impl CookieJar {
             self.version = self.version.wrapping_add(1);
             self.drawn = Some(now);
         }
+    }
+
+    /// `<VersionIDofSecret> | prf(<secret>, Ni | IPi | SPIi)`.
+    pub fn bake(&self, suite: &dyn Suite, owner: CookieOwner<'_>) -> Vec<u8> {
+        let mut cookie = vec![self.version];
+        cookie.extend(mac(suite, &self.present, owner));
+        cookie
+    }
+
+    /// Whether we baked this cookie for this owner, not long ago.
+    //= rfc7296 §2.6
+    //# If a new value for <secret> is chosen while there are connections in the process of being
+    //# initialized, an IKE_SA_INIT might be returned with other than the current <VersionIDofSecret>.
+    //# The responder MAY accept the second one computed with the previous secret for a short time.
+    pub fn accepts(&self, suite: &dyn Suite, owner: CookieOwner<'_>, cookie: &[u8]) -> bool {
+        let Some((&version, tag)) = cookie.split_first() else { return false };
+        let secret = match self.version.wrapping_sub(version) {
+            0 => &self.present,
+            1 => &self.previous,
+            _ => return false,
+        };
+        mac(suite, secret, owner).ct_eq(tag).into()
     }
 }
 

@@ -1,7 +1,7 @@
 //! IKE_SA_INIT messages, which nothing protects: what is read here is noise until IKE_AUTH vouches for it.
 
 use crate::contents::Contents;
-use crate::trace::Trace;
+use crate::trace::{Trace, Way};
 use crate::{Common, Cx, Datagram};
 use base::MessageId;
 use crypto::Spis;
@@ -28,7 +28,7 @@ pub(crate) fn accepted(sa: &Common, cx: &mut Cx<'_>, path: Path, bytes: &[u8]) {
     let Ok(message) = Message::parse(bytes) else { return };
     let trace =
         Trace::new(message.header.exchange, MessageId(0), message.header.flags.response, &message.payloads);
-    let trace = trace.message(sa, false, 0, bytes.len(), 1);
+    let trace = trace.message(sa, Way::inward(bytes.len(), 1));
     cx.out.tell(Event::Message(sa::MessageTrace { path, ..trace }));
 }
 

@@ -5,7 +5,7 @@ use crate::channel::{Authentic, Incoming, Message};
 use crate::child::{self, Proposed};
 use crate::closing::Closing;
 use crate::contents::{self, Contents};
-use crate::established::{Established, FirstChild, Identities};
+use crate::established::{Authenticated, Established, FirstChild, Identities};
 use crate::ext::{self, Facts, Moment};
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
 use crate::sent::Sent;
@@ -203,7 +203,7 @@ impl AwaitAuth {
             return self.end(sa, cx, Fate::Fault(what.to_string()));
         };
         let (id_r, auth) = (id_r.clone(), auth.clone());
-        Checking::begin(sa, cx, *self, &contents, &id_r, auth)
+        Checking::begin(sa, cx, *self, Claim { contents, id_r, auth })
     }
 
     fn refused_by_peer(&self, kind: NotifyType) -> Refusal {
@@ -279,6 +279,13 @@ impl Stage for AwaitAuth {
     }
 }
 
+/// What the response says.
+struct Claim<'a> {
+    contents: Contents<'a>,
+    id_r: Identification<'a>,
+    auth: Authentication<'a>,
+}
+
 /// The peer's AUTH value is being checked.
 pub(crate) struct Checking {
     chosen: Chosen,
@@ -290,16 +297,10 @@ pub(crate) struct Checking {
 }
 
 impl Checking {
-    fn begin(
-        sa: &mut Common,
-        cx: &mut Cx<'_>,
-        from: AwaitAuth,
-        contents: &Contents<'_>,
-        id_r: &Identification<'_>,
-        auth: Authentication<'_>,
-    ) -> Next {
+    fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: AwaitAuth, claim: Claim<'_>) -> Next {
+        let Claim { contents, id_r, auth } = claim;
         let AwaitAuth { chosen, mut secrets, local, proposed, .. } = from;
-        let remote = contents::identity(id_r);
+        let remote = contents::identity(&id_r);
         let job = Job::Check {
             connection: chosen.id,
             local: local.clone(),
@@ -321,9 +322,9 @@ impl Checking {
             agreed: &secrets.agreed,
             first_contact: false,
         };
-        ext::inspect(Moment::AuthResponse, &facts, contents, &mut agreed);
+        ext::inspect(Moment::AuthResponse, &facts, &contents, &mut agreed);
         secrets.agreed = agreed;
-        let first = proposed.map(|proposed| first_child_of(&chosen, proposed, contents));
+        let first = proposed.map(|proposed| first_child_of(&chosen, proposed, &contents));
         let identities = Identities::new(local, remote);
         let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
         Box::new(Self { chosen, secrets, identities, first, job, until })
@@ -384,7 +385,7 @@ impl Stage for Checking {
             _ if job != self.job => self,
             Answer::Verified(_) => {
                 let Self { chosen, secrets, identities, first, .. } = *self;
-                Established::as_initiator(sa, cx, chosen, secrets, identities, first)
+                Established::as_initiator(sa, cx, Authenticated { chosen, secrets, identities }, first)
             }
             Answer::Refused(why) => {
                 let refusal = Refusal {

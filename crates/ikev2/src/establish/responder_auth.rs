@@ -5,11 +5,11 @@ use crate::channel::{Authentic, Incoming, Message, Request};
 use crate::child::{Decided, NoChild};
 use crate::closing::Lingering;
 use crate::contents::{self, Contents};
-use crate::established::{AuthAnswer, Established, Identities};
+use crate::established::{AuthAnswer, Authenticated, Established, Identities};
 use crate::ext::{self, Facts, Moment};
 use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
-use crate::trace::Trace;
+use crate::trace::{Trace, Way};
 use crate::{Common, Cx, Superseded, limits};
 use base::{Instant, MessageId};
 use crypto::Spis;
@@ -44,7 +44,7 @@ impl HalfOpen {
 
     fn answer_init(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
         let response = self.secrets.transcript.response.clone();
-        let trace = self.trace.message(sa, true, self.answered, response.len(), 1);
+        let trace = self.trace.message(sa, Way::out(std::slice::from_ref(&response), self.answered));
         self.answered += 1;
         cx.out.tell(Event::Message(trace));
         cx.out.transmit(sa.path, response);
@@ -61,12 +61,12 @@ impl HalfOpen {
         // RFC 7296 §2.23: the peer may have gone over to port 4500 with this message.
         sa.path = to.path;
         let Self { among, secrets, until, .. } = *self;
-        let claim = match read(to, message) {
+        let claim = match read(to, message, until) {
             Ok(claim) => claim,
             Err(fault) => return refuse_fault(sa, cx, secrets, to, &fault),
         };
         match choose(cx, &among, &claim, &secrets) {
-            Ok(chosen) => Checking::begin(sa, cx, chosen, secrets, until, claim),
+            Ok(chosen) => Checking::begin(sa, cx, chosen, secrets, claim),
             Err(refusal) => refuse(sa, cx, secrets, to, refusal),
         }
     }
@@ -78,9 +78,11 @@ struct Claim<'a> {
     contents: Contents<'a>,
     id_i: wire::Identification<'a>,
     auth: Authentication<'a>,
+    /// Until when all must be decided.
+    until: Deadline,
 }
 
-fn read<'a>(to: Request, message: &'a Authentic<Message>) -> Result<Claim<'a>, Fault> {
+fn read<'a>(to: Request, message: &'a Authentic<Message>, until: Deadline) -> Result<Claim<'a>, Fault> {
     let contents = message.contents()?;
     if message.exchange() != ExchangeType::IKE_AUTH {
         return Err(Fault::syntax(
@@ -95,7 +97,7 @@ fn read<'a>(to: Request, message: &'a Authentic<Message>) -> Result<Claim<'a>, F
         // fits none says so to the choice of the connection.
         None => Authentication { method: num::AuthMethod(0), data: Vec::new().into() },
     };
-    Ok(Claim { to, contents, id_i, auth })
+    Ok(Claim { to, contents, id_i, auth, until })
 }
 
 fn choose(
@@ -235,7 +237,6 @@ impl Checking {
         cx: &mut Cx<'_>,
         chosen: Chosen,
         mut secrets: Secrets,
-        until: Deadline,
         claim: Claim<'_>,
     ) -> Next {
         let connection = &chosen.connection;
@@ -282,7 +283,7 @@ impl Checking {
             .then(|| Decided::new(sa, cx, connection, &claim.contents, ChildKe::Without));
         let wants = Wants { child, cert_asked: !claim.contents.cert_requests.is_empty() };
         let identities = Identities::new(local, remote);
-        Box::new(Self { chosen, secrets, identities, to: claim.to, wants, job, until })
+        Box::new(Self { chosen, secrets, identities, to: claim.to, wants, job, until: claim.until })
     }
 
     fn refuse(self, sa: &mut Common, cx: &mut Cx<'_>, refusal: Refusal) -> Next {
@@ -439,7 +440,7 @@ impl Proving {
         payloads.extend(cert_payloads(&chosen.connection, wants.cert_asked));
         payloads.push(Payload::Auth(auth));
         let answer = AuthAnswer { to, payloads, child: wants.child };
-        Established::as_responder(sa, cx, chosen, secrets, identities, answer)
+        Established::as_responder(sa, cx, Authenticated { chosen, secrets, identities }, answer)
     }
 }
 

@@ -4,7 +4,7 @@ use super::responder_auth::HalfOpen;
 use super::secrets::Ingredients;
 use super::{Secrets, Transcript, cert_request, init};
 use crate::contents::{self, Contents};
-use crate::door::Door;
+use crate::door::{Arrival, Door};
 use crate::ext::{self, Agreed, Facts, Moment};
 use crate::ike_sa::IkeSa;
 use crate::trace::Trace;
@@ -15,7 +15,7 @@ use policy::{Choice, Connection, ConnectionId, IkeSuite, Offer};
 use sa::{Admission, CookieOwner, Drop, Event, IkeSaId, Path, Refusal, RefusalKind, Side};
 use std::sync::Arc;
 use wire::num::{ExchangeType, KeMethod, NotifyType, ProtocolId};
-use wire::{Header, KeyExchange, Notify, Payload};
+use wire::{KeyExchange, Notify, Payload};
 
 /// A first message, read.
 struct Knock<'a> {
@@ -36,15 +36,9 @@ enum Turned {
 }
 
 /// Somebody wants an IKE SA. It gets one, or a notification, or silence.
-pub(crate) fn knock(
-    cx: &mut Cx<'_>,
-    door: &mut Door,
-    id: IkeSaId,
-    path: Path,
-    header: &Header,
-    bytes: &[u8],
-) -> Option<IkeSa> {
-    match answer(cx, door, id, path, header, bytes) {
+pub(crate) fn knock(cx: &mut Cx<'_>, door: &mut Door, id: IkeSaId, arrival: Arrival<'_>) -> Option<IkeSa> {
+    let Arrival { path, header, .. } = arrival;
+    match answer(cx, door, id, arrival) {
         Ok(sa) => Some(sa),
         Err(Turned::Away(why)) => {
             cx.out.tell(Event::Dropped { path, why });
@@ -61,16 +55,10 @@ pub(crate) fn knock(
     }
 }
 
-fn answer(
-    cx: &mut Cx<'_>,
-    door: &mut Door,
-    id: IkeSaId,
-    path: Path,
-    header: &Header,
-    bytes: &[u8],
-) -> Result<IkeSa, Turned> {
-    let contents = init::contents(bytes).map_err(Turned::Away)?;
-    let knock = read(path, header, bytes, &contents).ok_or(Turned::Away(Drop::Malformed))?;
+fn answer(cx: &mut Cx<'_>, door: &mut Door, id: IkeSaId, arrival: Arrival<'_>) -> Result<IkeSa, Turned> {
+    let path = arrival.path;
+    let contents = init::contents(arrival.bytes).map_err(Turned::Away)?;
+    let knock = read(arrival, &contents).ok_or(Turned::Away(Drop::Malformed))?;
     admit(cx, door, &knock)?;
     let among = policy::candidates(cx.policy, path.local.ip(), path.remote.ip()).map_err(|none| {
         let connection = none.nearest.and_then(|id| cx.policy.connection(id)).map(|c| c.name.clone());
@@ -88,7 +76,8 @@ fn answer(
     open(cx, id, &knock, Hosts { among, connection }, choice)
 }
 
-fn read<'a>(path: Path, header: &Header, bytes: &'a [u8], contents: &'a Contents<'a>) -> Option<Knock<'a>> {
+fn read<'a>(arrival: Arrival<'a>, contents: &'a Contents<'a>) -> Option<Knock<'a>> {
+    let Arrival { path, header, bytes } = arrival;
     contents.sa.as_ref()?;
     let ke = contents.ke.as_ref()?;
     let nonce: &[u8] = contents.nonce.as_ref()?;
@@ -103,16 +92,16 @@ fn read<'a>(path: Path, header: &Header, bytes: &'a [u8], contents: &'a Contents
 fn admit(cx: &mut Cx<'_>, door: &mut Door, knock: &Knock<'_>) -> Result<(), Turned> {
     let source = knock.path.remote.ip();
     let owner = CookieOwner { nonce: knock.nonce, source, spi: knock.spi_i };
-    let (now, suite) = (cx.now.mono, cx.suite);
+    door.cookies.rotate(cx.now.mono, cx.rng);
     match door.half_open.admission(cx.settings, source) {
         Admission::Open => Ok(()),
         Admission::Full => Err(Turned::Away(Drop::HalfOpenLimit)),
         Admission::CookieWanted => match knock.contents.notify(NotifyType::COOKIE) {
-            Some(cookie) if door.cookies.accepts(now, cx.rng, suite, owner, &cookie.data) => Ok(()),
+            Some(cookie) if door.cookies.accepts(cx.suite, owner, &cookie.data) => Ok(()),
             //= rfc7296 §2.6
             //# If [the cookies] do not match, the responder MUST treat it as if there was no cookie
             _ => {
-                let cookie = door.cookies.bake(now, cx.rng, suite, owner);
+                let cookie = door.cookies.bake(cx.suite, owner);
                 Err(Turned::Back(Notify::new(NotifyType::COOKIE, cookie), None))
             }
         },

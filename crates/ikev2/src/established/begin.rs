@@ -7,7 +7,7 @@ use crate::contents;
 use crate::establish::{Secrets, Transcript};
 use crate::ike_sa::{Chosen, Next, Stage};
 use crate::{Common, Cx, Superseded, limits};
-use base::EspSpi;
+use base::{EspSpi, Secret};
 use crypto::Nonces;
 use policy::{Identity, Unique};
 use sa::{Event, PairKey, Refusal, RefusalKind, Side};
@@ -30,6 +30,13 @@ impl Identities {
         let pair = PairKey::new(&body(&local), &body(&remote));
         Self { local, remote, pair }
     }
+}
+
+/// An IKE SA whose peer is who it says.
+pub(crate) struct Authenticated {
+    pub(crate) chosen: Chosen,
+    pub(crate) secrets: Secrets,
+    pub(crate) identities: Identities,
 }
 
 /// What came of the child that we proposed with IKE_AUTH.
@@ -61,20 +68,18 @@ impl Established {
     pub(crate) fn as_initiator(
         sa: &mut Common,
         cx: &mut Cx<'_>,
-        chosen: Chosen,
-        secrets: Secrets,
-        identities: Identities,
+        peer: Authenticated,
         first: Option<FirstChild>,
     ) -> Next {
-        if secrets.agreed.initial_contact && chosen.connection.unique != Unique::Never {
-            let others = cx.directory.between(&identities.pair).to_vec();
+        if peer.secrets.agreed.initial_contact && peer.chosen.connection.unique != Unique::Never {
+            let others = cx.directory.between(&peer.identities.pair).to_vec();
             cx.superseded.extend(others.into_iter().map(|ike| Superseded { ike, tell_peer: false }));
         }
-        let (mut stage, transcript) = Self::new(sa, cx, chosen, secrets, identities);
+        let (mut stage, transcript) = Self::new(sa, cx, peer);
         match first {
             None => {}
             Some(FirstChild::Agreed(proposed, agreed)) => {
-                stage.install_first(sa, cx, &proposed, agreed, &transcript);
+                stage.install_first(sa, cx, (proposed, agreed), &transcript);
             }
             Some(FirstChild::Unacceptable(proposed, refusal)) => {
                 cx.directory.release_spi(proposed.spi);
@@ -95,12 +100,10 @@ impl Established {
     pub(crate) fn as_responder(
         sa: &mut Common,
         cx: &mut Cx<'_>,
-        chosen: Chosen,
-        secrets: Secrets,
-        identities: Identities,
+        peer: Authenticated,
         answer: AuthAnswer,
     ) -> Next {
-        let (mut stage, transcript) = Self::new(sa, cx, chosen, secrets, identities);
+        let (mut stage, transcript) = Self::new(sa, cx, peer);
         let AuthAnswer { to, mut payloads, child } = answer;
         match child {
             None => stage.channel.respond(sa, cx, to, &payloads),
@@ -110,29 +113,19 @@ impl Established {
                 cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal: no_child.refusal });
             }
             Some(Ok(decided)) => {
-                let nonces = Nonces { initiator: &transcript.nonce_i, responder: &transcript.nonce_r };
+                let nonces = (transcript.nonce_i, transcript.nonce_r);
                 let mut body = vec![decided.sa_payload()];
                 body.extend(decided.ts_payloads());
-                stage.install_then_answer(
-                    sa,
-                    cx,
-                    Waiting { to, head: payloads, body, decided },
-                    nonces,
-                    None,
-                );
+                let waiting = Waiting { to, head: payloads, body, decided, nonces, g_ir: None };
+                stage.install_then_answer(sa, cx, waiting);
             }
         }
         stage.go_on(sa, cx);
         Box::new(stage)
     }
 
-    fn new(
-        sa: &mut Common,
-        cx: &mut Cx<'_>,
-        chosen: Chosen,
-        secrets: Secrets,
-        identities: Identities,
-    ) -> (Self, Transcript) {
+    fn new(sa: &mut Common, cx: &mut Cx<'_>, peer: Authenticated) -> (Self, Transcript) {
+        let Authenticated { chosen, secrets, identities } = peer;
         let Secrets { suite, sk_d, transcript, agreed, channel, .. } = secrets;
         cx.directory.enter(identities.pair.clone(), sa.id);
         let stage = Self {
@@ -157,15 +150,15 @@ impl Established {
         &mut self,
         sa: &mut Common,
         cx: &mut Cx<'_>,
-        proposed: &Proposed,
-        agreed: Agreement,
+        first: (Proposed, Agreement),
         transcript: &Transcript,
     ) {
+        let (proposed, agreed) = first;
         let nonces = Nonces { initiator: &transcript.nonce_i, responder: &transcript.nonce_r };
         let side = Side::Initiator;
         let keying = Keying { ike: &self.suite, sk_d: &self.sk_d, nonces, g_ir: None, side, nat: self.nat };
         let installed = child::install(sa, cx, &proposed.child, agreed, keying);
-        self.await_install(sa, cx, proposed, installed);
+        self.await_install(sa, cx, &proposed, installed);
     }
 
     /// Waits for the data plane, for a child of ours.
@@ -191,16 +184,10 @@ impl Established {
     }
 
     /// Installs a child of the peer's, whose request is answered after that.
-    pub(crate) fn install_then_answer(
-        &mut self,
-        sa: &mut Common,
-        cx: &mut Cx<'_>,
-        waiting: Waiting,
-        nonces: Nonces<'_>,
-        g_ir: Option<&base::Secret>,
-    ) {
-        let Waiting { to, mut head, body, decided } = waiting;
-        let side = Side::Responder;
+    pub(crate) fn install_then_answer(&mut self, sa: &mut Common, cx: &mut Cx<'_>, waiting: Waiting) {
+        let Waiting { to, mut head, body, decided, nonces, g_ir } = waiting;
+        let nonces = Nonces { initiator: &nonces.0, responder: &nonces.1 };
+        let (side, g_ir) = (Side::Responder, g_ir.as_ref());
         let keying = Keying { ike: &self.suite, sk_d: &self.sk_d, nonces, g_ir, side, nat: self.nat };
         match child::install(sa, cx, &decided.child, decided.agreed.clone(), keying) {
             Ok((job, child)) => {
@@ -226,4 +213,8 @@ pub(crate) struct Waiting {
     /// What it holds when the child stands.
     pub(crate) body: Vec<Payload<'static>>,
     pub(crate) decided: Decided,
+    /// Ni and Nr of the exchange.
+    pub(crate) nonces: (Vec<u8>, Vec<u8>),
+    /// Of the child's own key exchange.
+    pub(crate) g_ir: Option<Secret>,
 }
