@@ -31,7 +31,7 @@ impl Loader<'_> {
             return (None, None);
         };
         let local = self.read_local(&local_section, local_addrs);
-        let method = local.as_ref().map_or(AuthMethod::Pubkey, |local| local.method);
+        let method = local.as_ref().map(|local| local.method);
         let nothing = DeTable::new();
         let remote = match self.reader.table(connection, "remote") {
             Some(remote) => self.read_remote(&remote, method, remote_addrs),
@@ -85,22 +85,19 @@ impl Loader<'_> {
     fn read_remote(
         &mut self,
         section: &Section<'_>,
-        ours: AuthMethod,
+        ours: Option<AuthMethod>,
         addrs: &[AddressPattern],
     ) -> Option<RemoteAuth> {
         self.reader.check_keys(section, &schema::REMOTE);
-        let method = match section.has("auth") {
-            true => self.reader.text(section, "auth", auth)?,
-            false => ours,
-        };
-        let id = match section.has("id") {
-            true => self.reader.text(section, "id", id_pattern)?,
-            false => default_remote_id(method, addrs),
-        };
+        let chosen = self.reader.text(section, "auth", auth);
+        let given_id = self.reader.text(section, "id", id_pattern);
         let certs = self.certificates(section, "certs");
         let named = self.certificates(section, "cacerts");
         let at = section.value_place("cacerts");
         named.iter().for_each(|certificate| self.check_authority(&at, certificate));
+        // What could not be read is told; no default takes its place.
+        let method = if section.has("auth") { chosen? } else { ours? };
+        let id = if section.has("id") { given_id? } else { default_remote_id(method, addrs) };
         let authorities = match (method, section.has("cacerts")) {
             (AuthMethod::Pubkey, false) => self.authorities.clone(),
             _ => named,

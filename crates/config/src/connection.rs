@@ -26,7 +26,8 @@ impl Loader<'_> {
         let proposals = self.proposals(section, "proposals", Kind::Ike);
         let (local, remote) = self.read_auth(section, &local_addrs, &remote_addrs);
         let children = self.read_children(section);
-        let mut connection = Connection {
+        let options = self.read_options(section);
+        let connection = Connection {
             name,
             local_addrs,
             remote_addrs,
@@ -35,43 +36,44 @@ impl Loader<'_> {
             local: local?,
             remote: remote?,
             children,
-            encap: EncapChoice::Auto,
-            fragmentation: true,
-            fragment_size: 1280,
-            send_cert: SendCert::Always,
-            send_certreq: true,
-            dpd_delay: Duration::from_secs(30),
-            unique: Unique::No,
+            encap: options.encap,
+            fragmentation: options.fragmentation,
+            fragment_size: options.fragment_size,
+            send_cert: options.send_cert,
+            send_certreq: options.send_certreq,
+            dpd_delay: options.dpd_delay,
+            unique: options.unique,
         };
-        self.read_options(section, &mut connection);
         self.check_connection(section, &connection);
         Some(connection)
     }
 
-    fn read_options(&mut self, section: &Section<'_>, connection: &mut Connection) {
+    fn read_options(&mut self, section: &Section<'_>) -> Options {
+        let mut options = Options::default();
         let encap = |text: &str| Ok(if truth(text)? { EncapChoice::Force } else { EncapChoice::Auto });
-        set(&mut connection.encap, self.reader.scalar(section, "encap", encap));
+        set(&mut options.encap, self.reader.scalar(section, "encap", encap));
         let fragmentation = |text: &str| match text {
             "accept" | "force" => Err(Fault::new(format!("`{text}` is not possible for `fragmentation`."))
                 .hint("Write true or false.")),
             _ => truth(text),
         };
-        set(&mut connection.fragmentation, self.reader.scalar(section, "fragmentation", fragmentation));
+        set(&mut options.fragmentation, self.reader.scalar(section, "fragmentation", fragmentation));
         // RFC 7383 §2.5.1: 576 octets for IPv4, 1280 for IPv6 are always safe; more than a jumbo frame carries is none.
         let size = |text: &str| number(text, 576, 9000).map(|n| n as u16);
-        set(&mut connection.fragment_size, self.reader.scalar(section, "fragment_size", size));
+        set(&mut options.fragment_size, self.reader.scalar(section, "fragment_size", size));
         let words =
             [("always", SendCert::Always), ("ifasked", SendCert::IfAsked), ("never", SendCert::Never)];
-        set(&mut connection.send_cert, self.reader.text(section, "send_cert", |text| choice(&words, text)));
-        set(&mut connection.send_certreq, self.reader.scalar(section, "send_certreq", truth));
-        set(&mut connection.dpd_delay, self.reader.scalar(section, "dpd_delay", duration));
+        set(&mut options.send_cert, self.reader.text(section, "send_cert", |text| choice(&words, text)));
+        set(&mut options.send_certreq, self.reader.scalar(section, "send_certreq", truth));
+        set(&mut options.dpd_delay, self.reader.scalar(section, "dpd_delay", duration));
         let words = [
             ("no", Unique::No),
             ("never", Unique::Never),
             ("replace", Unique::Replace),
             ("keep", Unique::Keep),
         ];
-        set(&mut connection.unique, self.reader.text(section, "unique", |text| choice(&words, text)));
+        set(&mut options.unique, self.reader.text(section, "unique", |text| choice(&words, text)));
+        options
     }
 
     /// Names stand in the log and on the command line, as `connection/child`.
@@ -273,6 +275,31 @@ impl Loader<'_> {
             let message = format!("`{}.{key}` allows what is weak: {}.", section.path, weak.join(", "));
             let hint = "It is used only with this connection, and shown in `handfast status`.".to_string();
             self.reader.warn(&section.value_place(key), message, Some(hint));
+        }
+    }
+}
+
+/// The keys of a connection that stand for themselves, with their defaults.
+struct Options {
+    encap: EncapChoice,
+    fragmentation: bool,
+    fragment_size: u16,
+    send_cert: SendCert,
+    send_certreq: bool,
+    dpd_delay: Duration,
+    unique: Unique,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            encap: EncapChoice::Auto,
+            fragmentation: true,
+            fragment_size: 1280,
+            send_cert: SendCert::Always,
+            send_certreq: true,
+            dpd_delay: Duration::from_secs(30),
+            unique: Unique::No,
         }
     }
 }

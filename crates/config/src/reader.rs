@@ -5,6 +5,7 @@ use crate::limits::{LIST, PROBLEMS};
 use crate::problem::{Problem, Severity};
 use crate::schema::{ABSENT, Table};
 use crate::source::Source;
+use crate::value::shown;
 use policy::nearest;
 use std::ops::Range;
 use toml::Spanned;
@@ -68,7 +69,8 @@ impl<'a> Section<'a> {
     }
 
     fn name_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) }
+        let key = shown(key);
+        if self.path.is_empty() { key } else { format!("{}.{key}", self.path) }
     }
 
     fn value(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
@@ -130,7 +132,7 @@ impl Reader {
                 true => "at the top of the file".to_string(),
                 false => format!("in [{}]", section.path),
             };
-            let shown = key.escape_debug();
+            let shown = shown(key);
             if ABSENT.contains(&key) {
                 let hint = "Remove it: without it the file does what this version can.".to_string();
                 self.error(

@@ -34,9 +34,12 @@ fn an_unknown_key_shows_place_caret_and_nearest() {
 #[test]
 fn a_wrong_word_inside_a_string_is_pointed_at() {
     let dir = Dir::new();
-    let [error] = &dir.errors(&with("proposals = [\"default\", \"aes256gcm16-prfsha348-x25519\"]"))[..] else { panic!() };
-    assert!(error.contains(":2:37\n"), "{error}");
-    assert!(error.contains("\n  |                                     ^^^^^^^^^\n"), "{error}");
+    let [error] = &dir.errors(&with("proposals = [\"default\", \"aes256gcm16-prfsha348-x25519\"]"))[..]
+    else {
+        panic!()
+    };
+    assert!(error.contains(":2:38\n"), "{error}");
+    assert!(error.contains("\n  |                                      ^^^^^^^^^\n"), "{error}");
     assert!(error.ends_with("Did you mean `prfsha384`?"), "{error}");
     let [error] = &dir.errors(&with_child("remote_ts = \"10.1.0.0/16, 10.2.0.0/33\""))[..] else { panic!() };
     assert!(error.contains(":4:27\n") && error.contains("at most 32"), "{error}");
@@ -86,7 +89,8 @@ replay_window = 5
         (20, "Did you mean `connections`?"),
     ];
     for (line, message) in wanted {
-        let found = errors.iter().any(|error| error.contains(&format!("toml:{line}:")) && error.contains(message));
+        let found =
+            errors.iter().any(|error| error.contains(&format!("toml:{line}:")) && error.contains(message));
         assert!(found, "line {line}: {message}\n{}", errors.join("\n"));
     }
     let lines: Vec<usize> = errors
@@ -187,8 +191,16 @@ fn a_key_that_is_another_certificates_is_refused() {
     assert!(dir.check(CERTIFIED).problems.is_empty());
     let outcome = dir.check(&CERTIFIED.replace("moon.key", "sun.key"));
     let shown = all(&outcome.problems);
-    assert!(shown.contains("None of the 1 private keys belongs to the certificate `C=CH, O=Handfast Test, CN=moon`"), "{shown}");
-    assert!(shown.contains("warning: No connection has a certificate that this private key belongs to"), "{shown}");
+    assert!(
+        shown.contains(
+            "None of the 1 private keys belongs to the certificate `C=CH, O=Handfast Test, CN=moon`"
+        ),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("warning: No connection has a certificate that this private key belongs to"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -199,7 +211,8 @@ fn an_identity_that_the_certificate_does_not_have_is_refused() {
         assert!(errors.len() == 1 && errors[0].contains(":3:6\n"), "{id}: {errors:?}");
         assert!(errors[0].contains("moon.example.org"), "the right one is told: {errors:?}");
     }
-    let pinned = format!("{CERTIFIED}[connections.a.remote]\ncerts = \"sun.pem\"\nid = \"mars.example.org\"\n");
+    let pinned =
+        format!("{CERTIFIED}[connections.a.remote]\ncerts = \"sun.pem\"\nid = \"mars.example.org\"\n");
     assert!(dir.errors(&pinned)[0].contains("sun.example.org"));
 }
 
@@ -218,7 +231,8 @@ fn validity_is_checked_by_the_given_clock() {
     let end = start + 59 * day;
     let told = |wall| {
         let outcome = dir.check_at(CERTIFIED, WallClock(wall));
-        let own: Vec<_> = outcome.problems.into_iter().filter(|p| p.message.contains("Our certificate")).collect();
+        let own: Vec<_> =
+            outcome.problems.into_iter().filter(|p| p.message.contains("Our certificate")).collect();
         own.first().map(|problem| (problem.severity, problem.message.clone()))
     };
     assert_eq!(told(start + day), None);
@@ -235,8 +249,12 @@ fn a_connection_without_its_secret_or_trust_is_refused() {
     let dir = Dir::with_certificates();
     let psk = "[connections.a]\nremote_addrs = \"192.0.2.2\"\nlocal = { auth = \"psk\", id = \"moon\" }\n[connections.a.children.c]\n";
     let [error] = &dir.errors(psk)[..] else { panic!() };
-    assert!(error.contains("no secret is configured at all") && error.contains("Add [secrets.ike.a]"), "{error}");
-    let other = format!("{psk}[secrets.ike.x]\nid = \"mars\"\nsecret = \"a secret of more than sixteen octets\"\n");
+    assert!(
+        error.contains("no secret is configured at all") && error.contains("Add [secrets.ike.a]"),
+        "{error}"
+    );
+    let other =
+        format!("{psk}[secrets.ike.x]\nid = \"mars\"\nsecret = \"a secret of more than sixteen octets\"\n");
     let [error] = &dir.errors(&other)[..] else { panic!() };
     assert!(error.contains("mars") && error.contains("192.0.2.2"), "{error}");
     // For a peer of unknown identity some secret for a peer is enough.
@@ -247,7 +265,10 @@ fn a_connection_without_its_secret_or_trust_is_refused() {
     assert!(errors[0].contains("nothing says which ones to trust"), "{errors:?}");
     let errors = dir.errors("[connections.a]\n[connections.b.local]\n[connections.b.children.c]\n");
     assert!(errors[0].contains("[connections.a] does not say how we authenticate"), "{errors:?}");
-    assert!(errors[1].contains("authenticates by certificate (auth = \"pubkey\"), but names none"), "{errors:?}");
+    assert!(
+        errors[1].contains("authenticates by certificate (auth = \"pubkey\"), but names none"),
+        "{errors:?}"
+    );
 }
 
 #[test]
@@ -256,7 +277,10 @@ fn what_no_packet_can_match_is_refused() {
     for (text, wanted) in [
         (with("local_addrs = \"192.0.2.1\"\nremote_addrs = \"2001:db8::1\""), "of different IP versions"),
         (with_child("local_ts = \"10.0.0.0/8\"\nremote_ts = \"2001:db8::/32\""), "of different IP versions"),
-        (with_child("local_ts = \"10.0.0.0/8[tcp]\"\nremote_ts = \"10.0.0.0/8[udp]\""), "no IP protocol in common"),
+        (
+            with_child("local_ts = \"10.0.0.0/8[tcp]\"\nremote_ts = \"10.0.0.0/8[udp]\""),
+            "no IP protocol in common",
+        ),
         (with_child("local_ts = \"dynamic, 10.0.0.0/8\""), "`dynamic` stands beside other selectors"),
         (with_child("local_ts = \"10.0.0.0/8[tcp/99999]\""), "`99999` is no port"),
         (with("local_addrs = \"192.0.2.1, , 192.0.2.2\""), "empty entry"),
@@ -267,9 +291,15 @@ fn what_no_packet_can_match_is_refused() {
         assert!(errors.len() == 1 && errors[0].contains(wanted), "{wanted}: {errors:?}");
     }
     let many: Vec<String> = (0..=config::limits::LIST).map(|n| format!("\"10.0.{n}.0/24\"")).collect();
-    assert!(dir.errors(&with_child(&format!("local_ts = [{}]", many.join(","))))[0].contains("more than 255 entries"));
+    assert!(
+        dir.errors(&with_child(&format!("local_ts = [{}]", many.join(","))))[0]
+            .contains("more than 255 entries")
+    );
     let long = "x".repeat(config::limits::NAME + 1);
-    assert!(dir.errors(&with("").replace("connections.a", &format!("connections.{long}")))[0].contains("is no name"));
+    assert!(
+        dir.errors(&with("").replace("connections.a", &format!("connections.{long}")))[0]
+            .contains("is no name")
+    );
     assert!(dir.errors(&with("").replace("connections.a", "connections.\"a/b\""))[0].contains("is no name"));
 }
 
@@ -284,7 +314,10 @@ fn what_is_dangerous_or_idle_is_warned_about() {
         (with_child("local_ts = \"10.1.2.3/16\""), "`10.1.2.3/16` is read as 10.1.0.0/16"),
         (with_child("replay_window = 0"), "Without a replay window"),
         (with("").replace("[connections.a.children.c]\n", ""), "has no children"),
-        (with("").replace("secret = \"a secret of more than sixteen octets\"\n", short), "fewer than 16 octets"),
+        (
+            with("").replace("secret = \"a secret of more than sixteen octets\"\n", short),
+            "fewer than 16 octets",
+        ),
         (format!("{}[secrets.ike.b]\n{short}", with("")), "is for everybody, as one before it"),
     ] {
         let outcome = dir.check(&text);

@@ -106,5 +106,6 @@ fn the_nearest_name_is_a_slip_away() {
     assert_eq!(nearest("Remote_TS", names), Some("remote_ts"));
     assert_eq!(nearest("banana", names), None);
     assert_eq!(nearest("", names), None);
+    assert_eq!(nearest("prot", ["port", "mtu"]), Some("port"));
     assert_eq!(nearest(&"r".repeat(policy::limits::COMPARED_NAME + 1), names), None);
 }
