@@ -11,25 +11,51 @@ use std::sync::Arc;
 use wire::num::{ExchangeType, NotifyType};
 use wire::{Delete, Notify, Payload};
 
-/// Our request to delete the IKE SA is on its way.
+/// Our request to delete the IKE SA is on its way, or waits for the end of the exchange before it.
 pub(crate) struct Closing {
     connection: Arc<Connection>,
     channel: Channel,
     request: Sent,
+    /// Whether `request` deletes the IKE SA; else it is an earlier one, whose response comes first.
+    deletes: bool,
     /// What the log hears at the end, if it has not heard it yet.
     epitaph: Option<(IkeFacts, Fate)>,
 }
 
+/// What is left of an IKE SA that stood.
+pub(crate) struct Standing {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) channel: Channel,
+    pub(crate) asking: Option<Sent>,
+}
+
 impl Closing {
-    /// Tells the peer that an established IKE SA is gone.
+    /// Tells the peer that an established IKE SA is gone; `asking` is a request that it has not answered.
+    //= rfc7296 §2.3
+    //# An IKE endpoint MUST wait for a response to each of its messages before sending a subsequent message
     pub(crate) fn begin(
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        Standing { connection, channel, asking }: Standing,
+        epitaph: (IkeFacts, Fate),
+    ) -> Next {
+        match asking {
+            None => Self::delete(sa, cx, connection, channel, Some(epitaph)),
+            Some(request) => {
+                let request = request.hurry(sa, cx, limits::DELETE_TRANSMISSIONS);
+                Box::new(Self { connection, channel, request, deletes: false, epitaph: Some(epitaph) })
+            }
+        }
+    }
+
+    fn delete(
         sa: &mut Common,
         cx: &mut Cx<'_>,
         connection: Arc<Connection>,
         channel: Channel,
-        epitaph: (IkeFacts, Fate),
+        epitaph: Option<(IkeFacts, Fate)>,
     ) -> Next {
-        Self::with(sa, cx, (connection, channel), &[Payload::Delete(Delete::ike_sa())], Some(epitaph))
+        Self::with(sa, cx, (connection, channel), &[Payload::Delete(Delete::ike_sa())], epitaph)
     }
 
     /// Tells the responder that we do not believe who it is. The order and the log have been answered.
@@ -55,7 +81,7 @@ impl Closing {
         match channel.ask(sa, cx, ExchangeType::INFORMATIONAL, payloads) {
             Some(request) => {
                 let request = request.at_most(limits::DELETE_TRANSMISSIONS);
-                Box::new(Self { connection, channel, request, epitaph })
+                Box::new(Self { connection, channel, request, deletes: true, epitaph })
             }
             None => {
                 if let Some((facts, fate)) = epitaph {
@@ -86,7 +112,11 @@ impl Stage for Closing {
     fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
         let path = datagram.path;
         match self.channel.take(sa, cx, Some(self.request.id), datagram) {
-            Some(Incoming::Response(_)) => self.finish(cx),
+            Some(Incoming::Response(_)) if self.deletes => self.finish(cx),
+            Some(Incoming::Response(_)) => {
+                let Self { connection, channel, epitaph, .. } = *self;
+                Self::delete(sa, cx, connection, channel, epitaph)
+            }
             Some(Incoming::Request(message)) => {
                 //= rfc7296 §2.25.2
                 //# If a peer receives a request to delete an IKE SA that it is currently trying to close, it SHOULD

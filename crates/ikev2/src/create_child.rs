@@ -14,7 +14,7 @@ use crate::contents::Contents;
 use crate::established::{After, Asking, Established, Waiting};
 use crate::fault::Fault;
 use crate::{Common, Cx, established, limits, rekey_child, rekey_ike};
-use base::Secret;
+use base::{EspSpi, Secret};
 use crypto::{KePrivate, Nonces};
 use policy::{Child, ChildKe};
 use sa::{Event, Refusal, RefusalKind, Side};
@@ -29,6 +29,18 @@ pub(crate) struct Asked {
     ke: Option<(KeMethod, Box<dyn KePrivate>)>,
     /// The method that the peer has asked for instead of our first.
     corrected: bool,
+    /// SPIs that the peer has deleted since, which we do not know: the answer may be about one of them.
+    deleted: Vec<EspSpi>,
+}
+
+impl Asked {
+    /// The peer deletes what we do not have; perhaps its answer was lost and is still to come.
+    //= rfc7296 §2.25.1
+    pub(crate) fn note_deleted(&mut self, spi: EspSpi) {
+        if self.deleted.len() < limits::MAX_CHILDREN {
+            self.deleted.push(spi);
+        }
+    }
 }
 
 /// Asks for a child; `wished` is the key exchange method that the peer has asked for.
@@ -57,7 +69,7 @@ pub(crate) fn begin(
     }
     payloads.extend(proposed.ts_payloads());
     let request = of.channel.ask(sa, cx, ExchangeType::CREATE_CHILD_SA, &payloads)?;
-    let asked = Asked { proposed, nonce, ke, corrected: wished.is_some() };
+    let asked = Asked { proposed, nonce, ke, corrected: wished.is_some(), deleted: Vec::new() };
     Some(Asking { request, what: established::Asked::Child(asked) })
 }
 
@@ -84,6 +96,11 @@ pub(crate) fn on_response(
         return;
     }
     match accept(&asked, contents) {
+        Ok((agreed, ..)) if asked.deleted.contains(&agreed.spi_out) => {
+            cx.directory.release_spi(asked.proposed.spi);
+            let reason = format!("The peer deleted child `{name}` before its answer came.");
+            of.child_refused(sa, cx, &name, of.refusal(RefusalKind::PeerError, reason));
+        }
         Ok((agreed, nonce, g_ir)) => {
             let nonces = Nonces { initiator: &asked.nonce, responder: &nonce };
             let (side, g_ir, nat) = (Side::Initiator, g_ir.as_ref(), of.nat);

@@ -82,6 +82,8 @@ pub(crate) fn on_request(
             let reason = format!("The peer deleted child `{}` while it was being installed.", child.name);
             let refusal = of.refusal(sa::RefusalKind::PeerError, reason);
             of.child_refused(sa, cx, &child.name, refusal);
+        } else if let Some(Asked::Child(asked)) = of.asking.as_mut().map(|asking| &mut asking.what) {
+            asked.note_deleted(spi);
         }
     }
     match ours.is_empty() {

@@ -8,7 +8,7 @@ pub(crate) use begin::{AuthAnswer, Authenticated, FirstChild, Identities, Waitin
 
 use crate::channel::{Authentic, Channel, Incoming, Message, Request};
 use crate::child::ChildSa;
-use crate::closing::{Closing, Lingering};
+use crate::closing::{Closing, Lingering, Standing};
 use crate::contents::Contents;
 use crate::ext::Nat;
 use crate::fault::Fault;
@@ -176,9 +176,11 @@ impl Stage for Established {
             return self.end(sa, cx, end.fate);
         }
         let facts = sa.facts(&self.known(), cx.now.mono);
-        self.clear(sa, cx, &end.fate);
+        let asking = self.clear(sa, cx, &end.fate);
         cx.out.disown(sa.id);
-        Closing::begin(sa, cx, self.chosen.connection, self.channel, (facts, end.fate))
+        let Self { chosen, channel, .. } = *self;
+        let standing = Standing { connection: chosen.connection, channel, asking };
+        Closing::begin(sa, cx, standing, (facts, end.fate))
     }
 
     fn established(&mut self) -> Option<&mut Established> {
@@ -297,8 +299,8 @@ impl Established {
         if self.channel.has_response() { Lingering::begin(cx, self.channel) } else { Box::new(Gone) }
     }
 
-    /// Takes down all that hangs on this IKE SA.
-    fn clear(&mut self, sa: &mut Common, cx: &mut Cx<'_>, fate: &Fate) {
+    /// Takes down all that hangs on this IKE SA; gives back the request that has no response.
+    fn clear(&mut self, sa: &mut Common, cx: &mut Cx<'_>, fate: &Fate) -> Option<Sent> {
         for child in std::mem::take(&mut self.children) {
             delete::remove(sa, cx, &child, fate.clone());
         }
@@ -308,11 +310,14 @@ impl Established {
             cx.directory.release_spi(child.agreed.spi_in);
         }
         let refusal = refusal_of(fate, sa.path, Some(&self.chosen.connection.name));
-        match self.asking.take().map(|asking| asking.what) {
-            Some(Asked::Child(asked)) => cx.directory.release_spi(asked.proposed.spi),
-            Some(Asked::Probe(Some(order))) => cx.out.reply(order, Reply::Refused(refusal.clone())),
-            _ => {}
-        }
+        let asking = self.asking.take().map(|asking| {
+            match asking.what {
+                Asked::Child(asked) => cx.directory.release_spi(asked.proposed.spi),
+                Asked::Probe(Some(order)) => cx.out.reply(order, Reply::Refused(refusal.clone())),
+                Asked::Probe(None) | Asked::Delete => {}
+            }
+            asking.request
+        });
         for task in self.todo.drain(..) {
             if let Task::Probe(Some(order)) = task {
                 cx.out.reply(order, Reply::Refused(refusal.clone()));
@@ -322,6 +327,7 @@ impl Established {
             cx.out.reply(wish.order, Reply::Refused(refusal.clone()));
         }
         cx.directory.leave(&self.identities.pair, sa.id);
+        asking
     }
 
     /// The data plane has installed a child, or has not.

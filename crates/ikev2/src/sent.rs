@@ -11,6 +11,8 @@ pub(crate) struct Sent {
     pub(crate) datagrams: Vec<Vec<u8>>,
     trace: Trace,
     sent: u32,
+    /// Transmissions before the waits began anew.
+    before: u32,
     /// Transmissions in all.
     limit: u32,
     first: Instant,
@@ -32,6 +34,7 @@ impl Sent {
             datagrams,
             trace,
             sent: 0,
+            before: 0,
             limit: cx.settings.backoff.transmissions,
             first: now,
             next: now,
@@ -43,6 +46,14 @@ impl Sent {
     /// With at most so many transmissions.
     pub(crate) fn at_most(mut self, limit: u32) -> Self {
         self.limit = self.limit.min(limit);
+        self
+    }
+
+    /// Sends it again now, and then with waits that begin anew, so many times at most: something that must not
+    /// wait for minutes comes after it.
+    pub(crate) fn hurry(mut self, sa: &mut Common, cx: &mut Cx<'_>, more: u32) -> Self {
+        (self.before, self.limit) = (self.sent, self.sent + more);
+        self.transmit(sa, cx);
         self
     }
 
@@ -74,7 +85,7 @@ impl Sent {
 
     fn transmit(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
         self.sent += 1;
-        self.next = cx.now.mono + cx.settings.backoff.wait(self.sent);
+        self.next = cx.now.mono + cx.settings.backoff.wait(self.sent - self.before);
         let trace = self.trace.message(sa, Way::out(&self.datagrams, self.sent - 1));
         cx.out.tell(Event::Message(trace));
         for datagram in &self.datagrams {

@@ -8,8 +8,8 @@ use crate::{Stats, limits};
 use base::Instant;
 use dataplane::{ChildSpec, DirectionSpec, Selector};
 use policy::Child;
-use sa::{Path, Reason};
-use std::collections::BTreeMap;
+use sa::Path;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What has to be remembered between steps.
@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub(crate) struct Checks {
     /// What was sent protected: (SPIs, sender began, response, message id, fragment, fragments) → its hash.
     messages: BTreeMap<MessageName, u64>,
+    /// The requests to which a response has come: (SPIs, whether the request's sender began, message id).
+    answered: BTreeSet<(u64, u64, bool, u32)>,
     /// Whether an operation has changed a data plane since the last look.
     pub(crate) sads_changed: bool,
     /// Whether the ends differed at the last look, with something pending.
@@ -45,9 +47,19 @@ impl Checks {
         Ok(())
     }
 
-    /// Whether an endpoint may still do something by itself that repairs a difference.
+    /// Whether an endpoint may still do something by itself that repairs a difference. Only its next
+    /// wake is known, behind which a probe may stand.
     pub(crate) fn may_act(host: &Host) -> bool {
-        !matches!(host.core.wake(), None | Some((_, Reason::Keepalive)))
+        host.core.wake().is_some()
+    }
+
+    /// A datagram has come to a host.
+    pub(crate) fn arrival(&mut self, message: &[u8]) {
+        if let Some(peek) = Peek::of(message)
+            && peek.response
+        {
+            self.answered.insert((peek.spi_i, peek.spi_r, !peek.initiator, peek.message_id));
+        }
     }
 
     /// One datagram leaves a host: its path, and what RFC 7296 §2.1 and §2.2 say of its message id.
@@ -88,7 +100,7 @@ impl Checks {
         let name = (peek.spi_i, peek.spi_r, peek.initiator, peek.response, peek.message_id, number, total);
         let hash = fnv(FNV, bytes);
         match self.messages.insert(name, hash) {
-            None => Ok(()),
+            None => self.window(host, &peek),
             Some(before) if before != hash => {
                 Err(format!("{} sends message id {} again with other octets", host.name, peek.message_id))
             }
@@ -99,6 +111,21 @@ impl Checks {
                 stats.count(if peek.response { "response sent again" } else { "request retransmitted" });
                 Ok(())
             }
+        }
+    }
+
+    /// The window size is one: no request before the response to the one before (RFC 7296 §2.3).
+    fn window(&self, host: &Host, peek: &Peek) -> Result<(), String> {
+        if peek.response || peek.message_id == 0 {
+            return Ok(());
+        }
+        let before = (peek.spi_i, peek.spi_r, peek.initiator, peek.message_id - 1);
+        match self.answered.contains(&before) {
+            true => Ok(()),
+            false => Err(format!(
+                "{} sends request {} before the last one is answered",
+                host.name, peek.message_id
+            )),
         }
     }
 
@@ -139,6 +166,8 @@ impl Checks {
                 let twin = peer.and_then(|p| p.dataplane.sad().find(|s| s.inbound.spi == spec.outbound.spi));
                 match (peer, twin) {
                     (Some(peer), Some(twin)) => mirror(host, spec, peer, twin)?,
+                    // A peer that is no site of this world, but a test's own.
+                    (None, _) => {}
                     _ if pending => self.mirror_broken = true,
                     _ => {
                         return Err(format!(

@@ -4,7 +4,7 @@ use crate::SimRng;
 use base::Instant;
 use dataplane::{ChildId, ChildSpec, Counters, Op, Outcome};
 use sa::JobId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -30,14 +30,20 @@ pub struct SimDataplane {
     busy_until: Instant,
     /// Operations that were asked for and are not done.
     pub(crate) under_way: BTreeMap<JobId, Op>,
-    /// Installations refused.
-    pub refused: u64,
+    /// Installations refused. Their removal may be on its way before that is heard.
+    pub refused: BTreeSet<ChildId>,
 }
 
 impl SimDataplane {
     pub(crate) fn new(nature: DataplaneNature) -> Self {
         let sad = BTreeMap::new();
-        Self { nature, sad, busy_until: Instant::default(), under_way: BTreeMap::new(), refused: 0 }
+        Self {
+            nature,
+            sad,
+            busy_until: Instant::default(),
+            under_way: BTreeMap::new(),
+            refused: BTreeSet::new(),
+        }
     }
 
     /// What is installed.
@@ -58,6 +64,7 @@ impl SimDataplane {
             Some(Op::Install(spec)) => self.install(*spec, rng),
             Some(Op::Remove(id)) => match self.sad.remove(&id) {
                 Some(_) => Ok(Outcome::Counters(Counters::default())),
+                None if self.refused.remove(&id) => Ok(Outcome::Failed("It is not installed.".to_string())),
                 None => Err(format!("{id:?} is removed and is not installed")),
             },
             Some(Op::Query(id)) if self.sad.contains_key(&id) => Ok(Outcome::Counters(Counters::default())),
@@ -75,7 +82,7 @@ impl SimDataplane {
 
     fn install(&mut self, spec: ChildSpec, rng: &mut SimRng) -> Result<Outcome, String> {
         if rng.chance(self.nature.refuse) {
-            self.refused += 1;
+            self.refused.insert(spec.id);
             return Ok(Outcome::Failed(
                 "The simulated data plane has no room for this child SA.".to_string(),
             ));

@@ -81,9 +81,8 @@ fn sites(dice: &mut SimRng) -> (Site, Site) {
         (alice, bob) = (web(alice), web(bob));
     }
     if dice.chance(200) {
-        let size = 200 + dice.below(200) as u16;
-        let small = |site: Site| site.with(|connection| connection.fragment_size = size);
-        (alice, bob) = (small(alice), small(bob));
+        let (size, count) = (576 + dice.below(200) as u16, 20 + dice.below(60) as u8);
+        (alice, bob) = (large(alice, size, (1, 2), count), large(bob, size, (2, 1), count));
     }
     if dice.chance(60) {
         bob = bob.with(|connection| connection.fragmentation = false);
@@ -104,6 +103,15 @@ fn sites(dice: &mut SimRng) -> (Site, Site) {
         alice = alice.behind("203.0.113.9", expiry);
     }
     misfits(dice, alice, bob)
+}
+
+/// A site with so many selectors that IKE_AUTH needs fragments.
+fn large(site: Site, fragment_size: u16, (own, other): (u8, u8), count: u8) -> Site {
+    let networks = |side: u8| (0..count).map(move |n| net(&format!("10.20{side}.{n}.0/24")));
+    site.with(|connection| connection.fragment_size = fragment_size).child(|child| {
+        child.local_ts.extend(networks(own));
+        child.remote_ts.extend(networks(other));
+    })
 }
 
 /// Which algorithms, and whether the responder wants another group than the initiator guesses.

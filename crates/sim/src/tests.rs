@@ -81,7 +81,7 @@ fn path() -> Path {
 /// A protected INFORMATIONAL message with a body of one octet value.
 fn message(response: bool, body: u8) -> Act {
     let mut bytes = vec![7; 16];
-    bytes.extend([46, 0x20, 37, if response { 0x20 } else { 8 }, 0, 0, 0, 2, 0, 0, 0, 60, 0, 0, 0, 32]);
+    bytes.extend([46, 0x20, 37, if response { 0x20 } else { 8 }, 0, 0, 0, 0, 0, 0, 0, 60, 0, 0, 0, 32]);
     bytes.extend([body; 28]);
     Act::Transmit { path: path(), bytes }
 }
@@ -136,6 +136,16 @@ fn who_keeps_the_rules_passes() {
 #[should_panic(expected = "again with other octets")]
 fn a_message_id_is_used_once() {
     does(|| vec![message(false, 1), message(false, 2)]);
+}
+
+#[test]
+#[should_panic(expected = "before the last one is answered")]
+fn a_request_waits_for_the_one_before() {
+    does(|| {
+        let Act::Transmit { path, mut bytes } = message(false, 1) else { return Vec::new() };
+        bytes[23] = 3;
+        vec![Act::Transmit { path, bytes }]
+    });
 }
 
 #[test]

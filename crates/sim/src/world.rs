@@ -344,6 +344,7 @@ impl World {
             _ => return,
         };
         let path = Path { local: datagram.to, remote: datagram.from, marked };
+        self.checks.arrival(bytes);
         self.handle(index, Cause::Datagram { path, bytes: &mut bytes.to_vec() });
     }
 

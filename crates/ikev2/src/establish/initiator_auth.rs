@@ -251,9 +251,13 @@ impl Stage for AwaitAuth {
     }
 
     fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
+        if !datagram.header.flags.response {
+            // A responder that is ready before us may ask already. It asks again; by then we can answer.
+            cx.unexpected(datagram.path);
+            return self;
+        }
         match self.secrets.channel.take(sa, cx, Some(self.request.id), datagram) {
             Some(Incoming::Response(message)) => self.on_response(sa, cx, &message),
-            // The responder has nothing to ask before it is authenticated.
             Some(Incoming::Request(_)) | None => self,
         }
     }

@@ -338,7 +338,7 @@ impl Stage for Checking {
 
     fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
         // Only the same request again can come, and its response is on its way.
-        self.secrets.channel.take(sa, cx, None, datagram);
+        self.secrets.channel.take_repeated(sa, cx, datagram);
         self
     }
 
@@ -456,7 +456,7 @@ impl Stage for Proving {
     }
 
     fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
-        self.secrets.channel.take(sa, cx, None, datagram);
+        self.secrets.channel.take_repeated(sa, cx, datagram);
         self
     }
 

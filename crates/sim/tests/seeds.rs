@@ -1,0 +1,172 @@
+//! Ten thousand seeds of two endpoints over a network that loses three datagrams of ten, sends some
+//! twice, reorders and delays: established at both ends, or given up for a stated reason.
+//!
+//! `HANDFAST_SEED=1234 cargo test -p handfast-sim --test seeds one_seed -- --nocapture` tells one story aloud.
+//! `HANDFAST_SEEDS=100000` takes more of them.
+
+use sim::{Stats, story};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Seeds of the usual run.
+const SEEDS: u64 = 10_000;
+
+/// Failures that are shown; the rest is counted.
+const SHOWN: usize = 5;
+
+/// Each of these was seen at least so often in ten thousand seeds, or the run does not test what it says.
+const REACHED: &[(&str, u64)] = &[
+    ("cookie demanded", 500),
+    ("cookie returned", 500),
+    ("another group demanded", 500),
+    ("request retransmitted", 5_000),
+    ("response sent again", 2_000),
+    ("dropped: Replay", 1_000),
+    ("dropped: Malformed", 300),
+    ("dropped: BadIcv", 100),
+    ("fragments sent", 2_000),
+    ("message reassembled", 500),
+    ("datagrams on port 4500", 2_000),
+    ("NAT keepalive", 300),
+    ("CREATE_CHILD_SA answered", 500),
+    ("INFORMATIONAL answered", 5_000),
+    ("IKE SA up", 10_000),
+    ("child up", 10_000),
+    ("IKE SA down: Ordered", 3_000),
+    ("IKE SA down: DeletedByPeer", 2_000),
+    ("IKE SA down: Silent", 20),
+    ("child down: Ordered", 300),
+    ("refused by us: AuthenticationFailed", 100),
+    ("refused by the peer: AuthenticationFailed", 100),
+    ("refused by us: NoProposalChosen", 100),
+    ("refused by the peer: NoProposalChosen", 100),
+    ("refused by us: TsUnacceptable", 50),
+    ("refused by the peer: TsUnacceptable", 50),
+    ("story: both begin", 200),
+];
+
+fn kept() -> Vec<u64> {
+    let lines = include_str!("../seeds.txt").lines();
+    lines.filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// What many seeds came to.
+#[derive(Default)]
+struct Sum {
+    results: BTreeMap<String, u64>,
+    stats: Stats,
+    failures: Vec<(u64, String)>,
+}
+
+impl Sum {
+    fn tell(&mut self, seed: u64) {
+        let suite = Arc::new(provider::Provider::new());
+        match catch_unwind(AssertUnwindSafe(|| story::tell(seed, suite, false))) {
+            Ok(ending) => {
+                *self.results.entry(ending.result).or_default() += 1;
+                self.stats.add(&ending.stats);
+            }
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_string()));
+                self.failures.push((seed, text.unwrap_or_default()));
+            }
+        }
+    }
+
+    fn add(&mut self, other: Sum) {
+        for (result, count) in other.results {
+            *self.results.entry(result).or_default() += count;
+        }
+        self.stats.add(&other.stats);
+        self.failures.extend(other.failures);
+    }
+
+    fn print(&self, seeds: u64, seconds: f64) {
+        let mut results: Vec<_> = self.results.iter().collect();
+        results.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+        let results: Vec<String> = results.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        println!(
+            "SEEDS: {seeds} told in {seconds:.1} s, {} failed; {}",
+            self.failures.len(),
+            results.join(", ")
+        );
+        for (name, count) in &self.stats.0 {
+            println!("  {count:8}  {name}");
+        }
+        for (seed, why) in self.failures.iter().take(SHOWN) {
+            println!(
+                "{why}\n  to see it: HANDFAST_SEED={seed} cargo test -p handfast-sim --test seeds one_seed -- --nocapture"
+            );
+        }
+    }
+}
+
+/// The kept seeds first, then all from `first` on, on every core.
+fn tell_all(first: u64, count: u64) -> Sum {
+    let mut sum = Sum::default();
+    kept().into_iter().for_each(|seed| sum.tell(seed));
+    let next = AtomicU64::new(first);
+    let work = || {
+        let mut sum = Sum::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count {
+                return sum;
+            }
+            sum.tell(seed);
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for one in all {
+            sum.add(one.join().expect("a panic inside a story is caught"));
+        }
+    });
+    sum.failures.sort();
+    sum
+}
+
+#[test]
+fn ten_thousand_seeds() {
+    let (first, count) = (number("HANDFAST_FIRST").unwrap_or(1), number("HANDFAST_SEEDS").unwrap_or(SEEDS));
+    let start = Instant::now();
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let sum = tell_all(first, count);
+    std::panic::set_hook(before);
+    sum.print(count, start.elapsed().as_secs_f64());
+    assert!(sum.failures.is_empty(), "{} of {count} seeds failed", sum.failures.len());
+    if count >= SEEDS {
+        for &(name, least) in REACHED {
+            let count = sum.stats.get(name);
+            assert!(count >= least, "“{name}” was reached {count} times and not {least}");
+        }
+    }
+}
+
+#[test]
+fn one_seed() {
+    let speak = number("HANDFAST_SEED");
+    let seed = speak.unwrap_or(1);
+    let ending = story::tell(seed, Arc::new(provider::Provider::new()), speak.is_some());
+    println!("seed {seed}: {}, {:016x}", ending.result, ending.hash);
+    assert!(!ending.result.is_empty());
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story() {
+    for seed in 1..=40 {
+        let tell = || story::tell(seed, Arc::new(provider::Provider::new()), false);
+        let (one, other) = (tell(), tell());
+        assert_eq!((one.hash, one.result), (other.hash, other.result), "seed {seed}");
+    }
+}

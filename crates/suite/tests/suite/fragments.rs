@@ -1,0 +1,206 @@
+//! IKE fragmentation (RFC 7383).
+
+use base::Rng;
+use sa::Drop;
+use sim::{SimRng, Weather, established};
+use std::time::Duration;
+use suite::{Puppet, alice, answered, bob, dropped, holdings, world};
+use wire::num::{ExchangeType, NotifyType, PayloadType};
+use wire::{Fragment, Notify, Payload};
+
+fn small(site: sim::Site) -> sim::Site {
+    site.with(|connection| connection.fragment_size = 200)
+}
+
+//= rfc7383 §2.5
+#[test]
+fn large_messages_go_in_fragments_and_small_ones_whole() {
+    let mut world = world(1).peers(small(alice()), small(bob()));
+    world.up("alice");
+    world.until(established);
+    let kinds: Vec<Option<(u16, u16)>> =
+        world.wire.iter().filter_map(|(_, d)| d.peek()).map(|peek| peek.fragment).collect();
+    assert!(kinds.iter().flatten().count() >= 4, "{kinds:?}");
+    assert_eq!(kinds[0], None, "IKE_SA_INIT is never fragmented");
+    for (_, datagram) in &world.wire {
+        if datagram.peek().is_some_and(|peek| peek.fragment.is_some()) {
+            // IPv4 and UDP headers count into the fragment size.
+            assert!(datagram.payload.len() + 28 <= 200, "{}", datagram.payload.len());
+        }
+    }
+    assert!(world.status("alice")[0].fragmentation);
+}
+
+#[test]
+fn without_the_peers_support_nothing_is_fragmented() {
+    let mut world = world(2).peers(small(alice()), bob().with(|c| c.fragmentation = false));
+    world.up("alice");
+    world.until(established);
+    assert_eq!(world.stats.get("fragments sent"), 0);
+}
+
+/// A path that loses what is large: fragments pass it.
+#[test]
+fn fragments_pass_where_whole_messages_do_not() {
+    let narrow = Weather { mtu: Some(240), ..Weather::fair() };
+    let mut world = world(3).peers(small(alice()), small(bob())).under(narrow);
+    world.up("alice");
+    world.until(established);
+}
+
+#[test]
+fn lost_doubled_and_reordered_fragments_come_together() {
+    for seed in 10..30 {
+        let foul = Weather { loss: 200, duplicate: 300, ..Weather::foul() };
+        let mut world = world(seed).peers(small(alice()), small(bob())).under(foul);
+        let order = world.up("alice");
+        world.until(answered);
+        assert!(world.reply(order).is_some());
+    }
+}
+
+/// An established puppet whose IKE_AUTH offered fragmentation.
+fn puppet(world: &mut suite::World) -> Puppet {
+    let mut alice = Puppet::alice();
+    let mut payloads = alice.init_payloads();
+    payloads.push(Payload::Notify(Notify::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, Vec::new())));
+    let request = alice.init_request(payloads);
+    alice.send(world, &request);
+    let response = alice.hear(world).expect("a response");
+    alice.accept_init(&response);
+    let payloads = alice.auth_payloads();
+    alice.ask(world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
+    alice
+}
+
+fn long() -> [Payload<'static>; 1] {
+    [Payload::VendorId(vec![7; 900].into())]
+}
+
+//= rfc7383 §2.6
+#[test]
+fn fragments_in_any_order_and_twice_make_one_message() {
+    let mut world = world(40).site(bob());
+    let mut alice = puppet(&mut world);
+    let mut rng = SimRng::new(40, "order");
+    for _ in 0..10 {
+        let header = alice.header(ExchangeType::INFORMATIONAL, false, alice.next_id);
+        alice.next_id += 1;
+        let mut pieces = alice.channel.as_mut().unwrap().fragments(&header, &long(), 7);
+        for n in (1..pieces.len()).rev() {
+            pieces.swap(n, rng.below(n as u64 + 1) as usize);
+        }
+        alice.deaf(&world);
+        for piece in pieces.iter().chain(&pieces.clone()) {
+            alice.send(&mut world, piece);
+        }
+        let answer = alice.hear(&mut world).expect("an answer");
+        assert_eq!(alice.open(&answer).1, []);
+    }
+}
+
+/// The answer goes out when the message is whole, not before.
+#[test]
+fn an_incomplete_message_is_not_answered() {
+    let mut world = world(41).site(bob());
+    let mut alice = puppet(&mut world);
+    let header = alice.header(ExchangeType::INFORMATIONAL, false, 2);
+    let pieces = alice.channel.as_mut().unwrap().fragments(&header, &long(), 4);
+    alice.deaf(&world);
+    for piece in &pieces[1..] {
+        alice.send(&mut world, piece);
+    }
+    assert_eq!(alice.hear(&mut world), None);
+    alice.send(&mut world, &pieces[0]);
+    assert!(alice.hear(&mut world).is_some());
+}
+
+/// A larger total begins anew, a smaller one is dropped (RFC 7383 §2.6).
+//= rfc7383 §2.6
+#[test]
+fn totals_that_change_follow_the_larger_one() {
+    let mut world = world(42).site(bob());
+    let mut alice = puppet(&mut world);
+    let header = alice.header(ExchangeType::INFORMATIONAL, false, 2);
+    let channel = alice.channel.as_mut().unwrap();
+    let (three, six) = (channel.fragments(&header, &long(), 3), channel.fragments(&header, &long(), 6));
+    alice.deaf(&world);
+    for piece in [&three[0], &three[1], &six[0], &three[2], &six[1], &six[2], &six[3], &six[4]] {
+        alice.send(&mut world, piece);
+    }
+    assert_eq!(alice.hear(&mut world), None, "no set is complete");
+    alice.send(&mut world, &six[5]);
+    assert!(alice.hear(&mut world).is_some());
+}
+
+/// Numbers that cannot be, under right keys.
+#[test]
+fn impossible_fragments_are_dropped() {
+    let mut world = world(43).site(bob());
+    let mut alice = puppet(&mut world);
+    let before = holdings(&mut world, "bob");
+    let header = alice.header(ExchangeType::INFORMATIONAL, false, 2);
+    for (number, total) in [(0, 1), (0, 0), (1, 0), (2, 1), (9, 8), (u16::MAX, 2), (1, u16::MAX), (u16::MAX, u16::MAX)] {
+        let fragment = Some(Fragment { number, total });
+        let channel = alice.channel.as_mut().unwrap();
+        let message = channel.seal_octets(&header, fragment, PayloadType::NONE, &[1; 10]);
+        alice.send(&mut world, &message);
+    }
+    world.run(Duration::from_secs(1));
+    assert_eq!(holdings(&mut world, "bob"), before);
+    assert!(dropped(&world, "bob", Drop::BadFragment) + dropped(&world, "bob", Drop::Malformed) >= 6);
+    assert_eq!(alice.ask(&mut world, ExchangeType::INFORMATIONAL, &[]), Some(Vec::new()));
+}
+
+/// What a peer can make us keep is bounded: as many fragments as there may be, each as large as it may be.
+#[test]
+fn a_message_of_too_many_fragments_is_not_kept() {
+    let mut world = world(44).site(bob());
+    let mut alice = puppet(&mut world);
+    let header = alice.header(ExchangeType::INFORMATIONAL, false, 2);
+    for number in 1..=2000 {
+        let fragment = Some(Fragment { number, total: 2000 });
+        let channel = alice.channel.as_mut().unwrap();
+        let message = channel.seal_octets(&header, fragment, PayloadType::NONE, &[1; 1000]);
+        alice.send(&mut world, &message);
+    }
+    alice.deaf(&world);
+    assert_eq!(alice.hear(&mut world), None);
+    assert_eq!(alice.ask(&mut world, ExchangeType::INFORMATIONAL, &[]), Some(Vec::new()));
+}
+
+/// SKF although it was not negotiated.
+//= rfc7383 §2.3
+#[test]
+fn fragments_that_were_not_agreed_on_are_dropped() {
+    let mut world = world(45).site(bob().with(|c| c.fragmentation = false));
+    let mut alice = puppet(&mut world);
+    let header = alice.header(ExchangeType::INFORMATIONAL, false, 2);
+    let pieces = alice.channel.as_mut().unwrap().fragments(&header, &long(), 3);
+    alice.deaf(&world);
+    for piece in &pieces {
+        alice.send(&mut world, piece);
+    }
+    assert_eq!(alice.hear(&mut world), None);
+}
+
+/// A repeated first fragment of an answered request brings the answer again; the others do not (RFC 7383 §2.6.1).
+//= rfc7383 §2.6.1
+#[test]
+fn only_the_first_fragment_repeats_the_answer() {
+    let mut world = world(46).site(bob());
+    let mut alice = puppet(&mut world);
+    let header = alice.header(ExchangeType::INFORMATIONAL, false, 2);
+    let pieces = alice.channel.as_mut().unwrap().fragments(&header, &long(), 3);
+    alice.deaf(&world);
+    for piece in &pieces {
+        alice.send(&mut world, piece);
+    }
+    let answer = alice.hear(&mut world);
+    assert!(answer.is_some());
+    alice.send(&mut world, &pieces[1]);
+    alice.send(&mut world, &pieces[2]);
+    assert_eq!(alice.hear(&mut world), None);
+    alice.send(&mut world, &pieces[0]);
+    assert_eq!(alice.hear(&mut world), answer);
+}

@@ -1,0 +1,103 @@
+//! Who is who: identities that do not fit, and the choice among several connections.
+
+use policy::{IdPattern, Identity};
+use sa::{RefusalKind, Reply};
+use sim::established;
+use suite::{Puppet, alice, answered, bob, is_clean, notifies, world};
+use wire::num::{ExchangeType, IdType, NotifyType};
+use wire::{Identification, Payload};
+
+fn fqdn(name: &str) -> Identity {
+    Identity::Fqdn(name.to_string())
+}
+
+#[test]
+fn an_identity_that_no_connection_expects_is_refused_with_the_nearest_one() {
+    let mut world = world(1).peers(alice(), bob().with(|c| c.remote.id = IdPattern::Is(fqdn("carol.example"))));
+    let order = world.up("alice");
+    world.until(answered);
+    assert!(matches!(world.reply(order), Some(Reply::Refused(r)) if r.kind == RefusalKind::AuthenticationFailed));
+    let refusals = world.host("bob").refusals();
+    let told = refusals.iter().find(|r| !r.by_peer).expect("a refusal of bob's");
+    for word in ["alice.example", "carol.example"] {
+        assert!(told.reason.contains(word), "“{word}” is not in: {}", told.reason);
+    }
+    assert!(is_clean(&mut world));
+}
+
+#[test]
+fn a_responder_that_is_somebody_else_is_refused() {
+    let mut world = world(2).peers(alice().with(|c| c.remote.id = IdPattern::Is(fqdn("carol.example"))), bob());
+    let order = world.up("alice");
+    world.until(answered);
+    match world.reply(order) {
+        Some(Reply::Refused(refusal)) => assert_eq!(refusal.kind, RefusalKind::AuthenticationFailed),
+        other => panic!("{other:?}"),
+    }
+    world.run(std::time::Duration::from_secs(200));
+    assert!(is_clean(&mut world));
+}
+
+/// IDr in the request picks the connection (RFC 7296 §3.5, §1.2).
+//= rfc7296 §1.2
+#[test]
+fn idr_chooses_among_several_connections() {
+    let two = |name: &str, id: &str| {
+        let mut connection = bob().connections.remove(0);
+        connection.name = name.to_string();
+        connection.local.id = Some(fqdn(id));
+        connection
+    };
+    let mut site = bob();
+    site.connections = vec![two("first", "gate.example"), two("second", "bob.example")];
+    let mut world = world(3).peers(alice(), site);
+    world.up("alice");
+    world.until(established);
+    assert_eq!(world.status("bob")[0].connection, "second");
+}
+
+#[test]
+fn idi_chooses_among_several_connections() {
+    let two = |name: &str, id: &str| {
+        let mut connection = bob().connections.remove(0);
+        connection.name = name.to_string();
+        connection.remote.id = IdPattern::Is(fqdn(id));
+        connection
+    };
+    let mut site = bob();
+    site.connections = vec![two("first", "carol.example"), two("second", "alice.example")];
+    let mut world = world(4).peers(alice(), site);
+    world.up("alice");
+    world.until(established);
+    assert_eq!(world.status("bob")[0].connection, "second");
+}
+
+#[test]
+fn a_wildcard_accepts_what_is_below_it() {
+    let site = bob().with(|c| c.remote.id = IdPattern::FqdnBelow("example".to_string()));
+    let mut world = world(5).peers(alice(), site);
+    world.up("alice");
+    world.until(established);
+    assert_eq!(world.status("bob")[0].remote_id, Some(fqdn("alice.example")));
+}
+
+/// Each ID type with nothing in it and with nonsense is refused, and harms nobody.
+#[test]
+fn odd_identities_are_refused() {
+    let kinds = [IdType::IPV4_ADDR, IdType::FQDN, IdType::RFC822_ADDR, IdType::IPV6_ADDR, IdType::DER_ASN1_DN];
+    let kinds = kinds.into_iter().chain([IdType::DER_ASN1_GN, IdType::KEY_ID, IdType(0), IdType(255)]);
+    for kind in kinds {
+        for data in [&[][..], &[0x30], &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], &[0xff; 300]] {
+            let mut world = world(6).site(bob());
+            let mut alice = Puppet::alice();
+            alice.init(&mut world);
+            let mut payloads = alice.auth_payloads();
+            payloads[0] = Payload::IdI(Identification { kind, data: data.to_vec().into() });
+            let answer = alice.ask(&mut world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
+            let said = notifies(&answer);
+            let right = [NotifyType::AUTHENTICATION_FAILED, NotifyType::INVALID_SYNTAX];
+            assert!(said.len() == 1 && right.contains(&said[0]), "{kind} {data:?}: {said:?}");
+            assert!(is_clean(&mut world));
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! INITIAL_CONTACT (RFC 7296 §2.4): a peer that has lost everything.
+
+use policy::Unique;
+use sim::established;
+use std::time::Duration;
+use suite::{Puppet, bob, notifies, world};
+use wire::num::{ExchangeType, NotifyType};
+use wire::{Notify, Payload};
+
+fn again(world: &mut suite::World, contact: bool) -> Puppet {
+    let mut alice = Puppet::alice();
+    alice.spis.initiator = base::IkeSpi(world.now().as_nanos());
+    alice.deaf(world);
+    alice.init(world);
+    let mut payloads = alice.auth_payloads();
+    if contact {
+        payloads.push(Payload::Notify(Notify::new(NotifyType::INITIAL_CONTACT, Vec::new())));
+    }
+    alice.ask(world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
+    world.run(Duration::from_secs(1));
+    alice
+}
+
+//= rfc7296 §2.4
+#[test]
+fn the_older_sas_of_a_peer_that_starts_anew_go() {
+    let mut world = world(1).site(bob());
+    again(&mut world, false);
+    again(&mut world, false);
+    assert_eq!(world.status("bob").len(), 2, "without the notification both stay");
+    let last = again(&mut world, true);
+    let left = world.status("bob");
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].spi_i, last.spis.initiator);
+    assert_eq!(world.host("bob").dataplane.sad().count(), 1);
+}
+
+#[test]
+fn whoever_wants_any_number_of_sas_does_not_heed_it() {
+    let mut world = world(2).site(bob().with(|c| c.unique = Unique::Never));
+    again(&mut world, false);
+    again(&mut world, true);
+    assert_eq!(world.status("bob").len(), 2);
+}
+
+#[test]
+fn a_new_sa_replaces_the_older_ones_where_that_is_wanted() {
+    let mut world = world(3).site(bob().with(|c| c.unique = Unique::Replace));
+    again(&mut world, false);
+    again(&mut world, false);
+    world.run(Duration::from_secs(200));
+    assert_eq!(world.status("bob").len(), 1);
+}
+
+#[test]
+fn an_older_sa_stays_where_that_is_wanted() {
+    let mut world = world(4).site(bob().with(|c| c.unique = Unique::Keep));
+    let first = again(&mut world, false);
+    let mut second = Puppet::alice();
+    second.spis.initiator = base::IkeSpi(77);
+    second.deaf(&world);
+    second.init(&mut world);
+    let payloads = second.auth_payloads();
+    let answer = second.ask(&mut world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
+    assert_eq!(notifies(&answer), [NotifyType::AUTHENTICATION_FAILED]);
+    let left = world.status("bob");
+    assert_eq!((left.len(), left[0].spi_i), (1, first.spis.initiator));
+}
+
+/// It is sent with the first SA between two identities, and not with the second.
+#[test]
+fn it_is_sent_once() {
+    let mut world = world(5).peers(suite::alice(), bob());
+    world.up("alice");
+    world.until(established);
+    assert_eq!((world.status("alice").len(), world.status("bob").len()), (1, 1));
+}

@@ -1,0 +1,70 @@
+//! Is the peer still there? (RFC 7296 §2.4)
+
+use sa::{Event, Fate, Order, RefusalKind, Reply};
+use sim::established;
+use std::time::Duration;
+use suite::{Puppet, alice, answered, bob, is_clean, world};
+
+//= rfc7296 §2.4
+#[test]
+fn a_probe_is_an_empty_informational_exchange() {
+    let mut world = world(1).site(alice());
+    world.up("alice");
+    let mut bob = Puppet::bob();
+    bob.establish(&mut world);
+    let ike = world.status("alice")[0].id;
+    let order = world.order("alice", Order::Probe(ike));
+    let (header, payloads) = bob.asked(&mut world).expect("a probe");
+    assert_eq!((header.exchange, payloads.len()), (wire::num::ExchangeType::INFORMATIONAL, 0));
+    bob.reply(&mut world, &header, &[]);
+    world.until(answered);
+    match world.reply(order) {
+        Some(Reply::Alive { round_trip }) => assert!(*round_trip > Duration::ZERO),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_peer_that_is_gone_is_found_out_and_given_up() {
+    let mut world = world(2).peers(alice(), bob());
+    world.up("alice");
+    world.until(established);
+    world.attack(|scene| scene.take());
+    world.run(Duration::from_secs(400));
+    assert!(is_clean(&mut world));
+    for name in ["alice", "bob"] {
+        assert_eq!(world.host(name).count(|e| matches!(e, Event::IkeDown(_, Fate::Silent { .. }))), 1, "{name}");
+        assert_eq!(world.host(name).count(|e| matches!(e, Event::ChildDown(_, _, Fate::Silent { .. }))), 1, "{name}");
+    }
+}
+
+#[test]
+fn whoever_answers_is_kept() {
+    let mut world = world(3).peers(alice(), bob());
+    world.up("alice");
+    world.until(established);
+    world.run(Duration::from_secs(3600));
+    assert!(established(&world) && world.status("alice").len() == 1);
+    assert!(world.wire.len() > 100, "probes every thirty seconds: {}", world.wire.len());
+}
+
+#[test]
+fn without_a_delay_nobody_probes() {
+    let quiet = |site: sim::Site| site.with(|c| c.dpd_delay = Duration::ZERO);
+    let mut world = world(4).peers(quiet(alice()), quiet(bob()));
+    world.up("alice");
+    world.until(established);
+    world.run(Duration::from_secs(3600));
+    assert_eq!(world.wire.len(), 4);
+}
+
+#[test]
+fn an_order_to_probe_what_is_not_there_is_refused() {
+    let mut world = world(5).peers(alice(), bob());
+    let order = world.order("alice", Order::Probe(sa::IkeSaId(4711)));
+    world.until(answered);
+    match world.reply(order) {
+        Some(Reply::Refused(refusal)) => assert_eq!(refusal.kind, RefusalKind::NotFound),
+        other => panic!("{other:?}"),
+    }
+}
