@@ -93,6 +93,13 @@ impl Control {
         if !spec.udp_encap && !self.sockets.has_raw_esp(remote) {
             return Err(format!("{name} cannot be installed: {NO_RAW_SOCKET}"));
         }
+        // Without a mark our own packets to the peer would be led into its tunnel.
+        if self.sockets.mark() == 0 && spec.remote_ts.iter().any(|ts| ts.addresses.contains(remote)) {
+            return Err(format!(
+                "{name} cannot be installed: its remote selectors contain the peer's own address {remote}, so our own \
+                 packets need a mark (one bit) to tell them from tunnelled ones, and none is configured."
+            ));
+        }
         let path_mtu = self.sockets.path_mtu(remote).unwrap_or(DEFAULT_PATH_MTU);
         self.fit(&mut outbound, path_mtu);
         inbound.max_inner = outbound.max_inner;

@@ -148,7 +148,7 @@ fn check(config: &EngineConfig, sockets: &Sockets) -> Result<(), Error> {
     if !(1280..=9000).contains(&config.mtu) {
         return Err(Error::Setting(format!("An MTU of {} is not in 1280 to 9000.", config.mtu)));
     }
-    if !sockets.mark().is_power_of_two() {
+    if sockets.mark().count_ones() > 1 {
         return Err(Error::Setting(format!(
             "The mark of our own packets must be one bit, not {:#x}: routing rules tell them from tunnelled ones by it.",
             sockets.mark()
