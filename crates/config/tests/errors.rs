@@ -355,6 +355,32 @@ fn the_file_itself_may_be_the_problem() {
 }
 
 #[test]
+fn a_file_with_a_secret_that_everybody_can_read_is_warned_about() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = Dir::new();
+    let path = dir.write("secret.toml", with(""));
+    let told = |mode| {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let suite = provider::Provider::new();
+        let tools = config::Tools { suite: &suite, load_key: &common::load_key, wall: now() };
+        let (_, warnings) = config::load(&path, &tools).unwrap();
+        all(&warnings)
+    };
+    assert!(told(0o644).contains("Everybody on this machine can read this file, and it holds a secret."));
+    assert_eq!(told(0o640), "");
+}
+
+#[test]
+fn an_algorithm_that_the_build_lacks_is_refused_where_it_is_named() {
+    let dir = Dir::new();
+    let suite = provider::Provider::new().without(wire::num::KeMethod::CURVE448);
+    let tools = config::Tools { suite: &suite, load_key: &common::load_key, wall: now() };
+    let text = with("proposals = \"aes256gcm16-prfsha384-x448\"");
+    let outcome = config::check_text(&dir.path().join("a.toml"), &text, false, &tools);
+    assert!(all(&outcome.problems).contains("`x448` is known, but this build of Handfast cannot do it."));
+}
+
+#[test]
 fn problems_do_not_flood() {
     let text: String = (0..5000).map(|n| format!("unknown{n} = 1\n")).collect();
     assert_eq!(Dir::new().errors(&text).len(), config::limits::PROBLEMS);

@@ -178,6 +178,9 @@ pub(crate) fn understood(protocol: Protocol, offer: &Offer) -> bool {
 pub(crate) fn encr_transform(offer: &Offer, encr: Encr, key_bits: u16) -> Option<Transform> {
     //= rfc7296 §3.3.5
     // The Key Length attribute must be there where the length varies, and must not where it does not.
+    //
+    // Exception to the section's SHOULD: a key longer than those configured is not taken. What a file names is
+    // what its reader expects to find in use; who wants "at least" lists the longer ones too.
     let wanted = Transform::encr(encr, key_bits);
     offer.transforms.iter().copied().find(|offered| *offered == wanted)
 }

@@ -1,6 +1,6 @@
 //! Why no proposal was chosen: the pair of an offer and a proposal of ours that came closest.
 
-use crate::choose::{Protocol, encr_transform, has_type, is_aead, understood};
+use crate::choose::{Protocol, encr_transform, has_type, is_aead};
 use crate::keyword::{Word, spell};
 use crate::{Offer, Proposal, Transform};
 use std::fmt;
@@ -75,34 +75,45 @@ pub(crate) fn type_name(kind: TransformType) -> String {
 }
 
 pub(crate) fn nearest(protocol: Protocol, ours: &[Proposal], offers: &[Offer]) -> NoProposal {
-    let mut best: Option<NearestProposal> = None;
-    for our in ours {
-        for offer in offers {
-            let mismatches = compare(protocol, our, offer);
-            let closer = best.as_ref().is_none_or(|best| mismatches.len() < best.mismatches.len());
-            if closer && !mismatches.is_empty() {
-                best = Some(NearestProposal { number: offer.number, ours: our.to_string(), mismatches });
-            }
-        }
-    }
-    NoProposal { offered: offers.len(), nearest: best }
+    let pairs = ours.iter().flat_map(|our| offers.iter().map(move |offer| (our, offer)));
+    let judged = pairs.map(|(our, offer)| (lacks(protocol, our, offer), our, offer));
+    // The first of the best: our order, then the peer's.
+    let best = judged.filter(|(lacks, ..)| !lacks.is_empty()).min_by_key(|(lacks, ..)| lacks.len());
+    let nearest = best.map(|(lacks, our, offer)| NearestProposal {
+        number: offer.number,
+        ours: our.to_string(),
+        mismatches: lacks.iter().map(|lack| lack.tell(our, offer)).collect(),
+    });
+    NoProposal { offered: offers.len(), nearest }
 }
 
-/// All types in which `offer` fails `our`.
-fn compare(protocol: Protocol, our: &Proposal, offer: &Offer) -> Vec<Mismatch> {
+/// In what an offer fails a proposal of ours. Words come only for the nearest pair: the pairs are many, and
+/// whoever sends the offers has not authenticated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    /// A type that has no place in the protocol.
+    Foreign(TransformType),
+    /// Something beyond the transforms.
+    Unknown,
+    Encr,
+    Prf,
+    /// Whether integrity must be absent.
+    Integ(bool),
+    Ke,
+    Esn,
+}
+
+/// All in which `offer` fails `our`.
+fn lacks(protocol: Protocol, our: &Proposal, offer: &Offer) -> Vec<Lack> {
     let mut found = Vec::new();
     for t in &offer.transforms {
-        if !protocol.types().contains(&t.kind) && !found.iter().any(|m: &Mismatch| m.kind == t.kind) {
-            found.push(mismatch(t.kind, offer, "nothing of this type".to_string()));
+        let lack = Lack::Foreign(t.kind);
+        if !protocol.types().contains(&t.kind) && !found.contains(&lack) {
+            found.push(lack);
         }
     }
-    if offer.has_unknown && understood(protocol, &Offer { has_unknown: false, ..offer.clone() }) {
-        let offered = "something unknown".to_string();
-        found.push(Mismatch {
-            kind: TransformType(0),
-            offered,
-            wanted: "only what RFC 7296 defines".to_string(),
-        });
+    if offer.has_unknown && found.is_empty() {
+        found.push(Lack::Unknown);
     }
     let possible: Vec<(Encr, u16)> = our
         .encr
@@ -110,54 +121,67 @@ fn compare(protocol: Protocol, our: &Proposal, offer: &Offer) -> Vec<Mismatch> {
         .copied()
         .filter(|(encr, bits)| encr_transform(offer, *encr, *bits).is_some())
         .collect();
-    if possible.is_empty() {
-        found.push(mismatch(
-            TransformType::ENCR,
-            offer,
-            list(our.encr.iter().map(|(e, b)| Word::Encr(*e, *b))),
-        ));
-    }
-    if protocol == Protocol::Ike && !any(offer, TransformType::PRF, our.prf.iter().map(|prf| prf.0)) {
-        found.push(mismatch(TransformType::PRF, offer, list(our.prf.iter().map(|prf| Word::Prf(*prf)))));
-    }
-    let encrs = if possible.is_empty() { &our.encr } else { &possible };
-    found.extend(compare_integ(our, encrs, offer));
-    found.extend(compare_ke(protocol, our, offer));
-    if protocol != Protocol::Ike && !any(offer, TransformType::ESN, our.esn.iter().map(|esn| esn.0)) {
-        found.push(mismatch(TransformType::ESN, offer, list(our.esn.iter().map(|esn| Word::Esn(*esn)))));
-    }
+    let encr = !possible.is_empty();
+    let prf = protocol != Protocol::Ike || any(offer, TransformType::PRF, our.prf.iter().map(|prf| prf.0));
+    let integ = integ_lack(our, if encr { &possible } else { &our.encr }, offer);
+    let ke = ke_fits(protocol, our, offer);
+    let esn = protocol == Protocol::Ike || any(offer, TransformType::ESN, our.esn.iter().map(|esn| esn.0));
+    found.extend((!encr).then_some(Lack::Encr));
+    found.extend((!prf).then_some(Lack::Prf));
+    found.extend(integ);
+    found.extend((!ke).then_some(Lack::Ke));
+    found.extend((!esn).then_some(Lack::Esn));
     found
 }
 
-fn compare_integ(our: &Proposal, encrs: &[(Encr, u16)], offer: &Offer) -> Option<Mismatch> {
-    let real = || our.integ.iter().filter(|integ| **integ != Integ::NONE);
+fn integ_lack(our: &Proposal, encrs: &[(Encr, u16)], offer: &Offer) -> Option<Lack> {
     let fits = |aead: bool| match aead {
         true => !has_type(offer, TransformType::INTEG) || any(offer, TransformType::INTEG, [Integ::NONE.0]),
-        false => any(offer, TransformType::INTEG, real().map(|integ| integ.0)),
+        false => any(offer, TransformType::INTEG, real(our).map(|integ| integ.0)),
     };
-    if encrs.iter().any(|(encr, _)| fits(is_aead(*encr))) {
-        return None;
-    }
-    let wanted = match encrs.iter().all(|(encr, _)| is_aead(*encr)) {
-        true => "none beside a combined mode (RFC 5282 §8)".to_string(),
-        false => list(real().map(|integ| Word::Integ(*integ))),
-    };
-    Some(mismatch(TransformType::INTEG, offer, wanted))
+    let some = encrs.iter().any(|(encr, _)| fits(is_aead(*encr)));
+    (!some).then(|| Lack::Integ(encrs.iter().all(|(encr, _)| is_aead(*encr))))
 }
 
-fn compare_ke(protocol: Protocol, our: &Proposal, offer: &Offer) -> Option<Mismatch> {
-    let none_is_fine = our.ke.is_empty() || our.ke.contains(&KeMethod::NONE);
-    let fits = match protocol {
+fn ke_fits(protocol: Protocol, our: &Proposal, offer: &Offer) -> bool {
+    match protocol {
         Protocol::EspWithoutKe => true,
-        Protocol::Esp if !has_type(offer, TransformType::KE) => none_is_fine,
+        Protocol::Esp if !has_type(offer, TransformType::KE) => {
+            our.ke.is_empty() || our.ke.contains(&KeMethod::NONE)
+        }
         Protocol::Esp if our.ke.is_empty() => any(offer, TransformType::KE, [KeMethod::NONE.0]),
         _ => any(offer, TransformType::KE, our.ke.iter().map(|ke| ke.0)),
-    };
-    let wanted = || match our.ke.is_empty() {
-        true => "none".to_string(),
-        false => list(our.ke.iter().map(|ke| Word::Ke(*ke))),
-    };
-    (!fits).then(|| mismatch(TransformType::KE, offer, wanted()))
+    }
+}
+
+/// Our integrity algorithms that are ones.
+fn real(our: &Proposal) -> impl Iterator<Item = &Integ> {
+    our.integ.iter().filter(|integ| **integ != Integ::NONE)
+}
+
+impl Lack {
+    fn tell(self, our: &Proposal, offer: &Offer) -> Mismatch {
+        match self {
+            Lack::Foreign(kind) => mismatch(kind, offer, "nothing of this type".to_string()),
+            Lack::Unknown => Mismatch {
+                kind: TransformType(0),
+                offered: "something unknown".to_string(),
+                wanted: "only what RFC 7296 defines".to_string(),
+            },
+            Lack::Encr => {
+                mismatch(TransformType::ENCR, offer, list(our.encr.iter().map(|(e, b)| Word::Encr(*e, *b))))
+            }
+            Lack::Prf => mismatch(TransformType::PRF, offer, list(our.prf.iter().map(|prf| Word::Prf(*prf)))),
+            Lack::Integ(true) => {
+                mismatch(TransformType::INTEG, offer, "none beside a combined mode (RFC 5282 §8)".to_string())
+            }
+            Lack::Integ(false) => {
+                mismatch(TransformType::INTEG, offer, list(real(our).map(|integ| Word::Integ(*integ))))
+            }
+            Lack::Ke => mismatch(TransformType::KE, offer, list(our.ke.iter().map(|ke| Word::Ke(*ke)))),
+            Lack::Esn => mismatch(TransformType::ESN, offer, list(our.esn.iter().map(|esn| Word::Esn(*esn)))),
+        }
+    }
 }
 
 fn any(offer: &Offer, kind: TransformType, wanted: impl IntoIterator<Item = u16>) -> bool {
