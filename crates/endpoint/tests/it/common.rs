@@ -39,7 +39,6 @@ impl Rng for Seeded {
 /// One end.
 pub struct End {
     pub endpoint: Endpoint,
-    pub address: IpAddr,
     pub psk: Vec<u8>,
     pub events: Vec<Event>,
     pub replies: Vec<(OrderId, Reply)>,
@@ -147,13 +146,12 @@ pub fn connection(me: &str, peer: &str) -> Connection {
 }
 
 impl End {
-    pub fn new(address: &str, connections: Vec<Connection>, settings: Settings, seed: u64) -> Self {
+    pub fn new(connections: Vec<Connection>, settings: Settings, seed: u64) -> Self {
         let policy = Policy { connections: connections.into_iter().map(Arc::new).collect() };
         let suite: Arc<dyn Suite> = Arc::new(Provider::new());
         let endpoint = Endpoint::new(Arc::new(policy), suite, Box::new(Seeded(seed)), settings);
         Self {
             endpoint,
-            address: ip(address),
             psk: b"the secret of both".to_vec(),
             events: Vec::new(),
             replies: Vec::new(),
@@ -278,8 +276,8 @@ impl Pair {
 
     pub fn with(a: Connection, b: Connection, settings: Settings) -> Self {
         Self {
-            a: End::new(A, vec![a], settings.clone(), 1),
-            b: End::new(B, vec![b], settings, 2),
+            a: End::new(vec![a], settings.clone(), 1),
+            b: End::new(vec![b], settings, 2),
             now: Now { mono: Instant::from_nanos(1_000_000_000), wall: WallClock(1_700_000_000) },
             flights: VecDeque::new(),
             seen: Vec::new(),

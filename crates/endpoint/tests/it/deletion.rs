@@ -90,7 +90,7 @@ fn deleting_with_a_silent_peer_takes_seconds_not_minutes() {
 #[test]
 fn initial_contact_removes_what_the_peer_has_forgotten() {
     let mut pair = Pair::established();
-    let fresh = crate::common::End::new(A, vec![connection(A, B)], Default::default(), 77);
+    let fresh = crate::common::End::new(vec![connection(A, B)], Default::default(), 77);
     pair.a = fresh;
     pair.up();
     pair.settle();
@@ -108,7 +108,7 @@ fn a_second_ike_sa_is_replaced_or_refused_as_configured() {
         pair.up();
         pair.settle();
         // Another process behind the same identity, which does not say INITIAL_CONTACT.
-        pair.a = crate::common::End::new(A, vec![a], Default::default(), 77);
+        pair.a = crate::common::End::new(vec![a], Default::default(), 77);
         pair.up();
         pair.settle();
         assert_eq!(pair.b.sad.len(), standing, "{unique:?}");
