@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use trust::Trust;
 use wire::num::{Encr, EsnMode, KeMethod, Prf};
 
 /// A repeatable source of chance (splitmix64).
@@ -40,6 +41,8 @@ impl Rng for Seeded {
 pub struct End {
     pub endpoint: Endpoint,
     pub psk: Vec<u8>,
+    /// Answers jobs in place of the store with the one PSK.
+    pub keeper: Option<Trust>,
     pub events: Vec<Event>,
     pub replies: Vec<(OrderId, Reply)>,
     pub sad: BTreeMap<ChildId, ChildSpec>,
@@ -153,6 +156,7 @@ impl End {
         Self {
             endpoint,
             psk: b"the secret of both".to_vec(),
+            keeper: None,
             events: Vec::new(),
             replies: Vec::new(),
             sad: BTreeMap::new(),
@@ -201,6 +205,9 @@ impl End {
     }
 
     pub fn trust(&self, job: &Job) -> Answer {
+        if let Some(keeper) = &self.keeper {
+            return keeper.answer(job);
+        }
         let auth = |prf: &Prf, octets: &sa::SignedOctets| {
             let suite = Provider::new();
             crypto::psk_auth(suite.prf(*prf).unwrap(), &self.psk, &[&octets.0]).expose().clone()
@@ -278,7 +285,7 @@ impl Pair {
         Self {
             a: End::new(vec![a], settings.clone(), 1),
             b: End::new(vec![b], settings, 2),
-            now: Now { mono: Instant::from_nanos(1_000_000_000), wall: WallClock(1_700_000_000) },
+            now: Now { mono: Instant::from_nanos(1_000_000_000), wall: WallClock(1_790_000_000) },
             flights: VecDeque::new(),
             seen: Vec::new(),
             lose: |_| false,

@@ -3,6 +3,7 @@
 
 mod common;
 
+mod certificates;
 mod children;
 mod deletion;
 mod establish;
