@@ -7,7 +7,7 @@ use crate::schema;
 use crate::value::{choice, id_pattern, identity, ip, shown};
 use policy::{
     AddressPattern, AuthMethod, Certificate, Connection, IdPattern, Identity, LocalAuth, RemoteAuth,
-    closeness,
+    StartAction, closeness,
 };
 use std::ops::Range;
 use toml::de::DeTable;
@@ -188,6 +188,7 @@ impl Loader<'_> {
         }
         let place = at(self, "remote", "certs");
         self.check_pinned(&place, connection);
+        self.warn_nobody_to_call(section, connection);
     }
 
     fn check_psk(&mut self, at: &Range<usize>, connection: &Connection) {
@@ -276,6 +277,25 @@ impl Loader<'_> {
                     Some("Set the `id` of [remote] to one that is in it.".to_string()),
                 );
             }
+        }
+    }
+
+    /// What starts by itself needs somebody to call.
+    fn warn_nobody_to_call(&mut self, section: &Section<'_>, connection: &Connection) {
+        let starts = connection.children.iter().find(|child| child.start_action == StartAction::Start);
+        let concrete = |pattern: &AddressPattern| match pattern {
+            AddressPattern::Any => false,
+            AddressPattern::Range(range) => range.start() == range.end(),
+            AddressPattern::Name(_) => true,
+        };
+        if let Some(child) = starts
+            && !connection.remote_addrs.iter().any(concrete)
+        {
+            let message = format!(
+                "Child `{}` of [{}] is to start by itself, but `remote_addrs` has no address or name to call.",
+                child.name, section.path
+            );
+            self.reader.warn(&section.value_place("remote_addrs"), message, None);
         }
     }
 

@@ -312,6 +312,7 @@ fn what_is_dangerous_or_idle_is_warned_about() {
         (with_child("esp_proposals = \"null-sha256\""), "null (no encryption)"),
         (with_child("mode = \"transport\"\nlocal_ts = \"10.0.0.0/8\""), "`local_ts` is wider than one host"),
         (with_child("local_ts = \"10.1.2.3/16\""), "`10.1.2.3/16` is read as 10.1.0.0/16"),
+        (with_child("start_action = \"start\""), "has no address or name to call"),
         (with_child("replay_window = 0"), "Without a replay window"),
         (with("").replace("[connections.a.children.c]\n", ""), "has no children"),
         (
