@@ -87,6 +87,15 @@ pub struct Delivered {
 }
 
 impl Delivered {
+    /// An IP packet in one piece, as if it had come out of a tunnel; `None` when it is malformed.
+    pub fn whole(octets: &[u8]) -> Option<Self> {
+        let packet = Packet::parse(octets).ok()?;
+        let header_len = packet.fixed_header_len();
+        let mut header = [0; IPV6_LEN];
+        header.get_mut(..header_len)?.copy_from_slice(octets.get(..header_len)?);
+        Some(Self { header, header_len, body: header_len..packet.total_len, packet })
+    }
+
     /// The fixed IP header (20 or 40 octets).
     pub fn header(&self) -> &[u8] {
         self.header.get(..self.header_len).unwrap_or(&[])
@@ -191,23 +200,21 @@ impl InboundChild {
 
     /// The inner packet is whole; what follows it is traffic flow padding (RFC 4303 §2.7).
     fn from_tunnel(&self, arrival: &Arrival<'_>, opened: Opened) -> Option<Delivered> {
-        let inner = arrival.bytes.get(opened.payload.clone())?;
-        let mut packet = Packet::parse(inner).ok()?;
-        let header_len = packet.fixed_header_len();
+        let start = opened.payload.start;
+        let mut delivered = Delivered::whole(arrival.bytes.get(opened.payload)?)?;
+        let packet = &mut delivered.packet;
         let version = if packet.source.is_ipv4() { protocol::IPV4 } else { protocol::IPV6 };
         if opened.next_header != version {
             return None;
         }
-        let mut header = [0; IPV6_LEN];
-        header.get_mut(..header_len)?.copy_from_slice(inner.get(..header_len)?);
         //= rfc6040 §4.2
         let tos = ecn::decapsulated(packet.tos, arrival.tos)?;
         if tos != packet.tos {
-            set_tos(header.get_mut(..header_len)?, tos);
             packet.tos = tos;
+            set_tos(&mut delivered.header, tos);
         }
-        let start = opened.payload.start;
-        Some(Delivered { header, header_len, body: start + header_len..start + packet.total_len, packet })
+        delivered.body = delivered.body.start + start..delivered.body.end + start;
+        Some(delivered)
     }
 
     /// The IP header is made anew from the outer one.

@@ -45,7 +45,10 @@ pub fn notifies(payloads: &[Payload<'_>]) -> Vec<NotifyType> {
 pub fn is_clean(world: &mut World) -> bool {
     let names: Vec<String> = world.hosts.iter().map(|host| host.name.clone()).collect();
     let none = names.iter().all(|name| world.status(name).is_empty());
-    none && world.hosts.iter().all(|host| host.dataplane.sad().next().is_none() && host.open_orders.is_empty())
+    none && world
+        .hosts
+        .iter()
+        .all(|host| host.dataplane.sad().next().is_none() && host.open_orders.is_empty())
 }
 
 /// How many datagrams of a site were dropped for that reason.

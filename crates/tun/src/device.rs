@@ -37,6 +37,7 @@ impl Device {
         let index = sys::interface_index(&name).map_err(refused(what()))?;
         let mut netlink = Netlink::open().map_err(refused(what()))?;
         loosen_reverse_path_filter(&name);
+        omit_link_local_address(&name);
         netlink.bring_up(index, mtu).map_err(refused(format!("bring up {name} with an MTU of {mtu}")))?;
         Ok(Self { file, name, index })
     }
@@ -60,9 +61,16 @@ impl Device {
             }
         }
     }
+}
 
-    /// Writes one packet, virtio header first, from its parts.
-    pub(crate) fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+/// Where packets go, virtio header first, each from its parts.
+pub(crate) trait PacketSink {
+    /// Takes one packet.
+    fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<()>;
+}
+
+impl PacketSink for Device {
+    fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
         (&self.file).write_vectored(parts).map(drop)
     }
 }
@@ -89,4 +97,9 @@ fn set_offload(file: &File, offload: bool) -> io::Result<()> {
 /// selectors already. Where /proc/sys cannot be written the administrator's setting stays.
 fn loosen_reverse_path_filter(name: &str) {
     let _ = std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"), "2");
+}
+
+/// The device needs no address of its own, and what a link-local one would announce is nobody's business.
+fn omit_link_local_address(name: &str) {
+    let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/addr_gen_mode"), "1");
 }

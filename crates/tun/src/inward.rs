@@ -66,7 +66,7 @@ impl Inward {
         let now = self.now();
         let device = self.device.clone();
         let sockets = self.sockets.clone();
-        let mut merger = Merger::new(&device, self.merge);
+        let mut merger = Merger::new(&*device, self.merge);
         sockets.receive(index, MAX_RECEIVES, batch, |packet| match packet {
             Packet::Ike(datagram) => (self.sink)(Input::Ike(datagram)),
             Packet::Esp(packet) => self.take(packet, now, &mut merger),
@@ -77,7 +77,7 @@ impl Inward {
         Ok(())
     }
 
-    fn take<'b>(&mut self, packet: EspPacket<'b>, now: Instant, merger: &mut Merger<'_, 'b>) {
+    fn take<'b>(&mut self, packet: EspPacket<'b>, now: Instant, merger: &mut Merger<'_, 'b, Device>) {
         let EspPacket { local, remote, udp, tos, bytes } = packet;
         let mut arrival = Arrival { remote, local: local.ip(), udp, tos, bytes };
         // What was refused is counted by the table.

@@ -1,7 +1,7 @@
 //! Merging TCP segments that arrived together into one packet for the kernel (the software twin of
 //! generic receive offload): one pass through the stack instead of one for each.
 
-use crate::device::{Device, VIRTIO_LEN};
+use crate::device::{PacketSink, VIRTIO_LEN};
 use crate::limits::{MAX_MERGED, MAX_PACKET, MAX_RUNS};
 use crate::virtio;
 use esp::Delivered;
@@ -17,8 +17,8 @@ const ACK: u8 = 0x10;
 const HEADERS: usize = 40 + 60;
 
 /// Takes the packets of one batch of arrivals and writes them to the device, merged where possible.
-pub(crate) struct Merger<'d, 'b> {
-    device: &'d Device,
+pub(crate) struct Merger<'d, 'b, S> {
+    device: &'d S,
     merge: bool,
     runs: [Option<Run<'b>>; MAX_RUNS],
     /// The run to be written when another is needed.
@@ -52,8 +52,8 @@ struct Segment<'a, 'b> {
     sequence: u32,
 }
 
-impl<'d, 'b> Merger<'d, 'b> {
-    pub(crate) fn new(device: &'d Device, merge: bool) -> Self {
+impl<'d, 'b, S: PacketSink> Merger<'d, 'b, S> {
+    pub(crate) fn new(device: &'d S, merge: bool) -> Self {
         Self { device, merge, runs: [const { None }; MAX_RUNS], oldest: 0, lost: 0 }
     }
 
@@ -253,3 +253,7 @@ impl<'b> Run<'b> {
         virtio::merged(v4, self.ip_len, self.headers_len, self.size)
     }
 }
+
+#[cfg(test)]
+#[path = "merge_tests.rs"]
+mod tests;

@@ -1,6 +1,6 @@
 //! The thread from the device to the network.
 
-use crate::device::{Device, VIRTIO_LEN};
+use crate::device::{Device, PacketSink, VIRTIO_LEN};
 use crate::engine::{Input, Sink};
 use crate::limits::{MAX_READ, MAX_READS, MAX_TRAIN};
 use crate::mailbox::Tasks;

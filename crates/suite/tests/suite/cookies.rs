@@ -72,7 +72,11 @@ fn a_cookie_of_somebody_else_is_worth_nothing() {
         alice.send(&mut world, &request);
         let answer = alice.hear(&mut world);
         if let Some(answer) = answer {
-            assert_eq!(notifies(&Message::parse(&answer).unwrap().payloads), [NotifyType::COOKIE], "{change}");
+            assert_eq!(
+                notifies(&Message::parse(&answer).unwrap().payloads),
+                [NotifyType::COOKIE],
+                "{change}"
+            );
         }
         assert!(world.status("bob").is_empty(), "{change}");
     }
@@ -98,7 +102,8 @@ fn an_old_cookie_is_worth_nothing() {
 /// Thousands of first messages from everywhere: the SAs that they open are bounded, and who is honest gets in.
 #[test]
 fn a_flood_does_not_keep_an_honest_client_out() {
-    let mut world = world(5).peers(alice(), bob().with(|c| c.remote_addrs = vec![policy::AddressPattern::Any]));
+    let mut world =
+        world(5).peers(alice(), bob().with(|c| c.remote_addrs = vec![policy::AddressPattern::Any]));
     let mut flooder = Puppet::alice();
     let payloads = flooder.init_payloads();
     let request = flooder.init_request(payloads);

@@ -64,7 +64,10 @@ fn an_unknown_critical_payload_in_a_first_message_is_refused_without_state() {
     let message = Message::parse(&response).unwrap();
     match &message.payloads[..] {
         [Payload::Notify(notify)] => {
-            assert_eq!((notify.kind, &notify.data[..]), (NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[77][..]));
+            assert_eq!(
+                (notify.kind, &notify.data[..]),
+                (NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[77][..])
+            );
         }
         other => panic!("{}", wire::summary(other)),
     }

@@ -28,7 +28,10 @@ fn a_responder_without_room_refuses_the_child() {
     assert_eq!((world.status("alice").len(), world.status("bob").len()), (1, 1));
     assert_eq!(world.host("alice").dataplane.sad().count(), 0);
     let told = world.host("bob").refusals();
-    assert!(told.iter().any(|r| r.kind == RefusalKind::Dataplane && r.reason.contains("no room")), "{told:?}");
+    assert!(
+        told.iter().any(|r| r.kind == RefusalKind::Dataplane && r.reason.contains("no room")),
+        "{told:?}"
+    );
 }
 
 /// The initiator cannot: it deletes what the responder has installed.

@@ -1,10 +1,10 @@
 //! The end of an IKE SA and of a child.
 
+use base::EspSpi;
 use sa::{Event, Fate, Order, Reply, Target};
 use sim::established;
 use std::time::Duration;
 use suite::{Puppet, alice, answered, bob, holdings, is_clean, world};
-use base::EspSpi;
 use wire::num::{ExchangeType, ProtocolId};
 use wire::{Delete, Payload};
 
@@ -17,7 +17,11 @@ fn either_side_closes_the_ike_sa_and_all_goes() {
         world.until(established);
         let order = world.down(name);
         world.until(answered);
-        assert!(matches!(world.reply(order), Some(Reply::Down { ike: 1, children: 1 })), "{:?}", world.reply(order));
+        assert!(
+            matches!(world.reply(order), Some(Reply::Down { ike: 1, children: 1 })),
+            "{:?}",
+            world.reply(order)
+        );
         assert!(is_clean(&mut world));
         let other = if name == "alice" { "bob" } else { "alice" };
         assert_eq!(world.host(name).count(|e| matches!(e, Event::IkeDown(_, Fate::Ordered))), 1);
@@ -36,7 +40,11 @@ fn either_side_closes_the_child_and_the_ike_sa_stays() {
         let target = Target::Child("net".to_string(), "lan".to_string());
         let order = world.order(name, Order::Down(target));
         world.until(answered);
-        assert!(matches!(world.reply(order), Some(Reply::Down { ike: 0, children: 1 })), "{:?}", world.reply(order));
+        assert!(
+            matches!(world.reply(order), Some(Reply::Down { ike: 0, children: 1 })),
+            "{:?}",
+            world.reply(order)
+        );
         for name in ["alice", "bob"] {
             assert_eq!((world.status(name).len(), world.status(name)[0].children.len()), (1, 0));
             assert_eq!(world.host(name).dataplane.sad().count(), 0);

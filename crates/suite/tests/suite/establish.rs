@@ -22,7 +22,10 @@ fn four_messages_make_an_ike_sa_and_a_child() {
     let (ours, theirs) = (&ours[0], &theirs[0]);
     assert_eq!((ours.side, theirs.side), (Side::Initiator, Side::Responder));
     assert_eq!((ours.spi_i, ours.spi_r), (theirs.spi_i, theirs.spi_r));
-    assert_eq!((ours.local_id.clone(), ours.remote_id.clone()), (theirs.remote_id.clone(), theirs.local_id.clone()));
+    assert_eq!(
+        (ours.local_id.clone(), ours.remote_id.clone()),
+        (theirs.remote_id.clone(), theirs.local_id.clone())
+    );
     assert_eq!((ours.state, theirs.state), ("established", "established"));
     assert_eq!(ours.suite, theirs.suite);
     assert_eq!(ours.children[0].spi_in, theirs.children[0].spi_out);
@@ -78,7 +81,11 @@ fn message_ids_begin_at_zero_and_go_up_by_one() {
     let mut world = world(5).peers(alice(), bob());
     world.up("alice");
     world.until(established);
-    let ids: Vec<(bool, u32)> =
-        world.wire.iter().filter_map(|(_, d)| d.peek()).map(|peek| (peek.response, peek.message_id)).collect();
+    let ids: Vec<(bool, u32)> = world
+        .wire
+        .iter()
+        .filter_map(|(_, d)| d.peek())
+        .map(|peek| (peek.response, peek.message_id))
+        .collect();
     assert_eq!(ids, [(false, 0), (true, 0), (false, 1), (true, 1)]);
 }

@@ -1,7 +1,7 @@
 //! Exchanges that nobody knows, or that come too early or too late.
 
-use suite::{Puppet, alice, bob, holdings, notifies, world};
 use sim::established;
+use suite::{Puppet, alice, bob, holdings, notifies, world};
 use wire::num::{ExchangeType, NotifyType, PayloadType};
 use wire::{Delete, Payload};
 
@@ -18,7 +18,9 @@ fn an_unknown_exchange_is_answered_and_carries_nothing_out() {
             let said = notifies(&answer);
             assert!(said.iter().all(|kind| *kind == NotifyType::INVALID_SYNTAX), "{exchange}: {said:?}");
         }
-        assert!(world.host("bob").count(|e| matches!(e, sa::Event::IkeDown(_, sa::Fate::DeletedByPeer))) == 0);
+        assert!(
+            world.host("bob").count(|e| matches!(e, sa::Event::IkeDown(_, sa::Fate::DeletedByPeer))) == 0
+        );
     }
 }
 
@@ -32,7 +34,8 @@ fn an_unknown_exchange_without_protection_is_dropped() {
     let header = wire::Header::parse(world.wire[2].1.message()).unwrap();
     let puppet = Puppet::alice();
     for exchange in (0..=255u8).filter(|exchange| *exchange != 34) {
-        let header = wire::Header { exchange: ExchangeType(exchange), message_id: base::MessageId(2), ..header };
+        let header =
+            wire::Header { exchange: ExchangeType(exchange), message_id: base::MessageId(2), ..header };
         let message = wire::Message { header, payloads: vec![Payload::Delete(Delete::ike_sa())] }.emit();
         puppet.send(&mut world, &message);
     }
@@ -66,7 +69,11 @@ fn requests_before_ike_auth_are_not_carried_out() {
             alice.send(&mut world, &message);
             if let Some(answer) = alice.hear(&mut world) {
                 let (_, payloads) = alice.open(&answer);
-                assert!(!payloads.iter().any(|p| p.kind() == PayloadType::SA), "{}", wire::summary(&payloads));
+                assert!(
+                    !payloads.iter().any(|p| p.kind() == PayloadType::SA),
+                    "{}",
+                    wire::summary(&payloads)
+                );
             }
             assert_eq!(world.host("bob").dataplane.sad().count(), 0);
             assert_eq!(world.host("bob").count(|e| matches!(e, sa::Event::IkeUp(_))), 0);

@@ -55,7 +55,9 @@ fn a_forged_refusal_of_the_first_message_does_not_end_the_handshake() {
 //= rfc7296 §2.21.2
 #[test]
 fn an_unprotected_authentication_failure_does_not_kill() {
-    for kind in [NotifyType::AUTHENTICATION_FAILED, NotifyType::NO_PROPOSAL_CHOSEN, NotifyType::INVALID_IKE_SPI] {
+    for kind in
+        [NotifyType::AUTHENTICATION_FAILED, NotifyType::NO_PROPOSAL_CHOSEN, NotifyType::INVALID_IKE_SPI]
+    {
         let mut world = succeeds_against(move |scene| forge(scene, ExchangeType::IKE_AUTH, &[notify(kind)]));
         assert_eq!(world.status("alice").len(), 1);
     }

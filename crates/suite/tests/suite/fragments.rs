@@ -140,7 +140,9 @@ fn impossible_fragments_are_dropped() {
     let mut alice = puppet(&mut world);
     let before = holdings(&mut world, "bob");
     let header = alice.header(ExchangeType::INFORMATIONAL, false, 2);
-    for (number, total) in [(0, 1), (0, 0), (1, 0), (2, 1), (9, 8), (u16::MAX, 2), (1, u16::MAX), (u16::MAX, u16::MAX)] {
+    for (number, total) in
+        [(0, 1), (0, 0), (1, 0), (2, 1), (9, 8), (u16::MAX, 2), (1, u16::MAX), (u16::MAX, u16::MAX)]
+    {
         let fragment = Some(Fragment { number, total });
         let channel = alice.channel.as_mut().unwrap();
         let message = channel.seal_octets(&header, fragment, PayloadType::NONE, &[1; 10]);

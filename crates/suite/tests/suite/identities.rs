@@ -13,10 +13,13 @@ fn fqdn(name: &str) -> Identity {
 
 #[test]
 fn an_identity_that_no_connection_expects_is_refused_with_the_nearest_one() {
-    let mut world = world(1).peers(alice(), bob().with(|c| c.remote.id = IdPattern::Is(fqdn("carol.example"))));
+    let mut world =
+        world(1).peers(alice(), bob().with(|c| c.remote.id = IdPattern::Is(fqdn("carol.example"))));
     let order = world.up("alice");
     world.until(answered);
-    assert!(matches!(world.reply(order), Some(Reply::Refused(r)) if r.kind == RefusalKind::AuthenticationFailed));
+    assert!(
+        matches!(world.reply(order), Some(Reply::Refused(r)) if r.kind == RefusalKind::AuthenticationFailed)
+    );
     let refusals = world.host("bob").refusals();
     let told = refusals.iter().find(|r| !r.by_peer).expect("a refusal of bob's");
     for word in ["alice.example", "carol.example"] {
@@ -27,7 +30,8 @@ fn an_identity_that_no_connection_expects_is_refused_with_the_nearest_one() {
 
 #[test]
 fn a_responder_that_is_somebody_else_is_refused() {
-    let mut world = world(2).peers(alice().with(|c| c.remote.id = IdPattern::Is(fqdn("carol.example"))), bob());
+    let mut world =
+        world(2).peers(alice().with(|c| c.remote.id = IdPattern::Is(fqdn("carol.example"))), bob());
     let order = world.up("alice");
     world.until(answered);
     match world.reply(order) {
@@ -84,7 +88,8 @@ fn a_wildcard_accepts_what_is_below_it() {
 /// Each ID type with nothing in it and with nonsense is refused, and harms nobody.
 #[test]
 fn odd_identities_are_refused() {
-    let kinds = [IdType::IPV4_ADDR, IdType::FQDN, IdType::RFC822_ADDR, IdType::IPV6_ADDR, IdType::DER_ASN1_DN];
+    let kinds =
+        [IdType::IPV4_ADDR, IdType::FQDN, IdType::RFC822_ADDR, IdType::IPV6_ADDR, IdType::DER_ASN1_DN];
     let kinds = kinds.into_iter().chain([IdType::DER_ASN1_GN, IdType::KEY_ID, IdType(0), IdType(255)]);
     for kind in kinds {
         for data in [&[][..], &[0x30], &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], &[0xff; 300]] {

@@ -28,16 +28,19 @@ fn the_initiator_tries_again_with_the_group_that_is_wanted() {
     assert_eq!(world.stats.get("another group demanded"), 1);
     assert_eq!(world.status("alice")[0].suite.map(|suite| suite.ke), Some(KeMethod::CURVE25519));
     // The whole offer stands in the second request too, so that nobody can talk the two down.
-    let offers: Vec<_> = [0, 2].map(|n| {
-        let message = Message::parse(world.wire[n].1.message()).unwrap().into_owned();
-        message.payloads.into_iter().find(|payload| payload.kind() == PayloadType::SA)
-    }).into();
+    let offers: Vec<_> = [0, 2]
+        .map(|n| {
+            let message = Message::parse(world.wire[n].1.message()).unwrap().into_owned();
+            message.payloads.into_iter().find(|payload| payload.kind() == PayloadType::SA)
+        })
+        .into();
     assert_eq!(offers[0], offers[1]);
 }
 
 fn wish(request: &Header, group: u16) -> Vec<u8> {
     let flags = Flags { initiator: false, version: false, response: true };
-    let header = Header::new(request.spi_i, base::IkeSpi::ZERO, ExchangeType::IKE_SA_INIT, flags, request.message_id);
+    let header =
+        Header::new(request.spi_i, base::IkeSpi::ZERO, ExchangeType::IKE_SA_INIT, flags, request.message_id);
     let notify = Notify::new(NotifyType::INVALID_KE_PAYLOAD, group.to_be_bytes().to_vec());
     Message { header, payloads: vec![Payload::Notify(notify)] }.emit()
 }
@@ -140,7 +143,10 @@ fn the_person_hears_which_group_was_wanted() {
     world.until(answered);
     match world.reply(order) {
         Some(Reply::Refused(refusal)) => {
-            assert!([RefusalKind::NoProposalChosen, RefusalKind::InvalidKe].contains(&refusal.kind), "{refusal:?}");
+            assert!(
+                [RefusalKind::NoProposalChosen, RefusalKind::InvalidKe].contains(&refusal.kind),
+                "{refusal:?}"
+            );
         }
         other => panic!("{other:?}"),
     }

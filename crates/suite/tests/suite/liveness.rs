@@ -33,8 +33,16 @@ fn a_peer_that_is_gone_is_found_out_and_given_up() {
     world.run(Duration::from_secs(400));
     assert!(is_clean(&mut world));
     for name in ["alice", "bob"] {
-        assert_eq!(world.host(name).count(|e| matches!(e, Event::IkeDown(_, Fate::Silent { .. }))), 1, "{name}");
-        assert_eq!(world.host(name).count(|e| matches!(e, Event::ChildDown(_, _, Fate::Silent { .. }))), 1, "{name}");
+        assert_eq!(
+            world.host(name).count(|e| matches!(e, Event::IkeDown(_, Fate::Silent { .. }))),
+            1,
+            "{name}"
+        );
+        assert_eq!(
+            world.host(name).count(|e| matches!(e, Event::ChildDown(_, _, Fate::Silent { .. }))),
+            1,
+            "{name}"
+        );
     }
 }
 

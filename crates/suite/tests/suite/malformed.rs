@@ -128,7 +128,9 @@ fn the_largest_datagrams_are_dropped() {
 #[test]
 fn malformed_payloads_under_right_keys_are_answered_with_invalid_syntax() {
     use wire::num::{ExchangeType, NotifyType, PayloadType};
-    for inner in [&[0, 0, 0, 3][..], &[0, 0, 0xff, 0xff], &[41, 0, 0, 8, 0, 0, 0x40, 1], &[0, 0, 0, 6, 3, 200]] {
+    for inner in
+        [&[0, 0, 0, 3][..], &[0, 0, 0xff, 0xff], &[41, 0, 0, 8, 0, 0, 0x40, 1], &[0, 0, 0, 6, 3, 200]]
+    {
         let mut world = world(6).site(bob());
         let mut alice = Puppet::alice();
         alice.establish(&mut world);

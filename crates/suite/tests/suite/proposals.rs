@@ -85,7 +85,11 @@ fn every_encryption_and_every_prf_carries_a_handshake() {
         let mut world = world(10 + index as u64).peers(site(alice()), site(bob()));
         let order = world.up("alice");
         world.until(answered);
-        assert!(matches!(world.reply(order), Some(Reply::Up { .. })), "{encr} {prf}: {:?}", world.reply(order));
+        assert!(
+            matches!(world.reply(order), Some(Reply::Up { .. })),
+            "{encr} {prf}: {:?}",
+            world.reply(order)
+        );
         assert!(established(&world), "{encr} {bits} {integ} {prf}");
     }
 }

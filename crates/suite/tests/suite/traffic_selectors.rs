@@ -49,7 +49,10 @@ fn several_selectors_of_both_families_protocols_and_ports_pass_narrowing() {
         net("2001:db8:1::/48"),
         dataplane::Selector { protocol: 6, start_port: 80, end_port: 443, ..net("172.20.0.0/16") },
     ];
-    let fewer = vec![net("2001:db8:1:4::/64"), dataplane::Selector { protocol: 6, start_port: 443, end_port: 443, ..net("172.20.0.0/16") }];
+    let fewer = vec![
+        net("2001:db8:1:4::/64"),
+        dataplane::Selector { protocol: 6, start_port: 443, end_port: 443, ..net("172.20.0.0/16") },
+    ];
     let (ours, theirs) = (many.clone(), fewer.clone());
     let mut world = world(3).peers(
         alice().child(move |child| {

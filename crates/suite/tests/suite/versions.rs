@@ -1,7 +1,7 @@
 //! Versions of the protocol that we do not speak (RFC 7296 §2.5).
 
-use suite::{Puppet, bob, dropped, holdings, is_clean, notifies, world};
 use sa::Drop;
+use suite::{Puppet, bob, dropped, holdings, is_clean, notifies, world};
 use wire::num::{ExchangeType, NotifyType};
 use wire::{Header, Message, Payload};
 
