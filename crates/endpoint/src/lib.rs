@@ -141,6 +141,10 @@ impl Endpoint {
     fn stranger(&mut self, now: Now, path: Path, header: &Header, bytes: &[u8]) {
         let id = IkeSaId(self.last_id + 1);
         let mut cx = self.world.cx(now);
+        if self.table.drew(header.spi_i) {
+            // Our own request, sent back by somebody on the path: we do not become our own peer.
+            return cx.out.tell(Event::Dropped { path, why: Drop::Unexpected });
+        }
         if let Some(sa) = self.door.knock(&mut cx, id, Arrival { path, header: *header, bytes }) {
             self.last_id += 1;
             self.door.half_open.enter(path.remote.ip());

@@ -51,6 +51,11 @@ impl Table {
         self.by_spi.get(&ours).copied()
     }
 
+    /// Whether this endpoint drew that SPI for an IKE SA that it has.
+    pub(crate) fn drew(&self, spi: IkeSpi) -> bool {
+        self.by_spi.contains_key(&spi)
+    }
+
     pub(crate) fn owner_of(&self, child: ChildId) -> Option<IkeSaId> {
         self.children.get(&child).copied()
     }

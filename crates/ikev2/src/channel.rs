@@ -373,6 +373,11 @@ impl Channel {
         let repeated = self.place(header, awaited)?;
         let octets = bytes.len();
         let piece = self.open(bytes)?;
+        //= rfc7383 §2.3
+        //# fragmentation is used only when both peers support it
+        if piece.total != 0 && !self.fragments() {
+            return Err(Drop::BadFragment);
+        }
         if repeated {
             return self.repeat(&piece);
         }

@@ -109,7 +109,10 @@ impl Puppet {
         loop {
             while let Some((_, datagram)) = world.wire.get(self.heard) {
                 self.heard += 1;
-                if datagram.to == self.address {
+                // What concerns another puppet's IKE SA at the same address is not for this one.
+                let spi = self.spis.initiator.0.to_be_bytes();
+                let is_ours = !self.initiator || datagram.message().starts_with(&spi);
+                if datagram.to == self.address && is_ours {
                     return Some(datagram.message().to_vec());
                 }
             }

@@ -6,7 +6,7 @@ use crate::{Common, Cx, Datagram};
 use base::MessageId;
 use crypto::Spis;
 use sa::{Drop, Event, Path, Side};
-use wire::num::ExchangeType;
+use wire::num::{ExchangeType, PayloadType};
 use wire::{Flags, Header, Message, Payload};
 
 /// The datagram of an IKE_SA_INIT message.
@@ -21,6 +21,12 @@ pub(crate) fn emit(spis: Spis, sender: Side, payloads: Vec<Payload<'_>>) -> Vec<
 pub(crate) fn contents(bytes: &[u8]) -> Result<Contents<'_>, Drop> {
     let message = Message::parse(bytes).map_err(|_| Drop::Malformed)?;
     Contents::sort(message.payloads).map_err(|_| Drop::Malformed)
+}
+
+/// The unknown critical payload of a well-formed message, for which its sender wants a notification.
+pub(crate) fn unknown_critical(bytes: &[u8]) -> Option<PayloadType> {
+    let message = Message::parse(bytes).ok()?;
+    message.payloads.iter().find(|payload| payload.is_unsupported_critical()).map(Payload::kind)
 }
 
 /// Tells the ladder of an IKE_SA_INIT message that was accepted.

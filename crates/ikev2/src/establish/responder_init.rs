@@ -57,7 +57,7 @@ pub(crate) fn knock(cx: &mut Cx<'_>, door: &mut Door, id: IkeSaId, arrival: Arri
 
 fn answer(cx: &mut Cx<'_>, door: &mut Door, id: IkeSaId, arrival: Arrival<'_>) -> Result<IkeSa, Turned> {
     let path = arrival.path;
-    let contents = init::contents(arrival.bytes).map_err(Turned::Away)?;
+    let contents = init::contents(arrival.bytes).map_err(|why| unreadable(arrival.bytes, why))?;
     let knock = read(arrival, &contents).ok_or(Turned::Away(Drop::Malformed))?;
     admit(cx, door, &knock)?;
     let among = policy::candidates(cx.policy, path.local.ip(), path.remote.ip()).map_err(|none| {
@@ -74,6 +74,17 @@ fn answer(cx: &mut Cx<'_>, door: &mut Door, id: IkeSaId, arrival: Arrival<'_>) -
         return Err(Turned::Back(notify, None));
     }
     open(cx, id, &knock, Hosts { among, connection }, choice)
+}
+
+/// A first message that cannot be read is noise, but one with a critical payload that we do not know is told so.
+//= rfc7296 §2.5
+//# the response to the IKE request containing that payload MUST include a Notify payload
+//# UNSUPPORTED_CRITICAL_PAYLOAD
+fn unreadable(bytes: &[u8], why: Drop) -> Turned {
+    match init::unknown_critical(bytes) {
+        Some(kind) => Turned::Back(Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]), None),
+        None => Turned::Away(why),
+    }
 }
 
 fn read<'a>(arrival: Arrival<'a>, contents: &'a Contents<'a>) -> Option<Knock<'a>> {

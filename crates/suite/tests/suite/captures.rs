@@ -149,13 +149,8 @@ fn payload_types(tree: &Tree) -> Vec<u64> {
     let mut found = Vec::new();
     fn walk(tree: &Tree, found: &mut Vec<u64>) {
         for (name, value) in tree.entries() {
-            if name == "isakmp.typepayload" {
-                if let Tree::Leaf(text) = value {
-                    let kind: u64 = text.parse().unwrap();
-                    if kind >= 33 {
-                        found.push(kind);
-                    }
-                }
+            if let ("isakmp.typepayload", Tree::Leaf(text)) = (name.as_str(), value) {
+                found.extend(text.parse::<u64>().ok().filter(|kind| *kind >= 33));
             }
             walk(value, found);
         }

@@ -8,8 +8,14 @@ use suite::{Puppet, alice, answered, bob, dropped, holdings, world};
 use wire::num::{ExchangeType, NotifyType, PayloadType};
 use wire::{Fragment, Notify, Payload};
 
+/// A site with so many selectors that its IKE_AUTH needs fragments of 576 octets.
 fn small(site: sim::Site) -> sim::Site {
-    site.with(|connection| connection.fragment_size = 200)
+    let (own, other) = if site.name == "alice" { (1, 2) } else { (2, 1) };
+    let networks = |side: u8| (0..50u8).map(move |n| sim::site::net(&format!("10.20{side}.{n}.0/24")));
+    site.with(|connection| connection.fragment_size = 576).child(|child| {
+        child.local_ts.extend(networks(own));
+        child.remote_ts.extend(networks(other));
+    })
 }
 
 //= rfc7383 §2.5
@@ -25,7 +31,7 @@ fn large_messages_go_in_fragments_and_small_ones_whole() {
     for (_, datagram) in &world.wire {
         if datagram.peek().is_some_and(|peek| peek.fragment.is_some()) {
             // IPv4 and UDP headers count into the fragment size.
-            assert!(datagram.payload.len() + 28 <= 200, "{}", datagram.payload.len());
+            assert!(datagram.payload.len() + 28 <= 576, "{}", datagram.payload.len());
         }
     }
     assert!(world.status("alice")[0].fragmentation);
@@ -33,7 +39,7 @@ fn large_messages_go_in_fragments_and_small_ones_whole() {
 
 #[test]
 fn without_the_peers_support_nothing_is_fragmented() {
-    let mut world = world(2).peers(small(alice()), bob().with(|c| c.fragmentation = false));
+    let mut world = world(2).peers(small(alice()), small(bob()).with(|c| c.fragmentation = false));
     world.up("alice");
     world.until(established);
     assert_eq!(world.stats.get("fragments sent"), 0);
@@ -42,7 +48,7 @@ fn without_the_peers_support_nothing_is_fragmented() {
 /// A path that loses what is large: fragments pass it.
 #[test]
 fn fragments_pass_where_whole_messages_do_not() {
-    let narrow = Weather { mtu: Some(240), ..Weather::fair() };
+    let narrow = Weather { mtu: Some(600), ..Weather::fair() };
     let mut world = world(3).peers(small(alice()), small(bob())).under(narrow);
     world.up("alice");
     world.until(established);

@@ -22,7 +22,6 @@ fn no_common_proposal_is_told_at_both_ends() {
         other => panic!("{other:?}"),
     }
     let refusals = world.host("bob").refusals();
-    assert_eq!(refusals.len(), 1, "{refusals:?}");
     let reason = refusals[0].reason.to_lowercase();
     assert_eq!(refusals[0].kind, RefusalKind::NoProposalChosen);
     assert!(reason.contains("aes256gcm16") && reason.contains("aes128"), "{reason}");
