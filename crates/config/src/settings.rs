@@ -21,7 +21,8 @@ pub struct DaemonSettings {
     pub mtu: u32,
     /// Whether ESP goes without UDP where there is no NAT (IP protocol 50).
     pub raw_esp: bool,
-    /// The mark of our own packets for routing rules; 0: none.
+    /// The mark of our own packets, by which routing rules tell them from those for the tunnels: one bit, or
+    /// 0 for none, which `dataplane = "none"` alone can do with.
     pub mark: u32,
     /// The routing table of the tunnels' routes.
     pub routing_table: u32,
@@ -82,7 +83,8 @@ impl Default for DaemonSettings {
             interface: "hf%d".to_string(),
             mtu: 1400,
             raw_esp: true,
-            mark: 0,
+            // A bit that the marks of wg-quick, Tailscale, Calico and Kubernetes leave free.
+            mark: 0x1000,
             routing_table: 4500,
             routing_priority: 4500,
             control: PathBuf::from("/run/handfast/control.sock"),
@@ -167,7 +169,19 @@ fn read_dataplane(reader: &mut Reader, daemon: &Section<'_>, settings: &mut Daem
     );
     set(&mut settings.raw_esp, reader.scalar(daemon, "raw_esp", truth));
     let u32_from = |least| move |text: &str| number(text, least, u64::from(u32::MAX)).map(|n| n as u32);
-    set(&mut settings.mark, reader.scalar(daemon, "mark", u32_from(0)));
+    let mark = |text: &str| match number(text, 0, u64::from(u32::MAX))? {
+        mark if mark == 0 || mark.is_power_of_two() => Ok(mark as u32),
+        mark => Err(Fault::new(format!("A mark is one bit (1, 2, 4, 8 …) or 0, not {mark}."))),
+    };
+    set(&mut settings.mark, reader.scalar(daemon, "mark", mark));
+    if settings.mark == 0 && settings.dataplane == DataplaneChoice::Tun {
+        let message = "Without a mark the routing rules would lead ESP into its own tunnel.";
+        reader.error(
+            &daemon.value_place("mark"),
+            message,
+            Some("Leave `mark` out, or set one bit.".to_string()),
+        );
+    }
     set(&mut settings.routing_table, reader.scalar(daemon, "routing_table", u32_from(1)));
     // 32766 is the rule of the main table: a later one would not be asked.
     let priority = |text: &str| number(text, 1, 32765).map(|n| n as u32);

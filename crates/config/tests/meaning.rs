@@ -63,7 +63,7 @@ dataplane = "none"
 interface = "vpn0"
 mtu = 1350
 raw_esp = false
-mark = 7
+mark = 8
 routing_table = 220
 routing_priority = 220
 control = "/tmp/handfast.sock"
@@ -121,7 +121,7 @@ file = "moon.key"
     dir.write_private("psk", "0x000102030405060708090a0b0c0d0e0f\n");
     let config = dir.good(text);
     let daemon = &config.daemon;
-    assert_eq!((daemon.port, daemon.port_nat_t, daemon.mtu, daemon.mark), (1500, 14500, 1350, 7));
+    assert_eq!((daemon.port, daemon.port_nat_t, daemon.mtu, daemon.mark), (1500, 14500, 1350, 8));
     assert_eq!(
         (daemon.dataplane, daemon.raw_esp, &*daemon.interface),
         (DataplaneChoice::None, false, "vpn0")

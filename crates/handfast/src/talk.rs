@@ -88,7 +88,11 @@ pub(crate) fn watch(socket: Option<&Path>, json: bool) -> Exit {
     let end = begun.and_then(|()| {
         loop {
             let answer = client.next()?;
-            let Answer::Event(event) = &answer else { return Ok(answer) };
+            let event = match &answer {
+                Answer::Progress { .. } => continue,
+                Answer::Event(event) => event,
+                _ => return Ok(answer),
+            };
             if json {
                 print_json(&answer);
             } else {

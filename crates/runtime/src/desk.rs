@@ -184,30 +184,12 @@ fn unknown_child(connection: &Connection, name: &str) -> String {
 const LISTED: usize = 8;
 
 fn suggest(name: &str, names: &[&str]) -> String {
-    let nearest = names.iter().min_by_key(|candidate| distance(name, candidate));
-    match nearest {
-        None => "It has none.".to_string(),
-        Some(near) if distance(name, near) <= name.chars().count().max(3) / 3 => {
-            format!("Did you mean \"{near}\"?")
-        }
-        Some(_) if names.len() <= LISTED => format!("There are: {}.", names.join(", ")),
-        Some(_) => format!("There are {} others, among them: {}.", names.len(), names[..LISTED].join(", ")),
+    match policy::nearest(name, names.iter().copied()) {
+        Some(near) => format!("Did you mean \"{near}\"?"),
+        None if names.is_empty() => "It has none.".to_string(),
+        None if names.len() <= LISTED => format!("There are: {}.", names.join(", ")),
+        None => format!("There are {}, among them: {}.", names.len(), names[..LISTED].join(", ")),
     }
-}
-
-/// The Levenshtein distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let cost = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -219,6 +201,5 @@ mod tests {
         assert_eq!(suggest("offcie", &["home", "office"]), "Did you mean \"office\"?");
         assert_eq!(suggest("zzz", &["home", "office"]), "There are: home, office.");
         assert_eq!(suggest("x", &[]), "It has none.");
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

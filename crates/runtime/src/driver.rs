@@ -67,8 +67,8 @@ pub trait Authority: Send + Sync {
     fn answer(&self, job: &Job) -> Answer;
 }
 
-/// A job on its way to the pool; handed back when the pool is full.
-pub(crate) type Hire = Box<dyn FnMut(JobId, Job) -> Result<(), (JobId, Job)> + Send>;
+/// Gives a job to the pool; false when the pool is full.
+pub(crate) type Hire = Box<dyn FnMut(JobId, Job) -> bool + Send>;
 
 /// What reaches the IKE thread beside datagrams and the time.
 pub(crate) enum Input {
@@ -201,7 +201,11 @@ impl Driver {
             Input::Status(voice) => {
                 self.order(now, Order::Status, Some(voice));
             }
-            Input::Watch(voice) => self.watchers.push(Watcher { voice, lost: 0 }),
+            Input::Watch(voice) => {
+                // Tells the client that whatever it asks for next will be seen.
+                voice.say(Say::Progress { milliseconds: 0.0, text: "Watching.".to_string() });
+                self.watchers.push(Watcher { voice, lost: 0 });
+            }
             Input::Reload(policy, authority) => {
                 self.about.connections = policy.connections.iter().map(|c| status::connection(c)).collect();
                 self.world.authority = authority;
@@ -281,17 +285,12 @@ impl Driver {
     fn job(&mut self, now: Now, id: JobId, job: Job) {
         let answer = if self.world.authority.is_quick(&job) {
             self.world.authority.answer(&job)
+        } else if (self.world.hire)(id, job) {
+            return;
         } else {
-            match (self.world.hire)(id, job) {
-                Ok(()) => return,
-                Err(_) => Answer::Refused(TrustRefusal {
-                    ours: true,
-                    reason: format!(
-                        "{} private-key operations wait already; this one was not begun.",
-                        limits::JOB_QUEUE
-                    ),
-                }),
-            }
+            let reason =
+                format!("{} private-key operations wait already; this one was not begun.", limits::JOB_QUEUE);
+            Answer::Refused(TrustRefusal { ours: true, reason })
         };
         self.core.handle(now, Cause::Done(id, answer));
     }
@@ -461,9 +460,11 @@ mod tests {
         }
     }
 
+    type Sent = Vec<(Path, Vec<u8>)>;
+
     #[derive(Clone, Default)]
     struct FakeWorld {
-        sent: Arc<Mutex<Vec<(Path, Vec<u8>)>>>,
+        sent: Arc<Mutex<Sent>>,
     }
 
     impl Postman for FakeWorld {
@@ -525,7 +526,7 @@ mod tests {
             postman: Box::new(world.clone()),
             plane: Box::new(world.clone()),
             authority: Arc::new(NoKeys),
-            hire: Box::new(|id, job| Err((id, job))),
+            hire: Box::new(|_, _| false),
         };
         let about =
             About { version: "1.2.3".into(), listen: vec!["UDP 500".into()], connections: Vec::new() };
@@ -619,6 +620,7 @@ mod tests {
         });
         let (voice, from) = voice();
         rig.driver.input(at(1), Input::Watch(voice));
+        assert!(matches!(from.try_recv(), Ok((9, Say::Progress { .. }))));
         rig.driver.time(at(60));
         let Ok((_, Say::Event(event))) = from.try_recv() else { panic!("no event") };
         assert!(
@@ -636,6 +638,7 @@ mod tests {
         });
         let (voice, from) = voice();
         rig.driver.input(at(1), Input::Watch(voice));
+        assert!(matches!(from.try_recv(), Ok((9, Say::Progress { .. }))));
         for n in 0..20 {
             rig.driver.datagram(at(n), path(), &mut []);
         }

@@ -55,13 +55,7 @@ pub(crate) fn start(authority: &Current, inbox: &Inbox) -> std::io::Result<Hire>
             .name(format!("job-{number}"))
             .spawn(move || work(&take, &authority, &inbox))?;
     }
-    Ok(Box::new(move |id, job| {
-        give.try_send((id, job)).map_err(|refused| match refused {
-            std::sync::mpsc::TrySendError::Full(back) | std::sync::mpsc::TrySendError::Disconnected(back) => {
-                back
-            }
-        })
-    }))
+    Ok(Box::new(move |id, job| give.try_send((id, job)).is_ok()))
 }
 
 fn work(take: &Mutex<Receiver<(JobId, Job)>>, authority: &Current, inbox: &Inbox) {

@@ -38,7 +38,7 @@ pub enum Ask {
     Status {},
     /// Read the configuration file again.
     Reload {},
-    /// Send events until the client goes away.
+    /// Send events until the client goes away, after one `progress` line that says that it has begun.
     Watch {},
 }
 

@@ -91,14 +91,15 @@ fn ike_up(facts: &IkeFacts) -> String {
 }
 
 fn ike_down(facts: &IkeFacts, fate: &Fate) -> String {
-    format!(
-        "Connection \"{}\" with {} at {} is down after {}: {}",
-        facts.connection,
-        say_id(facts.remote_id.as_ref()),
-        facts.path.remote,
-        say_duration(facts.age),
-        say_fate(fate)
-    )
+    let (name, at, why) = (&facts.connection, facts.path.remote, say_fate(fate));
+    match &facts.remote_id {
+        None => format!("Connection \"{name}\" with {at} was not established: {why}"),
+        id => format!(
+            "Connection \"{name}\" with {} at {at} is down after {}: {why}",
+            say_id(id.as_ref()),
+            say_duration(facts.age)
+        ),
+    }
 }
 
 fn child_up(facts: &ChildFacts) -> String {

@@ -150,7 +150,8 @@ impl Gateway {
     /// `handfast watch`, until the daemon ends.
     pub(crate) fn watch(&self) -> Result<JoinHandle<Vec<EventReport>>, String> {
         let mut client = self.client()?;
-        client.ask(&Ask::Watch {}).map_err(|error| error.to_string())?;
+        let begun = client.ask(&Ask::Watch {}).and_then(|()| client.next());
+        begun.map_err(|error| self.failed(&error.to_string()))?;
         Ok(std::thread::spawn(move || {
             let mut events = Vec::new();
             while let Ok(Answer::Event(event)) = client.next() {

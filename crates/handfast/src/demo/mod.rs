@@ -56,7 +56,11 @@ pub(crate) fn demo(options: Options) -> Exit {
     }
     let outcome = Workshop::open()
         .map_err(|error| format!("cannot make a folder in {}: {error}", std::env::temp_dir().display()))
-        .and_then(|shop| play(&shop, options));
+        .and_then(|shop| {
+            let played = play(&shop, options);
+            shop.stop_if_interrupted();
+            played
+        });
     match outcome {
         Ok(report) => {
             if options.json {

@@ -186,7 +186,10 @@ impl Report {
                 format!(" {} {kind} {}, {} octets{pieces} ", rung.exchange, rung.message_id, rung.octets);
             let arrow =
                 if rung.from == "left" { format!("{label:─^57}►") } else { format!("◄{label:─^57}") };
-            let _ = writeln!(out, "  {:>9.3}   {arrow}  {}", rung.milliseconds, rung.payloads);
+            let _ = writeln!(out, "  {:>9.3}   {arrow}", rung.milliseconds);
+            if !rung.payloads.is_empty() {
+                let _ = writeln!(out, "  {:>9}      {}", "", rung.payloads);
+            }
         }
     }
 }

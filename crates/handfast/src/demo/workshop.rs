@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ const FAREWELL: Duration = Duration::from_secs(4);
 pub(crate) struct Workshop {
     folder: PathBuf,
     children: Mutex<Vec<Child>>,
+    interrupted: AtomicBool,
 }
 
 impl Workshop {
@@ -26,12 +28,14 @@ impl Workshop {
     pub(crate) fn open() -> io::Result<Arc<Self>> {
         let folder = std::env::temp_dir().join(format!("handfast-demo-{}", std::process::id()));
         std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
-        let shop = Arc::new(Self { folder, children: Mutex::new(Vec::new()) });
+        let shop =
+            Arc::new(Self { folder, children: Mutex::new(Vec::new()), interrupted: AtomicBool::new(false) });
         let weak = Arc::downgrade(&shop);
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             sys::wait_for_signal();
             eprintln!("Interrupted: tidying up.");
             if let Some(shop) = weak.upgrade() {
+                shop.interrupted.store(true, Ordering::Release);
                 shop.tidy();
             }
             std::process::exit(INTERRUPTED);
@@ -41,6 +45,14 @@ impl Workshop {
 
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// To be called before the demo says that something failed: after a signal that is only because
+    /// everything is being taken away under it, and the thread that does so ends the process.
+    pub(crate) fn stop_if_interrupted(&self) {
+        while self.interrupted.load(Ordering::Acquire) {
+            std::thread::park();
+        }
     }
 
     /// Takes a process into care.

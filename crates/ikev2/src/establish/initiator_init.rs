@@ -149,7 +149,9 @@ impl Stage for AwaitInit {
         }
         match self.request.on_time(sa, cx) {
             Ok(()) => self,
-            Err(fate) => {
+            Err(silent) => {
+                // An error that came is a better explanation than silence, whoever sent it.
+                let fate = self.hint.take().map_or(silent, |(_, refusal)| Fate::Refused(refusal));
                 sa.give_up(cx, &self.known(), fate);
                 Box::new(Gone)
             }

@@ -1,0 +1,145 @@
+//! Two daemons and what they say to each other and to people, in network namespaces.
+
+mod common;
+
+use common::{End, lab, texts};
+use interop::{Handfast, Lab, run, wait_until};
+use serde_json::Value;
+use std::time::Duration;
+
+fn pair(lab: &Lab, left: End<'_>, right: End<'_>) -> (Handfast, Handfast) {
+    (left.start(lab), right.start(lab))
+}
+
+fn status(daemon: &Handfast) -> Value {
+    let text = daemon.command(&["status", "--json"]).unwrap_or_else(|error| panic!("{error}"));
+    serde_json::from_str(&text).expect("status --json is JSON")
+}
+
+fn child_count(daemon: &Handfast) -> usize {
+    let status = status(daemon);
+    let sas = status["ike_sas"].as_array().expect("a list");
+    sas.iter().map(|ike| ike["child_sas"].as_array().expect("a list").len()).sum()
+}
+
+/// Runs a command in the left namespace.
+fn inside(lab: &Lab, command: &[&str]) -> Result<String, String> {
+    run("ip", &[&["netns", "exec", &lab.ns("left")], command].concat())
+}
+
+/// `up` fails with this kind of refusal; both sides say why; both daemons live on.
+fn must_refuse(left: &mut Handfast, right: &mut Handfast, kind: &str, words: &[&str]) {
+    let output = left.output(&["up", "net", "--json"]).expect("it answers");
+    let (out, _) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{out}");
+    let last: Value = serde_json::from_str(out.lines().last().expect("an answer")).expect("JSON");
+    let refusal = match last["type"].as_str() {
+        Some("refused") => last.clone(),
+        _ => last["refused"][0]["refusal"].clone(),
+    };
+    assert_eq!(refusal["kind"], kind, "{last}\n{out}\nleft:\n{}right:\n{}", left.log(), right.log());
+    let reason = refusal["reason"].as_str().expect("a reason");
+    let heard = wait_until(Duration::from_secs(2), || right.log().contains("Refused"));
+    assert!(heard, "the right side says nothing:\n{}", right.log());
+    for (side, text) in [("left", refusal.to_string()), ("right", right.log())] {
+        for word in words {
+            assert!(text.contains(word), "the {side} side does not say {word:?}:\n{text}");
+        }
+    }
+    assert!(left.log().contains(reason), "the left log lacks {reason:?}:\n{}", left.log());
+    for daemon in [left, right] {
+        assert!(daemon.process.is_running());
+        assert!(!daemon.log().contains("battery staple"), "a secret stands in the log:\n{}", daemon.log());
+        assert_eq!(child_count(daemon), 0);
+    }
+}
+
+#[test]
+fn a_tunnel_carries_traffic_and_is_taken_down_from_either_side() {
+    let Some(lab) = lab("a_tunnel_carries_traffic_and_is_taken_down_from_either_side") else { return };
+    let (left, right) = pair(&lab, End::new("left"), End::new("right"));
+    for (closing, other) in [(&left, &right), (&right, &left)] {
+        let up = left.command(&["up", "net"]).unwrap_or_else(|error| panic!("{error}"));
+        assert!(up.contains("Sent IKE_SA_INIT request 0 to 10.0.2.2:500"), "{up}");
+        assert!(up.contains("net is up after"), "{up}");
+        let target = lab.inner("right").to_string();
+        let source = lab.inner("left").to_string();
+        inside(&lab, &["ping", "-c", "3", "-i", "0.1", "-W", "2", "-I", &source, &target])
+            .unwrap_or_else(|error| panic!("{error}"));
+        let child = &status(&right)["ike_sas"][0]["child_sas"][0];
+        assert!(child["counters"]["packets_in"].as_u64() >= Some(3), "{child}");
+        let down = closing.command(&["down", "net"]).unwrap_or_else(|error| panic!("{error}"));
+        assert!(down.contains("1 IKE SA(s)"), "{down}");
+        assert!(wait_until(Duration::from_secs(2), || child_count(other) == 0));
+    }
+    assert!(left.log().contains("the peer deleted it"), "{}", left.log());
+}
+
+#[test]
+fn a_second_up_says_that_it_stands_and_a_child_goes_alone() {
+    let Some(lab) = lab("a_second_up_says_that_it_stands_and_a_child_goes_alone") else { return };
+    let (left, right) = pair(&lab, End::new("left"), End::new("right"));
+    for _ in 0..2 {
+        left.command(&["up", "net/lan"]).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(child_count(&left), 1);
+    }
+    left.command(&["down", "net/lan"]).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((child_count(&left), child_count(&right)), (0, 0));
+    assert_eq!(status(&left)["ike_sas"].as_array().map(Vec::len), Some(1), "the IKE SA stays");
+    left.command(&["up", "net/lan"]).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((child_count(&left), child_count(&right)), (1, 1));
+}
+
+#[test]
+fn stopping_a_daemon_deletes_its_sas_at_the_peer() {
+    let Some(lab) = lab("stopping_a_daemon_deletes_its_sas_at_the_peer") else { return };
+    let (mut left, right) = pair(&lab, End::new("left"), End::new("right"));
+    left.command(&["up", "net"]).unwrap_or_else(|error| panic!("{error}"));
+    assert!(left.process.stop(Duration::from_secs(3)), "SIGTERM does not end it:\n{}", left.log());
+    assert!(wait_until(Duration::from_secs(2), || child_count(&right) == 0));
+    let links = inside(&lab, &["ip", "-o", "link"]).unwrap_or_else(|error| panic!("{error}"));
+    assert!(!links.contains(": hf"), "its device is still there:\n{links}");
+    let rules = inside(&lab, &["ip", "rule"]).unwrap_or_else(|error| panic!("{error}"));
+    assert!(!rules.contains("4500"), "its routing rules are still there:\n{rules}");
+}
+
+#[test]
+fn a_wrong_psk_is_said_on_both_sides() {
+    let Some(lab) = lab("a_wrong_psk_is_said_on_both_sides") else { return };
+    let right = End { psk: "incorrect horse battery staple", ..End::new("right") };
+    let (mut left, mut right) = pair(&lab, End::new("left"), right);
+    must_refuse(&mut left, &mut right, "authentication_failed", &["net"]);
+    assert!(right.log().contains("PSK") || right.log().contains("pre-shared key"), "{}", right.log());
+}
+
+#[test]
+fn no_common_proposal_is_said_on_both_sides() {
+    let Some(lab) = lab("no_common_proposal_is_said_on_both_sides") else { return };
+    let right = End { proposals: "aes128-sha256-modp2048", ..End::new("right") };
+    let (mut left, mut right) = pair(&lab, End::new("left"), right);
+    must_refuse(&mut left, &mut right, "no_proposal_chosen", &["aes256gcm16"]);
+}
+
+#[test]
+fn disjoint_selectors_are_said_on_both_sides_and_the_ike_sa_outlives_them() {
+    let Some(lab) = lab("disjoint_selectors_are_said_on_both_sides_and_the_ike_sa_outlives_them") else {
+        return;
+    };
+    let right = End { local_ts: "192.168.77.0/24", ..End::new("right") };
+    let (mut left, mut right) = pair(&lab, End::new("left"), right);
+    must_refuse(&mut left, &mut right, "ts_unacceptable", &["192.168.2.1/32"]);
+    assert!(right.log().contains("192.168.77.0/24"), "{}", right.log());
+}
+
+#[test]
+fn a_peer_that_never_answers_is_given_up_and_the_daemon_lives_on() {
+    let Some(lab) = lab("a_peer_that_never_answers_is_given_up_and_the_daemon_lives_on") else { return };
+    let mut left = End::new("left").start(&lab);
+    let output = left.output(&["up", "net"]).expect("it answers");
+    let (out, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{out}{err}");
+    assert!(out.contains("retransmission 2"), "{out}");
+    assert!(err.contains("10.0.2.2"), "the refusal does not name the peer: {err}");
+    assert!(left.process.is_running());
+    assert_eq!(status(&left)["half_open"], 0);
+}
