@@ -42,7 +42,7 @@ pub fn too_big(packet: &Packet, offending: &[u8], mtu: usize, out: &mut [u8]) ->
     } else {
         pseudo_header(header.source, header.destination, protocol::ICMPV6, header.payload_len)
     };
-    let checksum = sum.add(head).add(body).checksum();
+    let checksum = sum.octets(head).octets(body).checksum();
     head[2..4].copy_from_slice(&checksum.to_be_bytes());
     Some(len)
 }
@@ -107,8 +107,8 @@ mod tests {
         assert_eq!(&error[24..28], [0, 0, 0x05, 0x4e]);
         assert_eq!(error.len(), 576);
         assert_eq!(&error[28..48], &octets[..20]);
-        assert_eq!(Sum::default().add(&error[20..]).fold(), 0xffff);
-        assert_eq!(Sum::default().add(&error[..20]).fold(), 0xffff);
+        assert_eq!(Sum::default().octets(&error[20..]).fold(), 0xffff);
+        assert_eq!(Sum::default().octets(&error[..20]).fold(), 0xffff);
     }
 
     #[test]
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(&error[40..42], [2, 0]);
         assert_eq!(&error[44..48], 1338u32.to_be_bytes());
         let sum = pseudo_header("2001:db8:1::1".parse().unwrap(), "2001:db8::1".parse().unwrap(), 58, 1240);
-        assert_eq!(sum.add(&error[40..]).fold(), 0xffff);
+        assert_eq!(sum.octets(&error[40..]).fold(), 0xffff);
     }
 
     #[test]

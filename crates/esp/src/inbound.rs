@@ -7,7 +7,7 @@ use crate::sa::{InboundSa, OpenError, Opened};
 use crate::tcp::clamp_mss;
 use base::{EspSpi, Instant};
 use dataplane::{ChildId, Counters, Mode, Selector};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
@@ -158,8 +158,8 @@ impl InboundChild {
             return Ok(accepted(None));
         }
         let delivered = match self.mode {
-            Mode::Tunnel => self.from_tunnel(arrival, opened),
-            Mode::Transport => self.from_transport(arrival, opened),
+            Mode::Tunnel => self.unwrap_tunnel(arrival, opened),
+            Mode::Transport => self.unwrap_transport(arrival, opened),
         };
         let mut delivered =
             delivered.ok_or(Refused::Malformed).inspect_err(|_| self.counters.malformed += 1)?;
@@ -199,7 +199,7 @@ impl InboundChild {
     }
 
     /// The inner packet is whole; what follows it is traffic flow padding (RFC 4303 §2.7).
-    fn from_tunnel(&self, arrival: &Arrival<'_>, opened: Opened) -> Option<Delivered> {
+    fn unwrap_tunnel(&self, arrival: &Arrival<'_>, opened: Opened) -> Option<Delivered> {
         let start = opened.payload.start;
         let mut delivered = Delivered::whole(arrival.bytes.get(opened.payload)?)?;
         let packet = &mut delivered.packet;
@@ -218,7 +218,7 @@ impl InboundChild {
     }
 
     /// The IP header is made anew from the outer one.
-    fn from_transport(&self, arrival: &mut Arrival<'_>, opened: Opened) -> Option<Delivered> {
+    fn unwrap_transport(&self, arrival: &mut Arrival<'_>, opened: Opened) -> Option<Delivered> {
         let payload_len = opened.payload.len();
         let new = NewHeader {
             source: arrival.remote.ip(),
@@ -310,8 +310,8 @@ fn fix_checksum(payload: &mut [u8], next_header: u8, was: (IpAddr, IpAddr), is: 
 /// All receiving halves.
 #[derive(Default, Debug)]
 pub struct Inbound {
-    by_spi: HashMap<EspSpi, InboundChild>,
-    by_id: HashMap<ChildId, EspSpi>,
+    by_spi: BTreeMap<EspSpi, InboundChild>,
+    by_id: BTreeMap<ChildId, EspSpi>,
     /// Dropped: no child has the packet's SPI, or it is too short to carry one.
     pub unknown: u64,
 }

@@ -207,7 +207,7 @@ pub fn set_ipv4_checksum(header: &mut [u8]) {
     if let Some(slot) = header.get_mut(10..12) {
         slot.fill(0);
     }
-    let checksum = Sum::default().add(header).checksum();
+    let checksum = Sum::default().octets(header).checksum();
     if let Some(slot) = header.get_mut(10..12) {
         slot.copy_from_slice(&checksum.to_be_bytes());
     }

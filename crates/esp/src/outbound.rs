@@ -8,7 +8,7 @@ use crate::sa::{IvPool, OutboundSa, SealError, max_payload};
 use base::Rng;
 use crypto::CipherSpec;
 use dataplane::{ChildId, Counters, Mode, Selector};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// The sending half of a child SA.
@@ -177,7 +177,7 @@ pub fn max_inner(spec: &CipherSpec, mode: Mode, remote: IpAddr, udp_encap: bool,
 #[derive(Debug)]
 pub struct Outbound {
     slots: Vec<Option<OutboundChild>>,
-    by_id: HashMap<ChildId, Slot>,
+    by_id: BTreeMap<ChildId, Slot>,
     policies: PolicyIndex,
     cache: Vec<Option<(Flow, Slot)>>,
     ivs: IvPool,
@@ -191,7 +191,7 @@ impl Outbound {
     pub fn new(rng: Box<dyn Rng>) -> Self {
         Self {
             slots: Vec::new(),
-            by_id: HashMap::new(),
+            by_id: BTreeMap::new(),
             policies: PolicyIndex::default(),
             cache: vec![None; FLOW_CACHE],
             ivs: IvPool::new(rng),

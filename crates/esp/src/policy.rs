@@ -3,7 +3,7 @@
 use crate::ip::Packet;
 use dataplane::{AddressRange, Selector};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// The child in the table of the caller.
@@ -34,11 +34,11 @@ impl Entry {
 }
 
 /// The outbound policies, found by the remote prefix. Few lengths are in use at a time, so a lookup
-/// costs a handful of hash probes however many children there are.
+/// costs a handful of searches however many children there are.
 #[derive(Default, Debug)]
 pub(crate) struct PolicyIndex {
     /// By prefix length (longest first), then by the prefix itself.
-    prefixes: BTreeMap<(Reverse<u8>, bool), HashMap<IpAddr, Vec<Entry>>>,
+    prefixes: BTreeMap<(Reverse<u8>, bool), BTreeMap<IpAddr, Vec<Entry>>>,
     /// Ranges that are no prefixes.
     ranges: Vec<Entry>,
     installed: u64,

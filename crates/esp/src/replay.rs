@@ -89,7 +89,7 @@ impl ReplayWindow {
 
     fn place(&self, sequence: u64) -> (usize, u64) {
         let mask = self.ring.len() as u64 - 1;
-        ((sequence / WORD & mask) as usize, sequence % WORD)
+        (((sequence / WORD) & mask) as usize, sequence % WORD)
     }
 }
 
@@ -134,7 +134,7 @@ mod tests {
                     _ => near + step / 100 % 3,
                 };
                 let back = random(&mut state) % (u64::from(size) + 40);
-                let sequence = near.saturating_sub(if step % 2 == 0 { back } else { 0 });
+                let sequence = near.saturating_sub(if step.is_multiple_of(2) { back } else { 0 });
                 assert_eq!(ring.is_new(sequence), naive.is_new(sequence), "seed {seed}, sequence {sequence}");
                 if ring.is_new(sequence) {
                     ring.accept(sequence);

@@ -46,7 +46,7 @@ pub fn clamp_mss(segment: &mut [u8], mss: u16) {
 
 /// Adjusts a checksum for a 16-bit value at an even or odd offset: at an odd one its octets stand swapped.
 fn adjust_at(checksum: u16, offset: usize, was: u16, is: u16) -> u16 {
-    if offset % 2 == 0 {
+    if offset.is_multiple_of(2) {
         adjust(checksum, was, is)
     } else {
         adjust(checksum, was.swap_bytes(), is.swap_bytes())
@@ -60,9 +60,9 @@ mod tests {
 
     fn syn(options: &[u8], flags: u8) -> Vec<u8> {
         let mut segment = vec![0x12, 0x34, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0, flags, 0xff, 0xff, 0, 0, 0, 0];
-        segment[12] = ((TCP_LEN + options.len()) / 4 << 4) as u8;
+        segment[12] = (((TCP_LEN + options.len()) / 4) << 4) as u8;
         segment.extend_from_slice(options);
-        let checksum = Sum::default().add(&segment).checksum();
+        let checksum = Sum::default().octets(&segment).checksum();
         segment[16..18].copy_from_slice(&checksum.to_be_bytes());
         segment
     }
@@ -78,7 +78,7 @@ mod tests {
                 let mut segment = syn(options, flags);
                 clamp_mss(&mut segment, 1300);
                 assert_eq!(u16::from_be_bytes([segment[at], segment[at + 1]]), 1300);
-                assert_eq!(Sum::default().add(&segment).fold(), 0xffff, "checksum, {options:?}");
+                assert_eq!(Sum::default().octets(&segment).fold(), 0xffff, "checksum, {options:?}");
             }
         }
     }

@@ -5,12 +5,12 @@ use crypto::Suite;
 use esp::InboundSa;
 use esp::ip::Packet;
 use provider::Provider;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use testkit::{corpus, hex, read};
 use wire::num::{Encr, Integ};
 
 /// The SAs of a Wireshark `esp_sa` file, by SPI.
-fn associations(text: &str) -> HashMap<u32, InboundSa> {
+fn associations(text: &str) -> BTreeMap<u32, InboundSa> {
     let line = |line: &str| {
         let fields: Vec<&str> = line.split(',').map(|field| field.trim_matches('"')).collect();
         let [.., spi, "AES-CBC [RFC3602]", encr_key, "HMAC-SHA-1-96 [RFC2404]", integ_key] = fields[..]
@@ -59,7 +59,7 @@ fn wiresharks_capture_opens_with_its_keys() {
         let parsed = Packet::parse(inner).expect("an IP packet");
         let message = &inner[parsed.header_len..parsed.total_len];
         assert!(parsed.protocol == esp::ip::protocol::ICMP && matches!(message[0], 0 | 8));
-        assert_eq!(esp::checksum::Sum::default().add(message).fold(), 0xffff);
+        assert_eq!(esp::checksum::Sum::default().octets(message).fold(), 0xffff);
         assert!(matches!(
             sa.open(&mut ip[outer.header_len..outer.total_len].to_vec()),
             Err(esp::OpenError::Replayed)

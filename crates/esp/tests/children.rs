@@ -129,7 +129,7 @@ fn tcp(source: &str, destination: &str, payload: &[u8]) -> Vec<u8> {
     segment.extend_from_slice(payload);
     let sum =
         pseudo_header(source.parse().unwrap(), destination.parse().unwrap(), protocol::TCP, segment.len());
-    let checksum = sum.add(&segment).checksum();
+    let checksum = sum.octets(&segment).checksum();
     segment[16..18].copy_from_slice(&checksum.to_be_bytes());
     segment
 }
@@ -137,7 +137,8 @@ fn tcp(source: &str, destination: &str, payload: &[u8]) -> Vec<u8> {
 fn holds(packet: &[u8]) -> bool {
     let parsed = Packet::parse(packet).unwrap();
     let upper = &packet[parsed.header_len..];
-    pseudo_header(parsed.source, parsed.destination, parsed.protocol, upper.len()).add(upper).fold() == 0xffff
+    pseudo_header(parsed.source, parsed.destination, parsed.protocol, upper.len()).octets(upper).fold()
+        == 0xffff
 }
 
 #[test]

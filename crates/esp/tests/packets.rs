@@ -192,7 +192,7 @@ fn ivs_do_not_repeat() {
     for algorithms in [(Encr::AES_CBC, 128, Integ::HMAC_SHA1_96), (Encr::AES_GCM_16, 128, Integ::NONE)] {
         let mut out = OutboundSa::new(SPI, cipher(algorithms), false);
         let iv_len = out.spec().iv_len;
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = std::collections::BTreeSet::new();
         // More than one filling of the pool.
         for _ in 0..esp::limits::IV_POOL / 16 * 3 {
             let mut frame = [0; 80];

@@ -83,10 +83,8 @@ impl<'d, 'b, S: PacketSink> Merger<'d, 'b, S> {
     }
 
     fn append(&mut self, at: usize, segment: &Segment<'_, 'b>) {
-        if let Some(Some(run)) = self.runs.get_mut(at) {
-            if run.append(segment) {
-                return;
-            }
+        if self.runs.get_mut(at).and_then(Option::as_mut).is_some_and(|run| run.append(segment)) {
+            return;
         }
         self.write_run(at);
         if let Some(slot) = self.runs.get_mut(at) {
@@ -138,7 +136,7 @@ impl<'a, 'b> Segment<'a, 'b> {
         }
         let (tcp, body) = rest.split_at_checked(len)?;
         let pseudo = pseudo_header(packet.source, packet.destination, protocol::TCP, rest.len());
-        if body.is_empty() || pseudo.add(rest).fold() != 0xffff {
+        if body.is_empty() || pseudo.octets(rest).fold() != 0xffff {
             return None;
         }
         let sequence = u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
@@ -194,10 +192,10 @@ impl<'b> Run<'b> {
         self.count += 1;
         self.payload_len += len;
         self.next_sequence = self.next_sequence.wrapping_add(len as u32);
-        if segment.pushes() {
-            if let Some(flags) = self.headers.get_mut(self.ip_len + 13) {
-                *flags |= PSH;
-            }
+        if segment.pushes()
+            && let Some(flags) = self.headers.get_mut(self.ip_len + 13)
+        {
+            *flags |= PSH;
         }
         self.closed = segment.pushes() || len < self.size;
         true

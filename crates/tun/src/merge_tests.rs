@@ -85,7 +85,8 @@ fn merge(packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
 fn holds(octets: &[u8]) -> bool {
     let packet = Packet::parse(octets).unwrap();
     let upper = &octets[packet.header_len..packet.total_len];
-    pseudo_header(packet.source, packet.destination, packet.protocol, upper.len()).add(upper).fold() == 0xffff
+    pseudo_header(packet.source, packet.destination, packet.protocol, upper.len()).octets(upper).fold()
+        == 0xffff
 }
 
 #[test]
@@ -177,7 +178,7 @@ fn what_differs_is_not_merged() {
             segment[36..38].fill(0);
             let packet = Packet::parse(segment).unwrap();
             let pseudo = pseudo_header(packet.source, packet.destination, protocol::TCP, segment.len() - 20);
-            let checksum = pseudo.add(&segment[20..]).checksum();
+            let checksum = pseudo.octets(&segment[20..]).checksum();
             segment[36..38].copy_from_slice(&checksum.to_be_bytes());
         })
     };

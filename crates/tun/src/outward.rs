@@ -5,7 +5,7 @@ use crate::engine::{Input, Sink};
 use crate::limits::{MAX_READ, MAX_READS, MAX_TRAIN};
 use crate::mailbox::Tasks;
 use crate::segment::{Segments, finish_checksum};
-use crate::train::{Heading, Train};
+use crate::train::{Heading, Lost, Train};
 use crate::virtio::{self, Unfinished};
 use dataplane::DataplaneEvent;
 use esp::ip::{Packet, protocol};
@@ -26,11 +26,13 @@ pub(crate) struct Outward {
     sockets: Arc<Sockets>,
     sink: Sink,
     train: Train,
+    /// What could not be sent since the last count.
+    lost: Vec<Lost>,
 }
 
 impl Outward {
     pub(crate) fn new(table: Outbound, device: Arc<Device>, sockets: Arc<Sockets>, sink: Sink) -> Self {
-        Self { table, unmatched: 0, device, sockets, sink, train: Train::new() }
+        Self { table, unmatched: 0, device, sockets, sink, train: Train::new(), lost: Vec::new() }
     }
 
     /// Carries packets until `stop` is set.
@@ -81,7 +83,7 @@ impl Outward {
             self.unmatched += 1;
             return;
         };
-        let way = Way { train: &mut self.train, sockets: &self.sockets };
+        let way = Way { train: &mut self.train, sockets: &self.sockets, lost: &mut self.lost };
         let result = way.carry(child, ivs, &packet, octets, &unfinished);
         if let Err(not_sent) = result {
             child.counters.not_sent += 1;
@@ -95,7 +97,8 @@ impl Outward {
     }
 
     fn flush(&mut self) {
-        if let Err(lost) = self.train.flush(&self.sockets) {
+        self.lost.extend(self.train.flush(&self.sockets).err());
+        for lost in self.lost.drain(..) {
             if let Some(child) = self.table.get_mut(lost.child) {
                 child.counters.not_sent += lost.packets;
             }
@@ -112,6 +115,7 @@ fn split_virtio(octets: &mut [u8]) -> Option<(&[u8; VIRTIO_LEN], &mut [u8])> {
 struct Way<'a> {
     train: &'a mut Train,
     sockets: &'a Sockets,
+    lost: &'a mut Vec<Lost>,
 }
 
 impl Way<'_> {
@@ -159,11 +163,7 @@ impl Way<'_> {
             return Err(NotSent::NoRoom);
         }
         if !self.train.takes(&heading, len) {
-            if let Err(lost) = self.train.flush(self.sockets) {
-                if lost.child == child.id {
-                    child.counters.not_sent += lost.packets;
-                }
-            }
+            self.lost.extend(self.train.flush(self.sockets).err());
         }
         let len = child.encapsulate(packet, parts, self.train.room(), ivs)?;
         self.train.push(heading, len);

@@ -14,7 +14,7 @@ const CWR: u8 = 0x80;
 /// sum. `None` when that lies outside the packet.
 pub(crate) fn finish_checksum(octets: &mut [u8], (start, offset): (usize, usize)) -> Option<()> {
     let covered = octets.get_mut(start..)?;
-    let checksum = Sum::default().add(covered).checksum();
+    let checksum = Sum::default().octets(covered).checksum();
     let slot = covered.get_mut(offset..)?.first_chunk_mut::<2>()?;
     // All ones is the same number, and in UDP all zeros means that there is no checksum.
     *slot = if checksum == 0 { [0xff, 0xff] } else { checksum.to_be_bytes() };
@@ -112,7 +112,7 @@ impl<'a> Segments<'a> {
         }
         *tcp.get_mut(13)? = flags;
         tcp.get_mut(16..18)?.fill(0);
-        let checksum = pseudo.add(tcp).add(body).checksum();
+        let checksum = pseudo.octets(tcp).octets(body).checksum();
         tcp.get_mut(16..18)?.copy_from_slice(&checksum.to_be_bytes());
         Some(())
     }
@@ -123,7 +123,7 @@ impl<'a> Segments<'a> {
         let udp = self.headers.get_mut(self.packet.header_len..self.headers_len)?;
         udp.get_mut(4..6)?.copy_from_slice(&u16::try_from(len).ok()?.to_be_bytes());
         udp.get_mut(6..8)?.fill(0);
-        let checksum = pseudo.add(udp).add(body).checksum();
+        let checksum = pseudo.octets(udp).octets(body).checksum();
         let checksum = if checksum == 0 { 0xffff } else { checksum };
         udp.get_mut(6..8)?.copy_from_slice(&checksum.to_be_bytes());
         Some(())
