@@ -183,7 +183,15 @@ pub(crate) fn offers(
 ) -> Vec<(Offer, Vec<u8>)> {
     let fitting =
         proposals.iter().filter(|proposal| proposal.protocol == protocol && proposal.spi.len() == spi_len);
+    let fitting = fitting.filter(|proposal| !is_reserved(&proposal.spi));
     fitting.map(|proposal| (offer(proposal), proposal.spi.to_vec())).collect()
+}
+
+/// Whether an SPI of ESP is one that no SA can have.
+//= rfc4303 §2.1
+//# The set of SPI values in the range 1 through 255 is reserved […] and a value of zero must not be sent
+fn is_reserved(spi: &[u8]) -> bool {
+    matches!(spi, [0, 0, 0, _])
 }
 
 fn offer(proposal: &wire::Proposal<'_>) -> Offer {
@@ -213,10 +221,10 @@ pub(crate) fn esp_answer(proposals: &[wire::Proposal<'_>]) -> Result<(Offer, Esp
         return Err(format!("the answer holds {} proposals instead of one", proposals.len()));
     };
     match <[u8; 4]>::try_from(&proposal.spi[..]) {
-        Ok(spi) if proposal.protocol == ProtocolId::ESP => {
+        Ok(spi) if proposal.protocol == ProtocolId::ESP && !is_reserved(&spi) => {
             Ok((offer(proposal), EspSpi(u32::from_be_bytes(spi))))
         }
-        _ => Err("the answer is not for ESP with an SPI of four octets".to_string()),
+        _ => Err("the answer is not for ESP with an SPI of four octets above 255".to_string()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{DataplaneNature, Keeper, KeeperNature};
 use base::Secret;
-use crypto::Suite;
+use crypto::{SigningKey, Suite};
 use dataplane::{AddressRange, Mode, Selector};
 use policy::{
     AddressPattern, AuthMethod, Child, Connection, EncapChoice, IdPattern, Identity, LocalAuth, Policy,
@@ -38,6 +38,17 @@ pub struct Site {
     pub make_keeper: MakeKeeper,
     /// What may not be seen in the clear: the PSK, for example.
     pub secrets: Vec<Vec<u8>>,
+}
+
+/// A certificate with its key, and the authority that both sites trust.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The certificate in DER, then the intermediates.
+    pub chain: Vec<Vec<u8>>,
+    /// Its private key.
+    pub key: Arc<dyn SigningKey>,
+    /// The trust anchor for the peer, in DER.
+    pub authority: Vec<u8>,
 }
 
 /// The PSK of [`Site::psk`].
@@ -87,6 +98,26 @@ impl Site {
     pub fn with_psk(mut self, psk: &'static [u8]) -> Self {
         self.make_keeper = keeper_of(psk);
         self.secrets = vec![psk.to_vec()];
+        self
+    }
+
+    /// Proves itself with a certificate, and wants one below `authority` of its peer.
+    ///
+    /// # Panics
+    /// When what it is given is no certificate: it comes from a test.
+    pub fn certified(mut self, suite: &dyn Suite, credentials: &Credentials) -> Self {
+        let read = |der: &Vec<u8>| trust::certificate(suite, der).expect("a certificate");
+        let connection = &mut self.connections[0];
+        connection.local.method = AuthMethod::Pubkey;
+        connection.local.certs = credentials.chain.iter().map(read).collect();
+        connection.remote.method = AuthMethod::Pubkey;
+        connection.remote.authorities = vec![read(&credentials.authority)];
+        let key = credentials.key.clone();
+        self.make_keeper = Box::new(move |suite, policy| {
+            let mut secrets = Secrets::new();
+            secrets.add_key(key);
+            Box::new(Trust::new(policy, suite, secrets))
+        });
         self
     }
 

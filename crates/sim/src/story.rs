@@ -75,10 +75,15 @@ fn sites(dice: &mut SimRng) -> (Site, Site) {
     }
     if dice.chance(200) {
         bob = bob.child(|child| child.local_ts = vec![net("10.2.64.0/18")]);
-    }
-    if dice.chance(100) {
-        let web = |site: Site| site.child(|child| child.mode = Mode::Transport);
-        (alice, bob) = (web(alice), web(bob));
+    } else if dice.chance(120) {
+        let hosts = |site: Site| {
+            site.child(|child| {
+                child.mode = Mode::Transport;
+                child.local_ts.clear();
+                child.remote_ts.clear();
+            })
+        };
+        (alice, bob) = (hosts(alice), hosts(bob));
     }
     if dice.chance(200) {
         let (size, count) = (576 + dice.below(200) as u16, 20 + dice.below(60) as u8);

@@ -240,6 +240,13 @@ impl World {
         self.handle(index, Cause::Dataplane(event));
     }
 
+    /// The NAT box before a site loses its memory.
+    pub fn restart_nat(&mut self, name: &str) {
+        if let Some(nat) = &mut self.host_mut(name).nat {
+            nat.restart();
+        }
+    }
+
     /// Somebody sends a datagram, which arrives after `delay` whatever the weather.
     pub fn inject(&mut self, delay: Duration, datagram: Datagram) {
         self.push(self.now.mono + delay, Happening::Arrival(datagram));

@@ -1,8 +1,10 @@
 //! What a peer may do, must do, and may try. Each file is one procedure, one extension or one attack.
 
 mod captures;
+mod certificates;
 mod childless;
 mod cookies;
+mod create_child;
 mod critical_payloads;
 mod dataplane_refuses;
 mod deletion;
@@ -17,6 +19,7 @@ mod invalid_ke;
 mod late_answers;
 mod liveness;
 mod malformed;
+mod nat;
 mod proposals;
 mod psk;
 mod replays;
@@ -24,3 +27,4 @@ mod retransmission;
 mod simultaneous;
 mod traffic_selectors;
 mod versions;
+mod vulns;

@@ -1,0 +1,329 @@
+//! What went wrong in other implementations of IKEv2, each under its name. Those that have a file of
+//! their own here: CVE-2004-0155 (certificates), CVE-2004-0164 and CVE-2007-1841 (forged_messages),
+//! CVE-2009-0790 and CVE-2023-38712 (deletion), CVE-2009-1957 (traffic_selectors), CVE-2011-3380,
+//! CVE-2016-3071 and CVE-2016-5391 (proposals), CVE-2013-4564 and strongSwan #3091 (malformed),
+//! CVE-2014-9221, CVE-2008-4551, CVE-2015-3240 and CVE-2023-41913 (invalid_ke), CVE-2016-5361
+//! (retransmission), CVE-2019-12312 (exchanges_out_of_place), OpenIKED #149 (critical_payloads),
+//! CVE-2013-2944 and CVE-2012-2388 (psk, below for certificates), CVE-2014-2891 (identities).
+
+use provider::Provider;
+use sim::Site;
+use std::sync::Arc;
+use suite::puppet::ike_proposal;
+use suite::{Puppet, alice, answered, bob, is_clean, notifies, world};
+use testcerts::{Authority, Key};
+use wire::num::{AuthMethod, Encr, ExchangeType, NotifyType, PayloadType};
+use wire::{Authentication, CertRequest, Certificate, Message, Payload};
+
+/// CVE-2009-1957, CVE-2009-1958, CVE-2013-6466, CVE-2013-6467, CVE-2014-2037: each mandatory payload of
+/// IKE_SA_INIT left out, and each doubled.
+#[test]
+fn cve_2009_1957_ike_sa_init_without_a_payload() {
+    for kind in [PayloadType::SA, PayloadType::KE, PayloadType::NONCE] {
+        for double in [false, true] {
+            let mut world = world(1).site(bob());
+            let mut alice = Puppet::alice();
+            let mut payloads = alice.init_payloads();
+            if double {
+                let again = payloads.iter().find(|payload| payload.kind() == kind).cloned();
+                payloads.extend(again);
+            } else {
+                payloads.retain(|payload| payload.kind() != kind);
+            }
+            let request = alice.init_request(payloads);
+            alice.send(&mut world, &request);
+            if let Some(answer) = alice.hear(&mut world) {
+                let message = Message::parse(&answer).unwrap();
+                assert_eq!(notifies(&message.payloads), [NotifyType::INVALID_SYNTAX], "{kind}");
+            }
+            assert!(is_clean(&mut world), "{kind} {double}");
+        }
+    }
+}
+
+/// The same in IKE_AUTH, under the right keys.
+#[test]
+fn cve_2009_1958_ike_auth_without_a_payload() {
+    for kind in [PayloadType::IDI, PayloadType::AUTH, PayloadType::SA, PayloadType::TSI, PayloadType::TSR] {
+        for double in [false, true] {
+            let mut world = world(2).site(bob());
+            let mut alice = Puppet::alice();
+            alice.init(&mut world);
+            let mut payloads = alice.auth_payloads();
+            if double {
+                let again = payloads.iter().find(|payload| payload.kind() == kind).cloned();
+                payloads.extend(again);
+            } else {
+                payloads.retain(|payload| payload.kind() != kind);
+            }
+            let answer = alice.ask(&mut world, ExchangeType::IKE_AUTH, &payloads);
+            let said = notifies(&answer.unwrap_or_default());
+            assert_eq!(world.host("bob").dataplane.sad().count(), 0, "{kind} {double}: {said:?}");
+            if [PayloadType::IDI, PayloadType::AUTH].contains(&kind) {
+                assert_eq!(
+                    world.host("bob").count(|e| matches!(e, sa::Event::IkeUp(_))),
+                    0,
+                    "{kind} {double}"
+                );
+            }
+        }
+    }
+}
+
+/// A response that lacks a payload, at an initiator.
+#[test]
+fn cve_2009_1957_responses_without_a_payload() {
+    for kind in [PayloadType::IDR, PayloadType::AUTH, PayloadType::SA, PayloadType::TSI, PayloadType::TSR] {
+        let mut world = world(3).site(alice());
+        let order = world.up("alice");
+        let mut bob = Puppet::bob();
+        bob.answer_init(&mut world);
+        let (header, _) = bob.asked(&mut world).expect("IKE_AUTH");
+        let mut payloads = bob.auth_payloads();
+        payloads.retain(|payload| payload.kind() != kind);
+        bob.reply(&mut world, &header, &payloads);
+        while let Some((header, _)) = bob.asked(&mut world) {
+            bob.reply(&mut world, &header, &[]);
+        }
+        world.until(answered);
+        assert_eq!(world.host("alice").dataplane.sad().count(), 0, "{kind}");
+        match world.reply(order) {
+            Some(sa::Reply::Refused(refusal)) => assert!(!refusal.reason.is_empty()),
+            Some(sa::Reply::Up { children, refused, .. }) => {
+                assert!(children.is_empty() && refused.len() == 1, "{kind}");
+                assert!(![PayloadType::IDR, PayloadType::AUTH].contains(&kind), "{kind}");
+            }
+            other => panic!("{kind}: {other:?}"),
+        }
+    }
+}
+
+/// CVE-2024-2357: the responder has no PSK for the peer; its request comes again and again.
+#[test]
+fn cve_2024_2357_no_psk_and_retransmissions() {
+    let mut site = bob();
+    site.make_keeper =
+        Box::new(|suite, policy| Box::new(trust::Trust::new(policy, suite, trust::Secrets::new())));
+    let mut world = world(4).site(site);
+    let mut alice = Puppet::alice();
+    alice.init(&mut world);
+    let payloads = alice.auth_payloads();
+    let request = alice.request(ExchangeType::IKE_AUTH, &payloads);
+    alice.send(&mut world, &request);
+    let answer = alice.hear(&mut world).expect("an answer");
+    assert_eq!(notifies(&alice.open(&answer).1), [NotifyType::AUTHENTICATION_FAILED]);
+    for _ in 0..5 {
+        alice.send(&mut world, &request);
+        let again = alice.hear(&mut world);
+        let is_hint = |octets: &Vec<u8>| Message::parse(octets).is_ok_and(|m| m.payloads.len() == 1);
+        assert!(again.as_ref().is_none_or(|again| *again == answer || is_hint(again)));
+    }
+    let told = world.host("bob").refusals();
+    assert!(told[0].reason.contains("alice.example"), "{}", told[0].reason);
+    assert!(is_clean(&mut world));
+}
+
+fn certified(seed: u64) -> (suite::World, Puppet, Vec<u8>) {
+    let root = Authority::root(Key::Rsa2048, "Root");
+    let (ours, theirs) = (
+        root.issue(Key::Rsa2048, "alice", &["alice.example"]),
+        root.issue(Key::Rsa2048, "bob", &["bob.example"]),
+    );
+    let credentials = sim::site::Credentials {
+        chain: theirs.chain.clone(),
+        key: Arc::from(provider::load_private_key(&theirs.key).unwrap()),
+        authority: root.der().to_vec(),
+    };
+    let site: Site = bob().certified(&Provider::new(), &credentials);
+    let mut world = world(seed).site(site);
+    let mut alice = Puppet::alice();
+    alice.init(&mut world);
+    (world, alice, ours.der().to_vec())
+}
+
+/// CVE-2013-2944, CVE-2012-2388, CVE-2017-11185, CVE-2021-41990, CVE-2018-6459: signatures and
+/// AlgorithmIdentifiers that are none, with a right certificate.
+#[test]
+fn cve_2013_2944_signatures_that_are_none() {
+    const PKCS1_SHA256: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00";
+    const ECDSA_SHA256: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+    const PSS_NO_PARAMETERS: &[u8] = b"\x30\x0b\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a";
+    const PSS_HUGE_SALT: &[u8] = b"\x30\x18\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x0b\xa2\x09\x02\x07\x00\xff\xff\xff\xff\xff\xff";
+    const PSS_CUT: &[u8] = b"\x30\x0f\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x40";
+    let method14 = |algorithm: &[u8], signature: &[u8]| {
+        let mut data = vec![algorithm.len() as u8];
+        data.extend_from_slice(algorithm);
+        data.extend_from_slice(signature);
+        (AuthMethod::DIGITAL_SIGNATURE, data)
+    };
+    let mut tries = Vec::new();
+    for algorithm in
+        [PKCS1_SHA256, ECDSA_SHA256, PSS_NO_PARAMETERS, PSS_HUGE_SALT, PSS_CUT, &[], &[0x30], &[0xff; 255]]
+    {
+        for signature in [&[][..], &[0; 256], &[0xff; 256], &[1; 257], &[0x30, 6, 2, 1, 0, 2, 1, 0]] {
+            tries.push(method14(algorithm, signature));
+        }
+    }
+    tries.push((AuthMethod::DIGITAL_SIGNATURE, vec![]));
+    tries.push((AuthMethod::DIGITAL_SIGNATURE, vec![255]));
+    for method in [1, 9, 10, 11] {
+        for signature in [&[][..], &[0; 64], &[0; 96], &[0; 132], &[0; 256], &[0xff; 256]] {
+            tries.push((AuthMethod(method), signature.to_vec()));
+        }
+    }
+    for (n, (method, data)) in tries.into_iter().enumerate() {
+        let (mut world, mut alice, cert) = certified(100 + n as u64);
+        let mut payloads = alice.auth_payloads();
+        payloads[1] = Payload::Auth(Authentication { method, data: data.into() });
+        payloads.insert(
+            1,
+            Payload::Cert(Certificate { encoding: wire::num::CertEncoding(4), data: cert.into() }),
+        );
+        let answer = alice.ask(&mut world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
+        assert_eq!(notifies(&answer), [NotifyType::AUTHENTICATION_FAILED], "try {n}");
+        assert!(is_clean(&mut world), "try {n}");
+    }
+}
+
+/// CVE-2017-9023, CVE-2009-2185 and others: certificates and certificate requests that are none.
+#[test]
+fn cve_2009_2185_certificates_that_are_none() {
+    let (_, _, right) = certified(5);
+    let mut bad = vec![
+        vec![],
+        vec![0x30],
+        vec![0x30, 0x80],
+        vec![0xff; 5000],
+        vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff],
+    ];
+    bad.extend((0..right.len()).step_by(37).map(|len| right[..len].to_vec()));
+    bad.extend((0..right.len()).step_by(29).map(|at| {
+        let mut changed = right.clone();
+        changed[at] ^= 0x41;
+        changed
+    }));
+    for (n, cert) in bad.into_iter().enumerate() {
+        let (mut world, mut alice, _) = certified(300 + n as u64);
+        let mut payloads = alice.auth_payloads();
+        payloads[1] = Payload::Auth(Authentication { method: AuthMethod(1), data: vec![1; 256].into() });
+        let encoding = wire::num::CertEncoding(4);
+        payloads.insert(1, Payload::Cert(Certificate { encoding, data: cert.clone().into() }));
+        payloads.insert(2, Payload::CertReq(CertRequest { encoding, authorities: cert.into() }));
+        let answer = alice.ask(&mut world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
+        let said = notifies(&answer);
+        let right = [NotifyType::AUTHENTICATION_FAILED, NotifyType::INVALID_SYNTAX];
+        assert!(said.len() == 1 && right.contains(&said[0]), "{n}: {said:?}");
+        assert!(is_clean(&mut world), "{n}");
+    }
+}
+
+/// CVE-2016-6415 (BENIGNCERTAIN): a reply has nothing in it that was not said to be in it. Two runs with
+/// the same seed, one of which has handled secrets of others before, answer the same octets.
+#[test]
+fn cve_2016_6415_replies_come_from_the_request_alone() {
+    let run = |others: u64| {
+        let mut world = world(6).site(bob().with(|c| c.remote_addrs = vec![policy::AddressPattern::Any]));
+        let mut alice = Puppet::alice();
+        for n in 0..others {
+            let mut stranger = Puppet::new("alice", &format!("192.0.2.{}", 100 + n), "bob", "198.51.100.2");
+            stranger.spis.initiator = base::IkeSpi(n + 1);
+            let payloads = vec![Payload::Sa(vec![ike_proposal()]), Payload::VendorId(vec![0xee; 500].into())];
+            let request = stranger.init_request(payloads);
+            stranger.send(&mut world, &request);
+            stranger.hear(&mut world);
+        }
+        let mut payloads = alice.init_payloads();
+        let mut proposal = ike_proposal();
+        proposal.transforms[0].id = Encr::AES_CBC.0;
+        payloads[0] = Payload::Sa(vec![proposal]);
+        let request = alice.init_request(payloads);
+        alice.deaf(&world);
+        alice.send(&mut world, &request);
+        alice.hear(&mut world)
+    };
+    let quiet = run(0);
+    assert!(quiet.is_some());
+    assert_eq!(quiet, run(20));
+}
+
+/// Amplification (Leverett; CVE-2016-5361 for IKEv2): what an unproven source gets back is bounded by what
+/// it sent, for every kind of first message.
+#[test]
+fn amplification_is_bounded() {
+    let mut site = bob();
+    site.settings.cookie_threshold = 0;
+    let mut world = world(7).site(site);
+    let mut alice = Puppet::alice();
+    let payloads = alice.init_payloads();
+    let whole = alice.init_request(payloads);
+    let mut received = 0;
+    for n in 0..200usize {
+        let mut first = whole.clone();
+        first[0] = n as u8;
+        match n % 4 {
+            0 => {}
+            1 => first[17] = 0x30,
+            2 => first[18] = 37,
+            _ => first[19] = 0,
+        }
+        received += first.len();
+        alice.send(&mut world, &first);
+    }
+    world.run(std::time::Duration::from_secs(60));
+    let sent: usize = world.wire.iter().map(|(_, datagram)| datagram.payload.len()).sum();
+    assert!(sent < received, "{sent} octets for {received}");
+}
+
+/// CVE-2013-2052: names of ten thousand octets.
+#[test]
+fn cve_2013_2052_long_identities() {
+    use wire::num::IdType;
+    for kind in [IdType::FQDN, IdType::RFC822_ADDR, IdType::KEY_ID, IdType::DER_ASN1_DN] {
+        let mut world = world(8).site(bob());
+        let mut alice = Puppet::alice();
+        alice.init(&mut world);
+        let mut payloads = alice.auth_payloads();
+        let data = vec![b'a'; 10_000].into();
+        payloads[0] = Payload::IdI(wire::Identification { kind, data });
+        let answer = alice.ask(&mut world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
+        assert_eq!(notifies(&answer).len(), 1);
+        let told: usize = world.host("bob").refusals().iter().map(|refusal| refusal.reason.len()).sum();
+        assert!(told < 2000, "the log does not repeat what an attacker sends: {told} octets");
+        assert!(is_clean(&mut world));
+    }
+}
+
+/// CVE-2022-21843 and the other entries without a published cause: whole conversations under right keys with
+/// random payloads in random order. Nothing falls over, nothing is installed.
+#[test]
+fn cve_2022_21843_random_payloads_under_right_keys() {
+    use base::Rng;
+    let mut rng = sim::SimRng::new(9, "random payloads");
+    for n in 0..300 {
+        let mut world = world(9).site(bob());
+        let mut alice = Puppet::alice();
+        alice.init(&mut world);
+        let mut inner = Vec::new();
+        let kinds: Vec<u8> = (0..1 + rng.below(6))
+            .map(|_| rng.pick(&[33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 47, 48, 60]))
+            .collect();
+        for (index, _) in kinds.iter().enumerate() {
+            let mut body = vec![0; rng.below(60) as usize];
+            rng.fill(&mut body);
+            let next = kinds.get(index + 1).copied().unwrap_or(0);
+            inner.extend([next, 0]);
+            inner.extend((body.len() as u16 + 4).to_be_bytes());
+            inner.extend(body);
+        }
+        let exchange =
+            rng.pick(&[ExchangeType::IKE_AUTH, ExchangeType::CREATE_CHILD_SA, ExchangeType::INFORMATIONAL]);
+        let header = alice.header(exchange, false, 1);
+        let message =
+            alice.channel.as_mut().unwrap().seal_octets(&header, None, PayloadType(kinds[0]), &inner);
+        alice.send(&mut world, &message);
+        world.run(std::time::Duration::from_secs(40));
+        assert_eq!(world.host("bob").dataplane.sad().count(), 0, "{n}");
+        assert_eq!(world.host("bob").count(|e| matches!(e, sa::Event::IkeUp(_))), 0, "{n}");
+        assert!(is_clean(&mut world), "{n}");
+    }
+}
