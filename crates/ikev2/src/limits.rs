@@ -63,8 +63,8 @@ pub const IPV6_OVERHEAD: usize = 40 + 8 + 4;
 /// A fragment's datagram is never made smaller than IPv4's guaranteed 576 octets, whatever is configured.
 pub const MIN_FRAGMENT_DATAGRAM: usize = 576;
 
-/// Chained INITIAL answers an initiator follows up at once: the first and a few that came with other
-/// SPIs, of which all but one must be forged (RFC 7296 §2.4).
+/// Answers to one IKE_SA_INIT request that an initiator follows up, of which all but one must be forged
+/// (RFC 7296 §2.4): each costs a key exchange, and a wait when it leads nowhere.
 pub const MAX_INIT_ANSWERS: usize = 4;
 
 /// A liveness check provoked from outside (an unprotected INVALID_IKE_SPI) is made at most this often (RFC 7296 §2.21.4).

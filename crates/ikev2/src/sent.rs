@@ -57,6 +57,11 @@ impl Sent {
         self
     }
 
+    /// Whether it has been sent as often as it may.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.sent >= self.limit
+    }
+
     /// When the next transmission, or the end, is due.
     pub(crate) fn due(&self) -> Instant {
         self.next

@@ -160,3 +160,56 @@ fn endless_cookies_come_to_an_end() {
     pair.deliver(empty);
     assert_eq!(pair.a.drops().last(), Some(&Drop::Unprotected));
 }
+
+/// The answer to A's first request with other keys in it, under the same SPIs or under others.
+fn other_keys(answer: &Flight, spi: u8) -> Flight {
+    let mut forged = answer.clone();
+    forged.bytes[15] ^= spi;
+    // The last octets of the KE payload's public value: SA has 44 octets here, KE 40.
+    forged.bytes[28 + 40 + 36] ^= 1;
+    forged
+}
+
+//= rfc7296 §2.4
+#[test]
+fn forged_answers_before_and_after_the_real_one_cost_time_only() {
+    for spi in [0, 1] {
+        for real_at in 0..3 {
+            let mut pair = Pair::new(connection(A, B), connection(B, A));
+            pair.up();
+            pair.step();
+            let real = pair.flights.pop_front().unwrap();
+            let mut answers: Vec<Flight> = (1..=2).map(|n| other_keys(&real, spi * n)).collect();
+            answers[1].bytes[28 + 40 + 35] ^= 1;
+            answers.insert(real_at, real);
+            for answer in answers {
+                pair.deliver(answer);
+            }
+            pair.pass(Duration::from_secs(20));
+            pair.assert_mirrored();
+            let told = (pair.a.refusals(), pair.b.refusals());
+            assert_eq!((pair.a.sad.len(), pair.b.sad.len()), (1, 1), "{spi} {real_at} {told:?}");
+            assert!(matches!(&pair.a.replies[..], [(_, Reply::Up { .. })]));
+            let changed = |e: &Event| matches!(e, Event::Note { text, .. } if text.contains("following it"));
+            assert_eq!(pair.a.count(changed), real_at, "each forged one before the real one was tried");
+        }
+    }
+}
+
+#[test]
+fn forged_answers_without_a_real_one_come_to_an_end() {
+    let mut pair = Pair::new(connection(A, B), connection(B, A));
+    pair.up();
+    pair.step();
+    let real = pair.flights.pop_front().unwrap();
+    for n in 1..=10 {
+        let mut answer = other_keys(&real, n);
+        answer.bytes[28 + 40 + 20] ^= n;
+        pair.deliver(answer);
+    }
+    pair.lose = |_| true;
+    pair.pass(Duration::from_secs(1200));
+    assert!(matches!(&pair.a.replies[..], [(_, Reply::Refused(_))]));
+    assert!(pair.a.endpoint.is_empty(), "no SPI of an attempt is left behind");
+    assert!(pair.seen.len() <= 3 + ikev2::limits::MAX_INIT_ANSWERS * 7);
+}

@@ -1,6 +1,8 @@
 //! The initiator's IKE_AUTH: from keys to an established IKE SA.
 
-use super::{Deadline, Secrets, cert_payloads, cert_request, is_fatal, local_identity};
+use super::initiator_init::{Agreement, float};
+use super::rivals::Rivals;
+use super::{Deadline, Secrets, cert_payloads, cert_request, init, is_fatal, local_identity};
 use crate::channel::{Authentic, Incoming, Message};
 use crate::child::{self, Proposed};
 use crate::closing::Closing;
@@ -20,6 +22,7 @@ use wire::{Authentication, Identification, Payload};
 
 /// Our AUTH value is being made.
 pub(crate) struct Proving {
+    rivals: Rivals,
     chosen: Chosen,
     secrets: Secrets,
     local: Identity,
@@ -30,13 +33,11 @@ pub(crate) struct Proving {
 }
 
 impl Proving {
-    pub(super) fn begin(
-        sa: &mut Common,
-        cx: &mut Cx<'_>,
-        chosen: Chosen,
-        secrets: Secrets,
-        cert_asked: bool,
-    ) -> Next {
+    pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, rivals: Rivals, agreement: Agreement) -> Next {
+        let Agreement { spi_r, secrets, cert_asked } = agreement;
+        let chosen = rivals.chosen().clone();
+        sa.spi_r = spi_r;
+        float(sa, cx, &secrets);
         let local = local_identity(&chosen.connection, sa);
         let id = contents::identification(&local).octets_to_sign();
         let job = cx.out.job(
@@ -51,7 +52,15 @@ impl Proving {
             },
         );
         let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
-        Box::new(Self { chosen, secrets, local, cert_asked, job, until })
+        Box::new(Self { rivals, chosen, secrets, local, cert_asked, job, until })
+    }
+}
+
+impl Proving {
+    fn end(self, sa: &mut Common, cx: &mut Cx<'_>, fate: Fate) -> Next {
+        sa.give_up(cx, &self.known(), fate);
+        self.rivals.forget(cx);
+        Box::new(Gone)
     }
 }
 
@@ -69,8 +78,11 @@ impl Stage for Proving {
         Known { connection, local_id: Some(&self.local), suite: Some(self.secrets.suite), ..Known::default() }
     }
 
-    fn datagram(self: Box<Self>, _: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
-        cx.unexpected(datagram.path);
+    fn datagram(mut self: Box<Self>, _: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
+        match init::is_response(&datagram) {
+            true => self.rivals.hear(cx, &datagram, &self.secrets.transcript.response),
+            false => cx.unexpected(datagram.path),
+        }
         self
     }
 
@@ -88,8 +100,7 @@ impl Stage for Proving {
                     connection: Some(self.chosen.connection.name.clone()),
                     reason: why.reason,
                 };
-                sa.give_up(cx, &self.known(), Fate::Refused(refusal));
-                Box::new(Gone)
+                self.end(sa, cx, Fate::Refused(refusal))
             }
             _ => self,
         }
@@ -99,8 +110,7 @@ impl Stage for Proving {
         if !self.until.is_over(cx) {
             return self;
         }
-        sa.give_up(cx, &self.known(), Fate::HalfOpenTimeout);
-        Box::new(Gone)
+        self.end(sa, cx, Fate::HalfOpenTimeout)
     }
 
     fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
@@ -108,19 +118,38 @@ impl Stage for Proving {
     }
 
     fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next {
-        sa.give_up(cx, &self.known(), end.fate);
-        Box::new(Gone)
+        self.end(sa, cx, end.fate)
     }
 }
 
 /// Our IKE_AUTH request is on its way.
 pub(crate) struct AwaitAuth {
+    attempt: Attempt,
+    rivals: Rivals,
+}
+
+/// An IKE_AUTH request to whoever sent one of the answers to IKE_SA_INIT.
+pub(super) struct Attempt {
     chosen: Chosen,
-    secrets: Secrets,
+    pub(super) secrets: Secrets,
     local: Identity,
     /// The child SA that it proposes.
     proposed: Option<Proposed>,
     request: Sent,
+}
+
+impl Attempt {
+    /// Whether it has been sent as often as it may.
+    pub(super) fn is_spent(&self) -> bool {
+        self.request.is_spent()
+    }
+
+    /// It came to nothing.
+    pub(super) fn release(&self, cx: &mut Cx<'_>) {
+        if let Some(proposed) = &self.proposed {
+            cx.directory.release_spi(proposed.spi);
+        }
+    }
 }
 
 impl AwaitAuth {
@@ -138,11 +167,10 @@ impl AwaitAuth {
                          (RFC 6023): add a child."
                         .to_string(),
             };
-            sa.give_up(cx, &from.known(), Fate::Refused(refusal));
-            return Box::new(Gone);
+            return from.end(sa, cx, Fate::Refused(refusal));
         }
         let proposed = first.map(|child| Proposed::new(sa, cx, child, false));
-        let Proving { chosen, mut secrets, local, cert_asked, .. } = from;
+        let Proving { rivals, chosen, mut secrets, local, cert_asked, .. } = from;
         let connection = &chosen.connection;
         let mut payloads = vec![Payload::IdI(contents::identification(&local))];
         payloads.extend(cert_payloads(connection, cert_asked));
@@ -165,17 +193,43 @@ impl AwaitAuth {
             payloads.extend(proposed.ts_payloads());
         }
         match secrets.channel.ask(sa, cx, ExchangeType::IKE_AUTH, &payloads) {
-            Some(request) => Box::new(Self { chosen, secrets, local, proposed, request }),
+            Some(request) => {
+                let attempt = Attempt { chosen, secrets, local, proposed, request };
+                Box::new(Self { attempt, rivals })
+            }
             // A new channel has all its message ids.
             None => Box::new(Gone),
         }
     }
 
-    fn end(self, sa: &mut Common, cx: &mut Cx<'_>, fate: Fate) -> Next {
-        if let Some(proposed) = &self.proposed {
-            cx.directory.release_spi(proposed.spi);
+    /// Goes on with an answer that was followed before: its request goes out again.
+    pub(super) fn resume(sa: &mut Common, cx: &mut Cx<'_>, attempt: Attempt, rivals: Rivals) -> Next {
+        let mut stage = Self { attempt, rivals };
+        match stage.attempt.request.on_time(sa, cx) {
+            Ok(()) => Box::new(stage),
+            Err(fate) => stage.end(sa, cx, fate),
         }
+    }
+
+    /// One wait has gone by without a response: the turn of another answer, or of the same request again.
+    fn on_silence(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+        if self.rivals.is_empty() {
+            return match self.attempt.request.on_time(sa, cx) {
+                Ok(()) => self,
+                Err(fate) => self.end(sa, cx, fate),
+            };
+        }
+        let Self { attempt, rivals } = *self;
+        match rivals.change(sa, cx, Box::new(attempt)) {
+            Ok(next) => next,
+            Err((rivals, attempt)) => Box::new(Self { attempt: *attempt, rivals }).on_silence(sa, cx),
+        }
+    }
+
+    fn end(self, sa: &mut Common, cx: &mut Cx<'_>, fate: Fate) -> Next {
+        self.attempt.release(cx);
         sa.give_up(cx, &self.known(), fate);
+        self.rivals.forget(cx);
         Box::new(Gone)
     }
 
@@ -203,18 +257,20 @@ impl AwaitAuth {
             return self.end(sa, cx, Fate::Fault(what.to_string()));
         };
         let (id_r, auth) = (id_r.clone(), auth.clone());
-        Checking::begin(sa, cx, *self, Claim { contents, id_r, auth })
+        let Self { attempt, rivals } = *self;
+        rivals.forget(cx);
+        Checking::begin(sa, cx, attempt, Claim { contents, id_r, auth })
     }
 
     fn refused_by_peer(&self, kind: NotifyType) -> Refusal {
-        let connection = &self.chosen.connection;
+        let connection = &self.attempt.chosen.connection;
         let (refusal, reason) = match kind {
             NotifyType::AUTHENTICATION_FAILED => (
                 RefusalKind::AuthenticationFailed,
                 format!(
                     "The peer did not accept that we are `{}`, or has no connection for us: compare the secret or \
                      the certificate, and the identities, on both sides. Its log knows more.",
-                    self.local
+                    self.attempt.local
                 ),
             ),
             other => (
@@ -246,17 +302,26 @@ fn is_first_contact(cx: &Cx<'_>, chosen: &Chosen, local: &Identity) -> bool {
 
 impl Stage for AwaitAuth {
     fn known(&self) -> Known<'_> {
-        let connection = Some(&*self.chosen.connection);
-        Known { connection, local_id: Some(&self.local), suite: Some(self.secrets.suite), ..Known::default() }
+        let connection = Some(&*self.attempt.chosen.connection);
+        Known {
+            connection,
+            local_id: Some(&self.attempt.local),
+            suite: Some(self.attempt.secrets.suite),
+            ..Known::default()
+        }
     }
 
     fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
+        if init::is_response(&datagram) {
+            self.rivals.hear(cx, &datagram, &self.attempt.secrets.transcript.response);
+            return self;
+        }
         if !datagram.header.flags.response {
             // A responder that is ready before us may ask already. It asks again; by then we can answer.
             cx.unexpected(datagram.path);
             return self;
         }
-        match self.secrets.channel.take(sa, cx, Some(self.request.id), datagram) {
+        match self.attempt.secrets.channel.take(sa, cx, Some(self.attempt.request.id), datagram) {
             Some(Incoming::Response(message)) => self.on_response(sa, cx, &message),
             Some(Incoming::Request(_)) | None => self,
         }
@@ -267,15 +332,12 @@ impl Stage for AwaitAuth {
     }
 
     fn time(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
-        self.secrets.channel.tidy(cx.now.mono);
-        match self.request.on_time(sa, cx) {
-            Ok(()) => self,
-            Err(fate) => self.end(sa, cx, fate),
-        }
+        self.attempt.secrets.channel.tidy(cx.now.mono);
+        if cx.now.mono >= self.attempt.request.due() { self.on_silence(sa, cx) } else { self }
     }
 
     fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
-        Some((self.request.due(), Reason::Retransmit))
+        Some((self.attempt.request.due(), Reason::Retransmit))
     }
 
     fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next {
@@ -301,9 +363,9 @@ pub(crate) struct Checking {
 }
 
 impl Checking {
-    fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: AwaitAuth, claim: Claim<'_>) -> Next {
+    fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Attempt, claim: Claim<'_>) -> Next {
         let Claim { contents, id_r, auth } = claim;
-        let AwaitAuth { chosen, mut secrets, local, proposed, .. } = from;
+        let Attempt { chosen, mut secrets, local, proposed, .. } = from;
         let remote = contents::identity(&id_r);
         let job = Job::Check {
             connection: chosen.id,

@@ -1,6 +1,7 @@
 //! The initiator's IKE_SA_INIT: from an order to keys.
 
 use super::initiator_auth::Proving;
+use super::rivals::Rivals;
 use super::secrets::Ingredients;
 use super::{Secrets, Transcript, init};
 use crate::contents::{self, Contents};
@@ -189,7 +190,7 @@ impl AwaitInit {
             Err(why) => return Err((self, why)),
         };
         if contents.sa.is_some() {
-            return self.on_answer(sa, cx, &datagram, &contents);
+            return self.on_answer(sa, cx, &datagram);
         }
         init::accepted(sa, cx, datagram.path, datagram.bytes);
         if let Some(cookie) = contents.notify(NotifyType::COOKIE) {
@@ -292,42 +293,48 @@ impl AwaitInit {
         sa: &mut Common,
         cx: &mut Cx<'_>,
         datagram: &Datagram<'_>,
-        contents: &Contents<'_>,
     ) -> Result<Next, Noise<Self>> {
-        let Header { spi_r, .. } = datagram.header;
-        let answered = match self.read(contents) {
-            Some(answered) if spi_r != IkeSpi::ZERO => answered,
-            _ => return Err((self, Drop::Malformed)),
-        };
+        match self.agree(sa, cx, datagram.path, datagram.bytes) {
+            Some(agreement) => {
+                init::accepted(sa, cx, datagram.path, datagram.bytes);
+                Ok(Proving::begin(sa, cx, Rivals::new(self, sa.path), agreement))
+            }
+            None => Err((self, Drop::Malformed)),
+        }
+    }
+
+    /// The keys that we have with whoever sent this response, if it answers what we asked.
+    pub(super) fn agree(&self, sa: &Common, cx: &mut Cx<'_>, path: Path, bytes: &[u8]) -> Option<Agreement> {
+        let spi_r = Header::parse(bytes).ok()?.spi_r;
+        let contents = init::contents(bytes).ok()?;
+        let answered = self.read(&contents).filter(|_| spi_r != IkeSpi::ZERO)?;
         let spis = Spis { initiator: sa.spi_i, responder: spi_r };
         let mut agreed = Agreed::default();
         let facts = Facts {
             suite: cx.suite,
             rng: cx.rng,
             spis,
-            path: datagram.path,
+            path,
             connection: &self.chosen.connection,
             agreed: &Agreed::default(),
             first_contact: false,
         };
-        ext::inspect(Moment::InitResponse, &facts, contents, &mut agreed);
-        let Ok(g_ir) = self.ke.private.finish(&answered.public) else { return Err((self, Drop::Malformed)) };
+        ext::inspect(Moment::InitResponse, &facts, &contents, &mut agreed);
+        let g_ir = self.ke.private.finish(&answered.public).ok()?;
         let transcript = Transcript {
             request: self.request.datagrams.first().cloned().unwrap_or_default(),
-            response: datagram.bytes.to_vec(),
+            response: bytes.to_vec(),
             nonce_i: self.nonce.clone(),
             nonce_r: answered.nonce,
         };
         let (suite, connection) = (answered.suite, &self.chosen.connection);
         let from = Ingredients { side: Side::Initiator, spis, suite, g_ir: &g_ir, connection };
-        let Ok(secrets) = Secrets::derive(cx, from, transcript, agreed) else {
-            return Err((self, Drop::Malformed));
-        };
-        init::accepted(sa, cx, datagram.path, datagram.bytes);
-        sa.spi_r = spi_r;
-        float(sa, cx, &secrets);
-        let asked = !contents.cert_requests.is_empty();
-        Ok(Proving::begin(sa, cx, self.chosen, secrets, asked))
+        let secrets = Secrets::derive(cx, from, transcript, agreed).ok()?;
+        Some(Agreement { spi_r, secrets, cert_asked: !contents.cert_requests.is_empty() })
+    }
+
+    pub(super) fn chosen(&self) -> &Chosen {
+        &self.chosen
     }
 
     fn read(&self, contents: &Contents<'_>) -> Option<Answered> {
@@ -338,6 +345,14 @@ impl AwaitInit {
         let nonce = contents.nonce.as_ref()?.to_vec();
         fits.then(|| Answered { suite, public: ke.data.to_vec(), nonce })
     }
+}
+
+/// What IKE_SA_INIT has led to.
+pub(super) struct Agreement {
+    pub(super) spi_r: IkeSpi,
+    pub(super) secrets: Secrets,
+    /// The peer sent a CERTREQ.
+    pub(super) cert_asked: bool,
 }
 
 /// Why IKE_SA_INIT is sent again.
@@ -356,7 +371,7 @@ struct Answered {
 /// Goes over to port 4500, where ESP can pass a NAT.
 //= rfc7296 §2.23
 //# If […] NAT is detected, the initiator MUST switch to port 4500 [for IKE_AUTH]
-fn float(sa: &mut Common, cx: &mut Cx<'_>, secrets: &Secrets) {
+pub(super) fn float(sa: &mut Common, cx: &mut Cx<'_>, secrets: &Secrets) {
     let nat = secrets.agreed.nat;
     if !nat.encapsulates() || sa.path.marked {
         return;

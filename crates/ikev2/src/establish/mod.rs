@@ -22,6 +22,7 @@ mod initiator_auth;
 mod initiator_init;
 mod responder_auth;
 mod responder_init;
+mod rivals;
 mod secrets;
 
 use crate::{Common, Cx};

@@ -1,0 +1,114 @@
+//! Several answers to one IKE_SA_INIT request, of which all but one must be forged (RFC 7296 §2.4).
+//!
+//! Nothing tells them apart before IKE_AUTH: the keys of a forged answer fit nobody. So the initiator goes on
+//! with the first one, keeps the others, and changes to the next whenever an IKE_AUTH request has had no response
+//! for one wait. What somebody slips in before the real answer costs seconds, not the IKE SA.
+
+use super::init;
+use super::initiator_auth::{Attempt, AwaitAuth, Proving};
+use super::initiator_init::AwaitInit;
+use crate::ike_sa::{Chosen, Datagram, Next};
+use crate::{Common, Cx, limits};
+use base::IkeSpi;
+use sa::{Drop, Event, Path};
+use std::collections::VecDeque;
+
+/// The request that was answered, and its answers but the one that is being followed.
+pub(super) struct Rivals {
+    init: Box<AwaitInit>,
+    /// Where the request went.
+    origin: Path,
+    others: VecDeque<Rival>,
+}
+
+enum Rival {
+    /// It came while another one was followed.
+    Heard { path: Path, bytes: Vec<u8> },
+    /// It was followed, and has not responded yet. Its request is kept as it is: no IV may serve twice.
+    Followed { spi_r: IkeSpi, path: Path, attempt: Box<Attempt> },
+}
+
+impl Rivals {
+    pub(super) fn new(init: Box<AwaitInit>, origin: Path) -> Self {
+        Self { init, origin, others: VecDeque::new() }
+    }
+
+    pub(super) fn chosen(&self) -> &Chosen {
+        self.init.chosen()
+    }
+
+    /// Another answer to the request came; `followed` is the one that is being followed.
+    //= rfc7296 §2.4
+    //# the initiator MAY be willing to accept multiple responses to its first message, treat each response as
+    //# potentially legitimate, respond to each one, and then discard all the invalid half-open connections when it
+    //# receives a valid cryptographically protected response to any one of its requests
+    pub(super) fn hear(&mut self, cx: &mut Cx<'_>, datagram: &Datagram<'_>, followed: &[u8]) {
+        let path = datagram.path;
+        let known = *datagram.bytes == *followed
+            || self.others.iter().any(|rival| match rival {
+                Rival::Heard { bytes, .. } => *bytes == *datagram.bytes,
+                Rival::Followed { attempt, .. } => attempt.secrets.transcript.response == *datagram.bytes,
+            });
+        let why = match init::contents(datagram.bytes) {
+            Err(why) => why,
+            Ok(contents) if contents.sa.is_none() => Drop::Unprotected,
+            Ok(_) if known => Drop::Replay,
+            Ok(_) if self.others.len() + 1 >= limits::MAX_INIT_ANSWERS => Drop::Unexpected,
+            Ok(_) => {
+                self.others.push_back(Rival::Heard { path, bytes: datagram.bytes.to_vec() });
+                return;
+            }
+        };
+        cx.out.tell(Event::Dropped { path, why });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.others.is_empty()
+    }
+
+    /// Follows the next answer; `attempt`, which has had no response, waits at the end of the row unless it has
+    /// had all its chances. `Err` when no other answer is worth it.
+    pub(super) fn change(
+        mut self,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        attempt: Box<Attempt>,
+    ) -> Result<Next, (Self, Box<Attempt>)> {
+        while let Some(next) = self.others.pop_front() {
+            match next {
+                Rival::Heard { path, bytes } => {
+                    let Some(agreement) = self.init.agree(sa, cx, path, &bytes) else { continue };
+                    self.park(sa, cx, attempt);
+                    cx.note(
+                        sa.id,
+                        "IKE_SA_INIT had another answer, and the one before leads nowhere: following it.",
+                    );
+                    sa.path = self.origin;
+                    return Ok(Proving::begin(sa, cx, self, agreement));
+                }
+                Rival::Followed { spi_r, path, attempt: other } => {
+                    self.park(sa, cx, attempt);
+                    (sa.spi_r, sa.path) = (spi_r, path);
+                    return Ok(AwaitAuth::resume(sa, cx, *other, self));
+                }
+            }
+        }
+        Err((self, attempt))
+    }
+
+    fn park(&mut self, sa: &Common, cx: &mut Cx<'_>, attempt: Box<Attempt>) {
+        match attempt.is_spent() {
+            true => attempt.release(cx),
+            false => self.others.push_back(Rival::Followed { spi_r: sa.spi_r, path: sa.path, attempt }),
+        }
+    }
+
+    /// Gives up all other answers: one is real, or all are in vain.
+    pub(super) fn forget(self, cx: &mut Cx<'_>) {
+        for rival in self.others {
+            if let Rival::Followed { attempt, .. } = rival {
+                attempt.release(cx);
+            }
+        }
+    }
+}
