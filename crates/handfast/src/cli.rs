@@ -87,6 +87,13 @@ pub(crate) enum Command {
     Reload,
     /// Show what happens, as it happens, until Ctrl-C
     Watch,
+    /// Print an IKEv2 message, given in hexadecimal, with every field named
+    ///
+    /// What is encrypted stays so.
+    Decode {
+        /// The message in hexadecimal; without it, standard input is read
+        hex: Option<String>,
+    },
     /// A whole tunnel in throw-away network namespaces, in a few seconds
     ///
     /// Two gateways negotiate IKEv2, a host behind each pings the other and pushes a stream of TCP through the

@@ -7,7 +7,7 @@ use provider::Provider;
 use runtime::{Dataplane, Keys, Loaded, Setup, SystemRng};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use trust::Trust;
 
 /// Reads `file` as `check` and `run` both do.
@@ -23,7 +23,7 @@ pub(crate) fn suite() -> Arc<dyn Suite> {
 }
 
 /// What the daemon is made of, for the configuration read from `file`.
-pub(crate) fn setup(file: PathBuf, config: Config, suite: Arc<dyn Suite>) -> Setup {
+pub(crate) fn setup(file: PathBuf, config: Config, suite: Arc<dyn Suite>, started: Instant) -> Setup {
     let daemon = &config.daemon;
     let dataplane = match daemon.dataplane {
         DataplaneChoice::None => Dataplane::None,
@@ -55,6 +55,7 @@ pub(crate) fn setup(file: PathBuf, config: Config, suite: Arc<dyn Suite>) -> Set
         control,
         loader: Box::new(move || reload(&file, &again)),
         version: env!("CARGO_PKG_VERSION").to_string(),
+        started,
     }
 }
 

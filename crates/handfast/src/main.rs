@@ -2,6 +2,7 @@
 
 mod check;
 mod cli;
+mod decode;
 mod demo;
 mod exit;
 mod load;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
             run::run(run::Options { config, socket: cli.socket, log_format, log_level, until_stdin_closes })
         }
         Command::Check { file } => check::check(&file, cli.json),
+        Command::Decode { hex } => decode::decode(hex, cli.json),
         Command::Up { name } => talk::up(socket, &name, cli.json),
         Command::Down { name } => talk::down(socket, &name, cli.json),
         Command::Status => talk::status(socket, cli.json),

@@ -7,6 +7,7 @@ use config::{LogLevel, Outcome};
 use runtime::Daemon;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// What the command line says about a run.
 pub(crate) struct Options {
@@ -21,6 +22,7 @@ pub(crate) struct Options {
 
 /// Runs until a signal ends it.
 pub(crate) fn run(options: Options) -> Exit {
+    let started = Instant::now();
     let suite = load::suite();
     let Outcome { config, problems } = load::read(&options.config, suite.as_ref());
     let Some(config) = config else {
@@ -40,7 +42,7 @@ pub(crate) fn run(options: Options) -> Exit {
     for problem in &problems {
         tracing::warn!("{}", one_line(problem));
     }
-    let mut setup = load::setup(absolute(&options.config), config, suite);
+    let mut setup = load::setup(absolute(&options.config), config, suite, started);
     setup.control = options.socket.unwrap_or(setup.control);
     let daemon = match Daemon::start(setup) {
         Ok(daemon) => daemon,

@@ -366,3 +366,19 @@ fn logs_in_json_are_json() {
     }
     assert!(!log.contains("the secret of"), "a secret stands in the log:\n{log}");
 }
+
+#[test]
+fn a_message_is_decoded_and_what_is_none_is_said_to_be_none() {
+    // An IKE_SA_INIT response with N(COOKIE): header, then one notify with one octet of cookie.
+    let hex = "0102030405060708 0000000000000000 29 20 22 20 00000000 00000025 00 00 0009 00 00 4006 aa";
+    let output = handfast(&["decode", hex]);
+    let (out, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    assert!(out.contains("IKE_SA_INIT response 0") && out.contains("COOKIE"), "{out}");
+    let marked = format!("00000000{hex}");
+    let report: serde_json::Value =
+        serde_json::from_slice(&handfast(&["decode", "--json", &marked]).stdout).expect("JSON");
+    assert_eq!(report["payloads"], serde_json::json!(["N(COOKIE)"]));
+    assert_eq!(handfast(&["decode", "0102"]).status.code(), Some(1));
+    assert_eq!(handfast(&["decode", "xyz"]).status.code(), Some(2));
+}

@@ -53,6 +53,8 @@ pub struct Setup {
     pub loader: Loader,
     /// Its version, for `status`.
     pub version: String,
+    /// When the process began, configuration and all.
+    pub started: std::time::Instant,
 }
 
 /// Why a daemon cannot start, as one or two sentences.
@@ -84,7 +86,7 @@ pub struct Daemon {
 impl Daemon {
     /// Opens sockets, data plane and control socket. To be called before the process has threads.
     pub fn start(setup: Setup) -> Result<Self, StartError> {
-        let clock = Clock::start();
+        let clock = Clock::since(setup.started);
         let os = |what: &str| {
             let what = what.to_string();
             move |error: io::Error| StartError(format!("Cannot {what}: {error}."))

@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(crate) struct Clock(std::time::Instant);
 
 impl Clock {
-    pub(crate) fn start() -> Self {
-        Self(std::time::Instant::now())
+    pub(crate) fn since(start: std::time::Instant) -> Self {
+        Self(start)
     }
 
     pub(crate) fn mono(&self) -> Instant {

@@ -37,8 +37,11 @@ pub(crate) fn sentence(event: &Event) -> Line {
         Event::Refused { ike, path, refusal } => {
             let who = if refusal.by_peer { "Refused by the peer" } else { "Refused" };
             let with = match &refusal.connection {
-                Some(name) => format!("{who} ({}, connection \"{name}\")", path.remote),
-                None => format!("{who} ({})", path.remote),
+                // Some reasons begin with the connection themselves.
+                Some(name) if !refusal.reason.contains(&format!("`{name}`")) => {
+                    format!("{who} ({}, connection \"{name}\")", path.remote)
+                }
+                _ => format!("{who} ({})", path.remote),
             };
             line(Level::WARN, "refused", *ike, format!("{with}: {}", refusal.reason))
         }
