@@ -17,6 +17,10 @@ pub trait Core: Send {
     fn poll(&mut self) -> Option<Act>;
     /// See [`Endpoint::wake`].
     fn wake(&self) -> Option<(Instant, Reason)>;
+    /// See [`Endpoint::half_open`].
+    fn half_open(&self) -> usize;
+    /// See [`Endpoint::is_empty`].
+    fn is_empty(&self) -> bool;
 }
 
 impl Core for Endpoint {
@@ -30,6 +34,14 @@ impl Core for Endpoint {
 
     fn wake(&self) -> Option<(Instant, Reason)> {
         Endpoint::wake(self)
+    }
+
+    fn half_open(&self) -> usize {
+        Endpoint::half_open(self)
+    }
+
+    fn is_empty(&self) -> bool {
+        Endpoint::is_empty(self)
     }
 }
 
@@ -49,6 +61,8 @@ pub struct Host {
     pub open_orders: BTreeSet<OrderId>,
     /// Its data plane.
     pub dataplane: SimDataplane,
+    /// The most half-open IKE SAs that it may have.
+    pub max_half_open: usize,
     pub(crate) core: Box<dyn Core>,
     pub(crate) keeper: Box<dyn Keeper>,
     pub(crate) keeper_nature: KeeperNature,

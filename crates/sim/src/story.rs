@@ -1,7 +1,7 @@
 //! What one seed tells: two sites, their configuration, their troubles and their orders; from the
 //! first order to the last SA being gone.
 
-use crate::site::{esp, ike, net};
+use crate::site::{Credentials, esp, ike, net};
 use crate::{Datagram, DataplaneNature, KeeperNature, Scene, SimRng, Site, Stats, Weather, World, answered};
 use base::{Instant, Rng};
 use crypto::Suite;
@@ -11,6 +11,14 @@ use sa::{IkeStatus, Order, OrderId, Reply, Target};
 use std::sync::Arc;
 use std::time::Duration;
 use wire::num::{Encr, Integ, KeMethod};
+
+/// What all stories have in common.
+pub struct Kit {
+    /// The algorithms of both sites.
+    pub suite: Arc<dyn Suite>,
+    /// Certificates of alice.example and bob.example, for the stories that want them.
+    pub credentials: [Credentials; 2],
+}
 
 /// How a story ended.
 #[derive(Clone, Debug)]
@@ -30,18 +38,21 @@ const ANSWER: Duration = Duration::from_secs(900);
 /// With fair weather both ends agree again after this long: a probe's delay, and a request that is given up.
 const AGREE: Duration = Duration::from_secs(400);
 
+/// After this long the last response to an IKE SA's deletion is forgotten too.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
 /// Tells the story of `seed`.
 ///
 /// # Panics
 /// When an invariant breaks, an order stays without an answer, the ends do not come to agree, or
 /// something is left at the end.
-pub fn tell(seed: u64, suite: Arc<dyn Suite>, speak: bool) -> Ending {
+pub fn tell(seed: u64, kit: &Kit, speak: bool) -> Ending {
     let mut dice = SimRng::new(seed, "story");
-    let mut world = World::new(seed, suite).under(Weather::foul());
+    let mut world = World::new(seed, kit.suite.clone()).under(Weather::foul());
     if speak {
         world = world.speaking();
     }
-    let (alice, bob) = sites(&mut dice);
+    let (alice, bob) = sites(&mut dice, kit);
     let mut world = world.peers(alice, bob);
     troubles(&mut dice, &mut world);
     let first = world.up("alice");
@@ -61,10 +72,14 @@ pub fn tell(seed: u64, suite: Arc<dyn Suite>, speak: bool) -> Ending {
 }
 
 /// Two sites that fit, or nearly.
-fn sites(dice: &mut SimRng) -> (Site, Site) {
+fn sites(dice: &mut SimRng, kit: &Kit) -> (Site, Site) {
     let mut alice = Site::psk("alice", "192.0.2.1", "bob", "198.51.100.2");
     let mut bob = Site::psk("bob", "198.51.100.2", "alice", "192.0.2.1");
     algorithms(dice, &mut alice, &mut bob);
+    if dice.chance(80) {
+        let [ours, theirs] = &kit.credentials;
+        (alice, bob) = (alice.certified(&*kit.suite, ours), bob.certified(&*kit.suite, theirs));
+    }
     if dice.chance(250) {
         let both = |site: Site, turn: bool| {
             let (a, b) =
@@ -258,6 +273,10 @@ fn life(dice: &mut SimRng, world: &mut World) {
             2 if name == "alice" || world.host("alice").nat.is_none() => {
                 world.up(name);
             }
+            4 if name == "alice" && world.host("alice").nat.is_some() => {
+                world.stats.count("story: the NAT box starts anew");
+                world.restart_nat("alice");
+            }
             3 if dice.chance(300) => {
                 world.order(name, Order::Down(Target::Connection("net".to_string())));
             }
@@ -344,7 +363,9 @@ fn end(dice: &mut SimRng, world: &mut World) {
     }
     let end: Instant = world.now() + AGREE;
     while !answered(world) && world.now() < end && world.step() {}
-    world.run(Duration::from_secs(5));
+    // Through a NAT box that has forgotten everything nobody reaches alice: she finds out by her own probe.
+    let forgetful = world.stats.get("story: the NAT box starts anew") > 0;
+    world.run(if forgetful { AGREE } else { REMEMBERED });
     for name in ["alice", "bob"] {
         let left = world.status(name);
         if !left.is_empty() {
@@ -357,6 +378,9 @@ fn end(dice: &mut SimRng, world: &mut World) {
             || !host.jobs.is_empty() && host.keeper_nature.forget == 0
         {
             world.fail(&format!("{name} still has {children} children, orders or jobs after the end"));
+        }
+        if !host.core.is_empty() {
+            world.fail(&format!("{name} still keeps a name, an SPI or a half-open SA after the end"));
         }
     }
 }

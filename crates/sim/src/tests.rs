@@ -46,6 +46,7 @@ struct Toy {
     script: Script,
     acts: VecDeque<Act>,
     wake: Option<Instant>,
+    half_open: usize,
 }
 
 impl Core for Toy {
@@ -58,6 +59,12 @@ impl Core for Toy {
     fn wake(&self) -> Option<(Instant, Reason)> {
         Some((self.wake?, Reason::Retransmit))
     }
+    fn half_open(&self) -> usize {
+        self.half_open
+    }
+    fn is_empty(&self) -> bool {
+        true
+    }
 }
 
 /// Two sites; the first has the toy, the second does nothing.
@@ -68,7 +75,7 @@ fn toys(wake: Option<Instant>, script: impl FnMut(&Cause<'_>) -> Vec<Act> + Send
             Arc::new(Policy { connections: site.connections.iter().cloned().map(Arc::new).collect() });
         world.site_with(site, policy, Box::new(toy))
     };
-    let toy = |script: Script, wake| Toy { script, acts: VecDeque::new(), wake };
+    let toy = |script: Script, wake| Toy { script, acts: VecDeque::new(), wake, half_open: 0 };
     let world = World::new(1, Arc::new(NoSuite));
     let world = add(world, "a", "192.0.2.1", ("b", "192.0.2.2"), toy(Box::new(script), wake));
     add(world, "b", "192.0.2.2", ("a", "192.0.2.1"), toy(Box::new(|_| Vec::new()), None))
@@ -161,6 +168,16 @@ fn a_response_is_not_repeated_unasked() {
 fn time_advances() {
     let mut world = toys(Some(Instant::from_nanos(0)), |_| Vec::new());
     (0..=limits::WAKES_PER_INSTANT).for_each(|_| assert!(world.step()));
+}
+
+#[test]
+#[should_panic(expected = "half-open IKE SAs, and")]
+fn half_open_sas_are_bounded() {
+    let mut world = toys(None, |_| Vec::new());
+    world.hosts[0].max_half_open = 2;
+    world.hosts[0].core =
+        Box::new(Toy { script: Box::new(|_| Vec::new()), acts: VecDeque::new(), wake: None, half_open: 3 });
+    world.order("a", Order::Down(Target::All));
 }
 
 #[test]

@@ -140,6 +140,7 @@ impl World {
             open_orders: BTreeSet::new(),
             dataplane: SimDataplane::new(site.dataplane),
             core,
+            max_half_open: site.settings.max_half_open,
             keeper_nature: site.keeper,
             nat,
             jobs: BTreeMap::new(),
@@ -371,6 +372,10 @@ impl World {
             if acts.len() > limits::ACTS_PER_CAUSE {
                 self.fail("one cause makes more acts than there can be");
             }
+        }
+        let (half_open, most) = (host.core.half_open(), host.max_half_open);
+        if half_open > most {
+            self.fail(&format!("{half_open} half-open IKE SAs, and {most} are allowed"));
         }
         for act in acts {
             self.act(index, act, is_time);
