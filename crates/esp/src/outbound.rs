@@ -230,6 +230,22 @@ impl Outbound {
         self.slots.iter_mut().flatten()
     }
 
+    /// Whether a packet that no child was found for may pass outside the tunnels: none that could be part of what a
+    /// child protects (a fragment without its ports), and nothing that has a meaning on one link only.
+    //= rfc4301 §7.3
+    pub fn may_pass(&self, packet: &Packet) -> bool {
+        let hidden = packet.is_fragment && packet.ports.is_none();
+        let routable = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => {
+                !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast() && !ip.is_link_local()
+            }
+            IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_unicast_link_local(),
+        };
+        routable(packet.source)
+            && routable(packet.destination)
+            && !(hidden && self.policies.may_match(packet))
+    }
+
     /// The child that `packet` leaves by, and the IVs to seal it with.
     #[inline]
     pub fn find(&mut self, packet: &Packet) -> Option<(&mut OutboundChild, &mut IvPool)> {

@@ -73,6 +73,12 @@ impl PolicyIndex {
         });
     }
 
+    /// Whether a fragment that hides its ports may belong to a child.
+    pub(crate) fn may_match(&self, packet: &Packet) -> bool {
+        let prefixes = self.prefixes.values().flat_map(BTreeMap::values).flatten();
+        prefixes.chain(&self.ranges).any(|entry| may_match(packet, &entry.ours, &entry.theirs))
+    }
+
     /// The child that `packet` belongs to.
     pub(crate) fn find(&self, packet: &Packet) -> Option<Slot> {
         let v4 = packet.destination.is_ipv4();
@@ -89,6 +95,13 @@ impl PolicyIndex {
         let range = best(&self.ranges);
         prefix.into_iter().chain(range).max_by_key(|entry| entry.rank).map(|entry| entry.slot)
     }
+}
+
+/// Whether a packet may be part of what these selectors mean, if its hidden ports are left out of account.
+fn may_match(packet: &Packet, ours: &Selector, theirs: &Selector) -> bool {
+    let open = |ts: &Selector| Selector { start_port: 0, end_port: u16::MAX, ..*ts };
+    open(ours).contains(packet.source, packet.protocol, None)
+        && open(theirs).contains(packet.destination, packet.protocol, None)
 }
 
 fn pairs<'a>(

@@ -86,6 +86,8 @@ pub(crate) struct Channel {
 pub struct Sockets {
     pub(crate) channels: Vec<Channel>,
     pub(crate) config: SocketConfig,
+    /// Raw sockets of IPv4 and IPv6 that take packets with their own headers.
+    pub(crate) whole: [Option<Socket>; 2],
     /// Taken while the don't-fragment setting of the shared port is changed for an IKE message.
     pub(crate) fragmenting: Mutex<()>,
 }
@@ -101,7 +103,8 @@ impl Sockets {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { channels, config, fragmenting: Mutex::new(()) })
+        let whole = [Family::V4, Family::V6].map(|family| open_whole(&config, family).ok());
+        Ok(Self { channels, config, whole, fragmenting: Mutex::new(()) })
     }
 
     /// The descriptors to wait on, in the order that [`Sockets::receive`] counts them.
@@ -205,6 +208,17 @@ fn open_raw(config: &SocketConfig, family: Family) -> Result<Channel, Error> {
         .map_err(refused(&what, "CAP_NET_RAW"))?;
     set_common(config, family, &socket)?;
     Ok(Channel { socket, kind: Kind::RawEsp, family, port: 0 })
+}
+
+/// A socket that sends and never receives. Where it cannot be had, nothing passes by the tunnels.
+fn open_whole(config: &SocketConfig, family: Family) -> io::Result<Socket> {
+    let socket = Socket::new(domain(family), Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
+    if config.mark == 0 {
+        // Without a mark it could lead back into the tunnel.
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    socket.set_mark(config.mark)?;
+    Ok(socket)
 }
 
 fn set_common(config: &SocketConfig, family: Family, socket: &Socket) -> Result<(), Error> {

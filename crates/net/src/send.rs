@@ -5,7 +5,7 @@ use crate::limits::{MAX_IKE_MESSAGE, MAX_SEGMENTED, MAX_SEGMENTS};
 use crate::open::{Family, Kind, Sockets, set_dont_fragment};
 use crate::sys::{self, Heading};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::PoisonError;
 
@@ -57,6 +57,19 @@ impl Sockets {
             send()
         };
         sent.map_err(refused(&format!("send an IKE message from {local} to {remote}"), "CAP_NET_RAW"))
+    }
+
+    /// Sends an IP packet with its own header by the ordinary routes: what a tunnel's route caught although no tunnel
+    /// is meant for it. Needs a mark and CAP_NET_RAW.
+    pub fn send_whole(&self, destination: IpAddr, packet: &[u8]) -> io::Result<()> {
+        let slot = match Family::of(destination) {
+            Family::V4 => &self.whole[0],
+            Family::V6 => &self.whole[1],
+        };
+        let socket = slot.as_ref().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        socket
+            .send_to_with_flags(packet, &SocketAddr::new(destination, 0).into(), libc::MSG_DONTWAIT)
+            .map(drop)
     }
 
     /// Sends the ESP packets that lie back to back in `octets`, each `size` octets long (the last may be

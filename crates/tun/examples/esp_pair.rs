@@ -7,7 +7,7 @@
 //! ```
 //!
 //! More: `mode=tunnel|transport`, `encap=yes|no`, `encr=AES_GCM_16`, `bits=128`, `integ=NONE`, `esn=yes|no`,
-//! `window=128`, `mtu=1400`, `offload=yes|no`. It prints `ready DEVICE`, then answers each line `query` on its
+//! `window=128`, `mtu=1400`, `offload=yes|no`, `protocol=6`, `pass=yes|no`. It prints `ready DEVICE`, then answers each line `query` on its
 //! input with the counters and its CPU time; the input's end (or `quit`) ends it.
 
 use base::{EspSpi, Rng, Secret};
@@ -55,7 +55,11 @@ impl Args {
             let len = len.parse().map_err(|_| format!("{key}={text}: no prefix length"))?;
             let range =
                 AddressRange::from_prefix(address, len).ok_or_else(|| format!("{key}={text}: too long"))?;
-            Ok(Selector::addresses(range))
+            Ok(match self.0.get("protocol").map(|number| number.parse()) {
+                Some(Ok(protocol)) => Selector { protocol, ..Selector::addresses(range) },
+                Some(Err(_)) => return Err("protocol: no number".to_string()),
+                None => Selector::addresses(range),
+            })
         };
         self.get(key, "").split(',').filter(|text| !text.is_empty()).map(one).collect()
     }
@@ -157,6 +161,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = EngineConfig {
         mtu: args.parse("mtu", "1400")?,
         offload: args.yes("offload", "yes"),
+        pass_unprotected: args.yes("pass", "yes"),
         ..EngineConfig::default()
     };
     let child = spec(&args, &*suite)?;

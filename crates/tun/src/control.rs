@@ -17,6 +17,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const STOPPED: &str = "The data plane has stopped.";
 
+/// What the engine counted that belongs to no child SA.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Stats {
+    /// Packets that a route led into the device but no child's selectors mean.
+    pub unprotected: u64,
+    /// ESP packets dropped: no child has their SPI, or they are too short to have one.
+    pub unknown_spi: u64,
+    /// Decrypted packets that the kernel did not take.
+    pub not_delivered: u64,
+}
+
 /// What operations need to reach.
 pub(crate) struct Control {
     device: Arc<Device>,
@@ -79,6 +90,12 @@ impl Control {
             Op::Move { id, local, remote, udp_encap } => self.move_to(id, (local, remote), udp_encap),
         };
         result.unwrap_or_else(Outcome::Failed)
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let unprotected = self.outward.call(|outward| outward.unmatched).unwrap_or(0);
+        let received = self.inward.call(|inward| (inward.table.unknown, inward.lost)).unwrap_or((0, 0));
+        Stats { unprotected, unknown_spi: received.0, not_delivered: received.1 }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -1,6 +1,6 @@
 //! The engine: owns the device and the threads; operations come in, inputs go out.
 
-use crate::control::Control;
+use crate::control::{Control, Stats};
 use crate::device::Device;
 use crate::error::{Error, refused};
 use crate::inward::Inward;
@@ -32,6 +32,10 @@ pub struct EngineConfig {
     pub mtu: u32,
     /// Whether the kernel may hand over and take trains of segments (an order of magnitude faster).
     pub offload: bool,
+    /// What becomes of packets that a route led into the device but no child's selectors mean, such as other
+    /// protocols towards a peer where only one is protected: they go on by the ordinary routes, as if there were no
+    /// tunnel, or are dropped.
+    pub pass_unprotected: bool,
     /// The routing table that the engine's routes stand in; nobody else should use it.
     pub table: u32,
     /// The priority of the rules that lead to that table; below 32766 (the main table's).
@@ -40,7 +44,14 @@ pub struct EngineConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { device: "hf%d".to_string(), mtu: 1400, offload: true, table: 4500, rule_priority: 4500 }
+        Self {
+            device: "hf%d".to_string(),
+            mtu: 1400,
+            offload: true,
+            pass_unprotected: true,
+            table: 4500,
+            rule_priority: 4500,
+        }
     }
 }
 
@@ -89,7 +100,12 @@ impl Engine {
         let netlink = Netlink::open().map_err(refused("open a netlink socket"))?;
         let routes = Routes::new(netlink, place);
         let ((outward, out_tasks), (inward, in_tasks)) = (mailbox()?, mailbox()?);
-        let out = Outward::new(Outbound::new(rng), device.clone(), sockets.clone(), sink.clone());
+        let out = Outward::new(
+            (Outbound::new(rng), config.pass_unprotected),
+            device.clone(),
+            sockets.clone(),
+            sink.clone(),
+        );
         let into = Inward::new(device.clone(), sockets.clone(), sink, config.offload);
         let control = Arc::new(Control::new(device, sockets, suite, (outward, inward), routes, config.mtu));
         let (watch, ended) = mpsc::sync_channel(0);
@@ -111,6 +127,11 @@ impl Engine {
     /// it returns.
     pub fn submit(&self, op: Op) -> Outcome {
         self.control.submit(op)
+    }
+
+    /// What was counted that belongs to no child SA.
+    pub fn stats(&self) -> Stats {
+        self.control.stats()
     }
 
     /// Sends an IKE message; see [`Sockets::send_ike`].

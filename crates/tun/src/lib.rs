@@ -3,6 +3,27 @@
 //! [`Engine::start`] makes the device and the threads that carry packets: what the kernel routes into the
 //! device leaves as ESP, what arrives as ESP comes out of the device. IKE messages that arrive on the
 //! shared sockets are handed on. Linux only.
+//!
+//! # How packets find the device
+//! Each child's remote selectors become routes through the device in a table of the engine's own. Rules lead to that
+//! table for packets whose source lies in the child's local selectors (or is not chosen yet), unless they
+//! carry the mark of the engine's own sockets. So 0.0.0.0/0 works as a remote selector: ESP and IKE carry the mark
+//! and take the ordinary routes. A route proposes as source an address of this machine inside the local
+//! selectors, where there is one. Transport mode is no exception: the route to the peer's own address leads into the
+//! device, the engine takes the IP header off and sends the payload as ESP to that same address with the mark; on
+//! the way in the IP header is made anew.
+//!
+//! Strict reverse path filtering (`net.ipv4.conf.*.rp_filter = 1`) drops the peer's ESP packets where the
+//! tunnel covers the peer's own address; use 2 (loose) or 0 on the outer interface then.
+//!
+//! # What holds always
+//! Nothing comes out of the device that was not decrypted by a child SA whose selectors mean it. Nothing
+//! inside a child's selectors leaves in the clear while the engine has the child: its policy stands before its
+//! routes do, and its routes go before the policy does.
+//!
+//! # Threads
+//! `esp-out` owns all that sends, `esp-in` all that receives: no lock on the way of a packet, and no
+//! allocation. `esp-mtu` follows the path MTUs. Operations are closures sent to the owners.
 
 mod control;
 mod device;
@@ -20,5 +41,6 @@ mod sys;
 mod train;
 mod virtio;
 
+pub use control::Stats;
 pub use engine::{Engine, EngineConfig, Input, Sink};
 pub use error::Error;

@@ -40,3 +40,6 @@ pub const MAX_TRANSPORT: u32 = 65_400;
 
 /// Children whose path MTU is looked up at a time: a lookup costs a few system calls.
 pub const MAX_MTU_LOOKUPS: usize = 64;
+
+/// Octets of the longest segment that passes by the tunnels: a jumbo frame.
+pub const MAX_PASSED: usize = 9216;

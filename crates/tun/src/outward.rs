@@ -2,7 +2,7 @@
 
 use crate::device::{Device, PacketSink, VIRTIO_LEN};
 use crate::engine::{Input, Sink};
-use crate::limits::{MAX_READ, MAX_READS, MAX_TRAIN};
+use crate::limits::{MAX_PASSED, MAX_READ, MAX_READS, MAX_TRAIN};
 use crate::mailbox::Tasks;
 use crate::segment::{Segments, finish_checksum};
 use crate::train::{Heading, Lost, Train};
@@ -20,8 +20,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// What the thread owns.
 pub(crate) struct Outward {
     pub(crate) table: Outbound,
-    /// Packets that no child's selectors meant, or that are no IP: dropped.
+    /// Packets that no child's selectors meant, or that are no IP.
     pub(crate) unmatched: u64,
+    /// Whether packets that no child is meant for go on by the ordinary routes.
+    pass: bool,
     device: Arc<Device>,
     sockets: Arc<Sockets>,
     sink: Sink,
@@ -31,8 +33,13 @@ pub(crate) struct Outward {
 }
 
 impl Outward {
-    pub(crate) fn new(table: Outbound, device: Arc<Device>, sockets: Arc<Sockets>, sink: Sink) -> Self {
-        Self { table, unmatched: 0, device, sockets, sink, train: Train::new(), lost: Vec::new() }
+    pub(crate) fn new(
+        (table, pass): (Outbound, bool),
+        device: Arc<Device>,
+        sockets: Arc<Sockets>,
+        sink: Sink,
+    ) -> Self {
+        Self { table, unmatched: 0, pass, device, sockets, sink, train: Train::new(), lost: Vec::new() }
     }
 
     /// Carries packets until `stop` is set.
@@ -81,6 +88,10 @@ impl Outward {
         };
         let Some((child, ivs)) = self.table.find(&packet) else {
             self.unmatched += 1;
+            if self.pass && self.table.may_pass(&packet) {
+                // What the network refuses is lost, as it would be without us.
+                let _ = pass(&self.sockets, &packet, octets, &unfinished);
+            }
             return;
         };
         let way = Way { train: &mut self.train, sockets: &self.sockets, lost: &mut self.lost };
@@ -169,6 +180,25 @@ impl Way<'_> {
         self.train.push(heading, len);
         Ok(())
     }
+}
+
+/// Sends a packet (or train) that no child is meant for by the ordinary routes.
+fn pass(sockets: &Sockets, packet: &Packet, octets: &mut [u8], unfinished: &Unfinished) -> Option<()> {
+    if unfinished.train.is_some() {
+        let mut segments = Segments::new(octets, packet, unfinished)?;
+        let mut whole = [0; MAX_PASSED];
+        while let Some((head, body)) = segments.next() {
+            let (first, rest) = whole.get_mut(..head.len() + body.len())?.split_at_mut(head.len());
+            first.copy_from_slice(head);
+            rest.copy_from_slice(body);
+            sockets.send_whole(packet.destination, whole.get(..head.len() + body.len())?).ok()?;
+        }
+        return Some(());
+    }
+    if let Some(place) = unfinished.checksum {
+        finish_checksum(octets, place)?;
+    }
+    sockets.send_whole(packet.destination, octets.get(..packet.total_len)?).ok()
 }
 
 /// Tells the sender of a packet that does not fit.

@@ -12,7 +12,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -43,9 +43,9 @@ pub(crate) struct Place {
 pub(crate) struct Routes {
     netlink: Netlink,
     place: Place,
-    routes: HashMap<Prefix, u32>,
-    rules: HashMap<Prefix, u32>,
-    by_child: HashMap<ChildId, Wanted>,
+    routes: BTreeMap<Prefix, u32>,
+    rules: BTreeMap<Prefix, u32>,
+    by_child: BTreeMap<ChildId, Wanted>,
 }
 
 /// What a child needs: routes to the peer's side, rules for ours.
@@ -67,8 +67,29 @@ impl Wanted {
 }
 
 impl Routes {
+    /// Routes and rules at `place`; rules that a process left there which could not clean up are removed.
     pub(crate) fn new(netlink: Netlink, place: Place) -> Self {
-        Self { netlink, place, routes: HashMap::new(), rules: HashMap::new(), by_child: HashMap::new() }
+        let (routes, rules, by_child) = Default::default();
+        let mut all = Self { netlink, place, routes, rules, by_child };
+        all.remove_leftovers();
+        all
+    }
+
+    fn remove_leftovers(&mut self) {
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut all = RuleMessage::default();
+            all.header.family = family;
+            for answer in self.netlink.dump(RouteNetlinkMessage::GetRule(all)).unwrap_or_default() {
+                let RouteNetlinkMessage::NewRule(rule) = answer else { continue };
+                let has = |attribute| rule.attributes.contains(&attribute);
+                let ours = has(RuleAttribute::Priority(self.place.priority))
+                    && has(RuleAttribute::Table(self.place.table));
+                if ours {
+                    // What cannot be removed leads to an empty table.
+                    let _ = self.netlink.change(RouteNetlinkMessage::DelRule(rule));
+                }
+            }
+        }
     }
 
     /// Adds what a child with these selectors needs; packets longer than `mtu` the kernel answers (or cuts)
@@ -79,13 +100,16 @@ impl Routes {
         (ours, theirs): (&[Selector], &[Selector]),
         mtu: u32,
     ) -> io::Result<()> {
-        let wanted = Wanted {
+        let local = self.local_addresses().unwrap_or_default();
+        let mut wanted = Wanted {
             mtu,
             routes: prefixes(theirs),
-            rules: with_unbound(prefixes(ours)),
+            rules: prefixes(ours),
             source: ours.iter().map(|ts| ts.addresses).collect(),
         };
-        let local = self.local_addresses().unwrap_or_default();
+        if wanted.routes.iter().any(|to| to.address.is_ipv4() && wanted.hint(*to, &local).is_some()) {
+            wanted.rules = with_unbound(wanted.rules);
+        }
         let mut done = Wanted { mtu, source: wanted.source.clone(), ..Wanted::default() };
         let result = self.add_all(&wanted, &local, &mut done);
         if result.is_err() {
@@ -121,9 +145,7 @@ impl Routes {
 
     fn add_all(&mut self, wanted: &Wanted, local: &[IpAddr], done: &mut Wanted) -> io::Result<()> {
         for &prefix in &wanted.routes {
-            let inside = |ip: &&IpAddr| wanted.source.iter().any(|range| range.contains(**ip));
-            let hint =
-                local.iter().filter(|ip| ip.is_ipv4() == prefix.address.is_ipv4()).find(inside).copied();
+            let hint = wanted.hint(prefix, local);
             // A child that replaces another may have another MTU: the newest counts.
             let route = self.route(prefix, Some(wanted.mtu), hint);
             self.netlink.replace(RouteNetlinkMessage::NewRoute(route))?;
@@ -133,7 +155,11 @@ impl Routes {
         for &prefix in &wanted.rules {
             let users = self.rules.get(&prefix).copied().unwrap_or(0);
             if users == 0 {
-                self.netlink.add(RouteNetlinkMessage::NewRule(self.rule(prefix)))?;
+                // One that is there already serves as well.
+                match self.netlink.add(RouteNetlinkMessage::NewRule(self.rule(prefix))) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                    _ => {}
+                }
             }
             self.rules.insert(prefix, users + 1);
             done.rules.push(prefix);
@@ -229,7 +255,7 @@ fn family(address: IpAddr) -> AddressFamily {
 }
 
 /// One user less; true when it was the last.
-fn release(users: &mut HashMap<Prefix, u32>, prefix: &Prefix) -> bool {
+fn release(users: &mut BTreeMap<Prefix, u32>, prefix: &Prefix) -> bool {
     let Some(count) = users.get_mut(prefix) else { return false };
     *count -= 1;
     let last = *count == 0;
@@ -247,7 +273,8 @@ fn prefixes(selectors: &[Selector]) -> Vec<Prefix> {
     all
 }
 
-/// Adds the source that an IPv4 packet has before one is chosen for it. (For IPv6 the rule's flag does it.)
+/// Adds the source that an IPv4 packet has before one is chosen for it. (For IPv6 the rule's flag does it.) Only where
+/// this machine has an address inside the selectors that can be chosen.
 fn with_unbound(mut rules: Vec<Prefix>) -> Vec<Prefix> {
     let unbound = Prefix { address: Ipv4Addr::UNSPECIFIED.into(), len: 32 };
     let v4 = rules.iter().any(|prefix| prefix.address.is_ipv4() && prefix.len > 0);

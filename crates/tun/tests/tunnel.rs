@@ -162,3 +162,72 @@ fn a_packet_that_does_not_fit_is_told_to_its_sender() {
         String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("mtu=1300") || said.contains("mtu = 1300"), "{said}");
 }
+
+/// Whether a single ping gets through.
+fn pings(rig: &Rig, address: &str, wait: u32) -> bool {
+    let command = format!("ip netns exec {} ping -n -c 1 -W {wait} {address}", rig.a);
+    try_run(&command).status.success()
+}
+
+#[test]
+fn what_no_selector_means_passes_by_or_is_dropped() {
+    let Some(rig) = Rig::new("what_no_selector_means_passes_by_or_is_dropped") else { return };
+    let [_, b] = OUTER_V4;
+    for (how, passes) in [("pass=yes", true), ("pass=no", false)] {
+        let with_pass = format!("mode=transport protocol=6 {how}");
+        let side = |side: usize| {
+            let mut all = args(&Case { outer: OUTER_V4, args: "mode=transport" }, side);
+            all.extend(with_pass.split_whitespace().map(str::to_string));
+            all
+        };
+        let mut engines = [Engine::start(&rig.a, &side(0)), Engine::start(&rig.b, &side(1))];
+        assert_eq!(pings(&rig, b, if passes { 5 } else { 1 }), passes, "{how}");
+        assert_eq!(engines[0].counters()["packets_out"], 0, "ICMP is not protected here");
+        assert_eq!(stream(&rig.a, &rig.b, &format!("{b}:7000"), (100_000, 60.0)).0, 100_000);
+        assert!(engines[0].counters()["bytes_out"] > 100_000, "TCP is");
+        for engine in engines {
+            assert!(engine.0.finish());
+        }
+    }
+}
+
+#[test]
+fn an_engine_that_was_killed_leaves_nothing_in_the_way() {
+    let Some(rig) = Rig::new("an_engine_that_was_killed_leaves_nothing_in_the_way") else { return };
+    let case = Case { outer: OUTER_V4, args: "" };
+    for side in 0..2 {
+        // Dropping it kills it: no chance to clean up.
+        drop(Engine::start(&rig.a, &args(&case, side)));
+    }
+    assert!(run(&format!("ip -n {} rule", rig.a)).contains("4500"), "the rules outlive the process");
+    let a = Engine::start(&rig.a, &args(&case, 0));
+    let b = Engine::start(&rig.b, &args(&case, 1));
+    assert!(pings(&rig, "10.2.0.1", 5));
+    assert!(a.0.finish() && b.0.finish());
+    assert!(!run(&format!("ip -n {} rule", rig.a)).contains("4500"), "all rules are gone");
+}
+
+#[test]
+fn a_tunnel_for_everything_does_not_swallow_itself() {
+    let Some(rig) = Rig::new("a_tunnel_for_everything_does_not_swallow_itself") else { return };
+    let [a, b] = OUTER_V4;
+    let side = |name: &str, (own, far): (&str, &str), (ours, theirs): (&str, &str)| {
+        [
+            format!("side={name}"),
+            format!("local={own}"),
+            format!("remote={far}"),
+            format!("local_ts={ours}"),
+            format!("remote_ts={theirs}"),
+        ]
+    };
+    let first = Engine::start(&rig.a, &side("a", (a, b), ("10.1.0.0/24", "0.0.0.0/0")));
+    let second = Engine::start(&rig.b, &side("b", (b, a), ("0.0.0.0/0", "10.1.0.0/24")));
+    assert!(pings(&rig, "10.2.0.1", 5));
+    // The peer's own outer address as well, when the source is inside.
+    let command = format!("ip netns exec {} ping -n -c 1 -W 5 -I 10.1.0.1 {b}", rig.a);
+    assert!(try_run(&command).status.success());
+    // From the outer address the ordinary route is taken: no selector means it.
+    let command = format!("ip netns exec {} ping -n -c 1 -W 5 -I {a} {b}", rig.a);
+    assert!(try_run(&command).status.success());
+    assert!(first.0.finish() && second.0.finish());
+}
