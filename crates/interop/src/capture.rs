@@ -29,7 +29,8 @@ impl Capture {
         let file = lab.folder().join("wire.pcap");
         let path = file.display().to_string();
         let interface = lab.middle_interface(side);
-        let mut command = ["tcpdump", "-Z", "root", "-i", interface, "-s", "0", "-U", "-w", &path];
+        let mut command =
+            ["tcpdump", "-Z", "root", "-i", interface, "-s", "0", "-U", "--immediate-mode", "-w", &path];
         let process = lab.spawn("middle", &mut command, &[])?;
         if !wait_until(Duration::from_secs(5), || process.output().contains("listening on")) {
             return Err(format!("tcpdump did not start: {}", process.output()));

@@ -149,6 +149,11 @@ fn strongswan_conf(uri: &str, log: &str, config: &CharonConfig<'_>) -> String {
   }}
   filelog {{ l {{ path = {log}
  default = {level}
+ job = 0
+ enc = 1
+ net = 1
+ knl = 1
+ lib = 1
  flush_line = yes }} }}
 }}
 "
