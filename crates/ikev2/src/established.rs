@@ -14,7 +14,7 @@ use crate::ext::Nat;
 use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage, refusal_of};
 use crate::sent::Sent;
-use crate::{Common, Cx, create_child, delete, limits, probe};
+use crate::{Common, Cx, create_child, delete, establish, limits, probe};
 use base::{EspSpi, Instant, Secret};
 use dataplane::{Op, Outcome};
 use policy::{Child, IkeSuite};
@@ -226,16 +226,10 @@ impl Established {
         //# only ones to cause the IKE SA to be deleted without a Delete payload.
         if contents.has(NotifyType::AUTHENTICATION_FAILED) {
             self.channel.respond(sa, cx, to, &[]);
-            return After::End(Fate::Refused(Refusal {
-                kind: RefusalKind::AuthenticationFailed,
-                by_peer: true,
-                connection: Some(self.chosen.connection.name.clone()),
-                reason: format!(
-                    "The peer did not accept that we are `{}`: compare the secret or the certificate, and the \
-                     identities, on both sides. Its log knows more.",
-                    self.identities.local
-                ),
-            }));
+            return After::End(Fate::Refused(establish::not_accepted(
+                &self.chosen.connection,
+                &self.identities.local,
+            )));
         }
         if delete::names_ike_sa(contents) {
             self.channel.respond(sa, cx, to, &[]);

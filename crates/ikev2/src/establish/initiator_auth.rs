@@ -264,21 +264,16 @@ impl AwaitAuth {
 
     fn refused_by_peer(&self, kind: NotifyType) -> Refusal {
         let connection = &self.attempt.chosen.connection;
-        let (refusal, reason) = match kind {
-            NotifyType::AUTHENTICATION_FAILED => (
-                RefusalKind::AuthenticationFailed,
-                format!(
-                    "The peer did not accept that we are `{}`, or has no connection for us: compare the secret or \
-                     the certificate, and the identities, on both sides. Its log knows more.",
-                    self.attempt.local
-                ),
-            ),
-            other => (
-                RefusalKind::PeerError,
-                format!("The peer refused IKE_AUTH with {other}. Its log knows more."),
-            ),
-        };
-        Refusal { kind: refusal, by_peer: true, connection: Some(connection.name.clone()), reason }
+        if kind == NotifyType::AUTHENTICATION_FAILED {
+            return super::not_accepted(connection, &self.attempt.local);
+        }
+        let reason = format!("The peer refused IKE_AUTH with {kind}. Its log knows more.");
+        Refusal {
+            kind: RefusalKind::PeerError,
+            by_peer: true,
+            connection: Some(connection.name.clone()),
+            reason,
+        }
     }
 }
 

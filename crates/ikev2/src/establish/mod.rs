@@ -30,7 +30,7 @@ use base::Instant;
 pub(crate) use initiator_init::initiate;
 use policy::{AuthMethod, Connection, Identity, SendCert};
 pub(crate) use responder_init::knock;
-use sa::Reason;
+use sa::{Reason, Refusal, RefusalKind};
 pub(crate) use secrets::{Secrets, Transcript};
 use wire::num::{CertEncoding, NotifyType};
 use wire::{CertRequest, Certificate, Payload};
@@ -100,4 +100,21 @@ fn is_fatal(kind: NotifyType) -> bool {
             | NotifyType::INVALID_SYNTAX
             | NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD
     )
+}
+
+/// The peer answered AUTHENTICATION_FAILED: what that can mean on our side.
+pub(crate) fn not_accepted(connection: &Connection, local: &Identity) -> Refusal {
+    let proof = match connection.local.method {
+        AuthMethod::Psk => "the pre-shared key",
+        AuthMethod::Pubkey => "our certificate and the authorities that the peer trusts",
+    };
+    Refusal {
+        kind: RefusalKind::AuthenticationFailed,
+        by_peer: true,
+        connection: Some(connection.name.clone()),
+        reason: format!(
+            "The peer did not accept that we are `{local}`, or has no connection for us: compare {proof} and the \
+             identities on both sides. Its log knows more."
+        ),
+    }
 }
