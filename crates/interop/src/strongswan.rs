@@ -135,7 +135,21 @@ impl Charon {
 
 fn strongswan_conf(uri: &str, log: &str, config: &CharonConfig<'_>) -> String {
     let (more, libipsec) = (config.charon, if config.preload.is_some() { "no" } else { "yes" });
-    let level = if config.preload.is_some() { 0 } else { 2 };
+    let levels = match config.preload {
+        Some(_) => {
+            " default = -1
+"
+        }
+        None => {
+            " default = 2
+ job = 0
+ enc = 1
+ net = 1
+ knl = 1
+ lib = 1
+"
+        }
+    };
     format!(
         "charon {{
   load_modular = yes
@@ -148,13 +162,7 @@ fn strongswan_conf(uri: &str, log: &str, config: &CharonConfig<'_>) -> String {
     kernel-libipsec {{ load = {libipsec} }}
   }}
   filelog {{ l {{ path = {log}
- default = {level}
- job = 0
- enc = 1
- net = 1
- knl = 1
- lib = 1
- flush_line = yes }} }}
+{levels} flush_line = yes }} }}
 }}
 "
     )

@@ -1,0 +1,185 @@
+//! CPU per handshake as responder and memory per established IKE SA, Handfast's and strongSwan's, against the same
+//! initiator; both leave the data plane out.
+
+use crate::{cpu, load::Load};
+use base::WallClock;
+use config::Tools;
+use crypto::Suite;
+use interop::{Charon, CharonConfig, Credentials, Family, Handfast, HandfastConfig, KeyKind, Lab, Net};
+use provider::Provider;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+const PSK: &str = "bench bench bench bench";
+/// The side of the responder.
+const SERVER_TS: &str = "\"192.168.2.0/24\"";
+const SUITE: (&str, &str) = ("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+/// Handshakes before the measured ones: code and caches warm.
+const WARM: usize = 200;
+/// Handshakes whose CPU is measured; further ones only fill the memory, since strongSwan's cost grows with its SAs.
+const MEASURED: usize = 2_000;
+
+/// What one responder cost.
+pub(crate) struct Cost {
+    micros: f64,
+    kib_per_sa: f64,
+}
+
+/// One kind of handshake against both responders.
+pub(crate) struct Row {
+    name: &'static str,
+    count: usize,
+    handfast: Result<Cost, String>,
+    strongswan: Result<Cost, String>,
+}
+
+impl Row {
+    /// For `--json`.
+    pub(crate) fn json(&self) -> Value {
+        let side = |cost: &Result<Cost, String>| match cost {
+            Ok(cost) => json!({ "cpu_microseconds": cost.micros, "resident_kib_per_sa": cost.kib_per_sa }),
+            Err(error) => json!({ "error": error }),
+        };
+        json!({ "handshake": self.name, "count": self.count,
+                "handfast": side(&self.handfast), "strongswan": side(&self.strongswan) })
+    }
+
+    /// Two lines of the table: CPU and memory.
+    pub(crate) fn lines(&self) -> String {
+        let (ours, theirs) = match (&self.handfast, &self.strongswan) {
+            (Ok(ours), Ok(theirs)) => (ours, theirs),
+            (ours, theirs) => {
+                let errors = [ours.as_ref().err(), theirs.as_ref().err()];
+                return format!(
+                    "not measured: {}: {:?}",
+                    self.name,
+                    errors.iter().flatten().collect::<Vec<_>>()
+                );
+            }
+        };
+        let line = |what: String, a: f64, b: f64| format!("{what:<44} {a:>9.1} {b:>11.1} {:>7.2}", b / a);
+        format!(
+            "{}\n{}",
+            line(format!("{}, CPU µs per handshake", self.name), ours.micros, theirs.micros),
+            line(format!("{}, KiB per SA at {}", self.name, self.count), ours.kib_per_sa, theirs.kib_per_sa),
+        )
+    }
+}
+
+/// `count` handshakes with a PSK and as many with ECDSA P-256 certificates.
+pub(crate) fn all(binary: &Path, count: usize) -> Vec<Row> {
+    [("PSK + x25519", None), ("ECDSA P-256 certificates", Some(KeyKind::Ecdsa))]
+        .into_iter()
+        .map(|(name, kind)| Row {
+            name,
+            count,
+            handfast: with_lab(kind, |lab, credentials| handfast(lab, binary, credentials, count)),
+            strongswan: with_lab(kind, |lab, credentials| strongswan(lab, credentials, count)),
+        })
+        .collect()
+}
+
+type Auth<'a> = Result<&'a str, &'a Credentials>;
+
+fn with_lab(
+    kind: Option<KeyKind>,
+    measure: impl FnOnce(&Lab, Auth<'_>) -> Result<Cost, String>,
+) -> Result<Cost, String> {
+    let lab = Lab::new(Family::V4, Net::Routed)?;
+    let credentials = kind.map(|kind| Credentials::new(lab.folder(), kind)).transpose()?;
+    measure(&lab, credentials.as_ref().map_or(Ok(PSK), Err))
+}
+
+fn handfast(lab: &Lab, binary: &Path, credentials: Auth<'_>, count: usize) -> Result<Cost, String> {
+    let config = HandfastConfig {
+        side: "right",
+        proposals: SUITE.0,
+        esp_proposals: SUITE.1,
+        credentials,
+        connection: "unique = \"never\"",
+        child: "",
+        selectors: Some((SERVER_TS, "\"10.64.0.0/10\"")),
+    };
+    let text = format!("dataplane = \"none\"\n{}", config.toml(lab));
+    let daemon = Handfast::start(lab, "right", binary, &text)?;
+    measure(lab, daemon.process.pid(), credentials, count)
+        .map_err(|error| format!("{error}\n{}", daemon.log()))
+}
+
+fn strongswan(lab: &Lab, credentials: Auth<'_>, count: usize) -> Result<Cost, String> {
+    let answers =
+        std::env::current_exe().ok().and_then(|path| Some(path.parent()?.parent()?.join("xfrm-answers.so")));
+    let answers = answers
+        .filter(|path| path.exists())
+        .ok_or("target/xfrm-answers.so is missing: run scripts/bench.sh")?;
+    let mut config = CharonConfig::new("right", SUITE.0, SUITE.1, PSK);
+    config.credentials = credentials;
+    config.selectors = Some(("192.168.2.0/24", "10.64.0.0/10"));
+    config.connection = "unique = never\n mobike = no";
+    config.charon = "cookie_threshold = 0\n cookie_threshold_ip = 0\n block_threshold = 0\n ikesa_table_size = 16384\n ikesa_table_segments = 16";
+    config.preload = Some(&answers);
+    let charon = Charon::start(lab, &config)?;
+    measure(lab, charon.pid(), credentials, count).map_err(|error| format!("{error}\n{}", charon.log()))
+}
+
+/// Drives one responder; it runs on core 1, the initiator on core 0.
+fn measure(lab: &Lab, pid: u32, credentials: Auth<'_>, count: usize) -> Result<Cost, String> {
+    let file = lab.folder().join("load.toml");
+    std::fs::write(&file, initiator(lab, credentials, WARM + count)).map_err(|error| error.to_string())?;
+    let suite: Arc<dyn Suite> = Arc::new(Provider::new());
+    let wall = WallClock(std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()));
+    let tools = Tools {
+        suite: &*suite,
+        load_key: &|der| provider::load_private_key(der).map_err(|error| error.to_string()),
+        wall,
+    };
+    let (config, _) = config::load(&file, &tools).map_err(|problems| format!("{problems:?}"))?;
+    let local = SocketAddr::new(lab.outer("left"), 500);
+    let socket = interop::in_namespace(&lab.ns("left"), move || std::net::UdpSocket::bind(local))?;
+    let mut load =
+        Load::new(suite, config.policy, config.secrets, socket, SocketAddr::new(lab.outer("right"), 500))?;
+    cpu::pin(pid, 1)?;
+    cpu::pin(std::process::id(), 0)?;
+    let outcome = load.establish(WARM).and_then(|()| {
+        let (cpu, memory) = (cpu::seconds(pid), cpu::resident(pid)?);
+        let measured = MEASURED.min(count);
+        load.establish(measured)?;
+        let micros = (cpu::seconds(pid) - cpu) * 1e6 / measured as f64;
+        load.establish(count - measured)?;
+        let kib = (cpu::resident(pid)?.saturating_sub(memory)) as f64 / 1024.0;
+        Ok(Cost { micros, kib_per_sa: kib / count as f64 })
+    });
+    cpu::unpin(std::process::id())?;
+    outcome
+}
+
+/// One connection per IKE SA to be made.
+fn initiator(lab: &Lab, credentials: Auth<'_>, count: usize) -> String {
+    let mut text = String::new();
+    for n in 0..count {
+        // An address of its own for each: a peer's list of equal policies would grow otherwise.
+        let own = format!("\"10.{}.{}.{}\"", 64 + (n >> 16), (n >> 8) & 255, n & 255);
+        let config = HandfastConfig {
+            side: "left",
+            proposals: SUITE.0,
+            esp_proposals: SUITE.1,
+            credentials,
+            connection: "unique = \"never\"",
+            child: "",
+            selectors: Some((&own, SERVER_TS)),
+        };
+        let (connection, secrets) = config
+            .toml(lab)
+            .split_once("[secrets")
+            .map(|(c, s)| (c.to_string(), s.to_string()))
+            .unwrap_or_default();
+        let _ = write!(text, "{}", connection.replace("connections.net", &format!("connections.c{n}")));
+        if n + 1 == count {
+            let _ = write!(text, "[secrets{secrets}");
+        }
+    }
+    text
+}
