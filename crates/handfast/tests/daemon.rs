@@ -305,6 +305,52 @@ fn a_reload_tells_what_changed_and_a_broken_file_changes_nothing() {
 }
 
 #[test]
+fn sighup_reads_the_file_again() {
+    let folder = Folder::new();
+    let daemon = Daemon::start(&folder, &connection("office", 0));
+    let text = format!("{}{}{}", head(&folder.socket(), 0), connection("office", 0), connection("home", 2));
+    std::fs::write(folder.0.join("handfast.toml"), text).expect("the file");
+    let pid = daemon.child.id().to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().expect("kill is everywhere").success());
+    let end = Instant::now() + Duration::from_secs(5);
+    while !daemon.ask(&["status"]).1.contains("home") {
+        assert!(Instant::now() < end, "it does not read the file again");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(daemon.stop().contains("The configuration was read again: added home"));
+}
+
+#[test]
+fn an_interrupted_up_leaves_the_daemon_to_finish_or_give_up() {
+    let folder = Folder::new();
+    let mut daemon = Daemon::start(&folder, &connection("office", 0));
+    let socket = daemon.socket.display().to_string();
+    let mut up = Command::new(binary())
+        .args(["--socket", &socket, "up", "office"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary was built with this test");
+    let mut first = String::new();
+    BufReader::new(up.stdout.take().expect("piped")).read_line(&mut first).expect("progress");
+    assert!(first.contains("Sent IKE_SA_INIT"), "{first}");
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &up.id().to_string()])
+            .status()
+            .expect("kill is everywhere")
+            .success()
+    );
+    up.wait().expect("our child");
+    assert!(daemon.is_running());
+    let end = Instant::now() + Duration::from_secs(5);
+    while !daemon.ask(&["status", "--json"]).1.contains("\"half_open\":0") {
+        assert!(Instant::now() < end, "it never gives up");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(daemon.stop().contains("did not answer"));
+}
+
+#[test]
 fn the_socket_answers_what_is_no_request_and_bounds_what_it_reads() {
     let folder = Folder::new();
     let mut daemon = Daemon::start(&folder, &connection("office", 0));

@@ -104,6 +104,17 @@ fn stopping_a_daemon_deletes_its_sas_at_the_peer() {
 }
 
 #[test]
+fn a_daemon_stops_in_bounded_time_though_its_peer_is_gone() {
+    let Some(lab) = lab("a_daemon_stops_in_bounded_time_though_its_peer_is_gone") else { return };
+    let (mut left, right) = pair(&lab, End { daemon: "", ..End::new("left") }, End::new("right"));
+    left.command(&["up", "net"]).unwrap_or_else(|error| panic!("{error}"));
+    right.process.signal(libc::SIGKILL);
+    let limit = runtime::limits::FAREWELL + Duration::from_secs(5);
+    assert!(left.process.stop(limit), "SIGTERM does not end it:\n{}", left.log());
+    assert!(left.log().contains("Some peers did not answer our Deletes"), "{}", left.log());
+}
+
+#[test]
 fn a_wrong_psk_is_said_on_both_sides() {
     let Some(lab) = lab("a_wrong_psk_is_said_on_both_sides") else { return };
     let right = End { psk: "incorrect horse battery staple", ..End::new("right") };

@@ -25,9 +25,13 @@ impl Listener {
     /// living one, or anything that is no socket, is left alone.
     pub(crate) fn bind(path: &Path) -> Result<Self, String> {
         let fail = |what: &str, error: io::Error| {
+            let todo = match error.kind() {
+                io::ErrorKind::PermissionDenied => "Run as root, or choose another path",
+                _ => "Choose another path",
+            };
+            let path = path.display();
             format!(
-                "Cannot {what} the control socket {}: {error}. Choose another with [daemon] control.",
-                path.display()
+                "Cannot {what} the control socket {path}: {error}. {todo} with [daemon] control or --socket."
             )
         };
         if let Some(parent) = path.parent() {

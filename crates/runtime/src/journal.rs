@@ -1,13 +1,13 @@
 //! The log: each event once, strangers' noise held back.
 //!
-//! What an unauthenticated sender can cause (dropped datagrams, refusals before an IKE SA) is logged
-//! up to [`limits::NOISE_LINES`] times an interval and kind, then only counted; the count is said
-//! when the interval is over.
+//! What an unauthenticated sender can cause (dropped datagrams, refusals, IKE SAs never finished) is
+//! logged a limited number of times an interval and kind, then only counted; the count is said when the
+//! interval is over.
 
 use crate::limits;
 use crate::sentence::{Line, drop_name, refusal_name};
 use base::Instant;
-use sa::Event;
+use sa::{Event, Fate, Side};
 use std::collections::BTreeMap;
 use tracing::Level;
 
@@ -44,15 +44,21 @@ impl Journal {
             Event::Dropped { why, .. } => {
                 let kind = drop_name(*why);
                 *self.dropped.entry(kind).or_default() += 1;
-                self.noise(now, kind, Level::INFO, line);
+                self.noise(now, (kind, limits::NOISE_LINES), Level::INFO, line);
             }
-            Event::Refused { ike, refusal, .. } => {
+            Event::Refused { refusal, .. } => {
                 let kind = refusal_name(refusal.kind);
                 *self.refused.entry(kind).or_default() += 1;
-                match ike {
-                    Some(_) => write(line.level, line),
-                    None => self.noise(now, kind, line.level, line),
+                if refusal.by_peer {
+                    write(line.level, line);
+                } else {
+                    self.noise(now, (kind, limits::REFUSAL_LINES), line.level, line);
                 }
+            }
+            Event::IkeDown(facts, Fate::HalfOpenTimeout | Fate::Refused(_))
+                if facts.side == Side::Responder =>
+            {
+                self.noise(now, ("unfinished", limits::REFUSAL_LINES), line.level, line);
             }
             _ => write(line.level, line),
         }
@@ -65,7 +71,7 @@ impl Journal {
             format!("{lost} IKE messages were dropped unread: more come in than this machine can answer");
         self.noise(
             now,
-            "overload",
+            ("overload", limits::NOISE_LINES),
             Level::WARN,
             &Line { level: Level::WARN, event: "dropped", ike_sa: None, text },
         );
@@ -81,8 +87,9 @@ impl Journal {
         &self.refused
     }
 
-    fn noise(&mut self, now: Instant, kind: &'static str, level: Level, line: &Line) {
-        match self.verdict(now, kind) {
+    /// Says a line of a kind of which so many may be said in an interval.
+    fn noise(&mut self, now: Instant, (kind, most): (&'static str, u32), level: Level, line: &Line) {
+        match self.verdict(now, kind, most) {
             Verdict::Count => {}
             Verdict::Say => write(level, line),
             Verdict::SayAfter(unsaid) => {
@@ -97,14 +104,14 @@ impl Journal {
         }
     }
 
-    fn verdict(&mut self, now: Instant, kind: &'static str) -> Verdict {
+    fn verdict(&mut self, now: Instant, kind: &'static str, most: u32) -> Verdict {
         let window = self.noise.entry(kind).or_insert(Window { begin: now, said: 0, unsaid: 0 });
         let mut unsaid = 0;
         if now.since(window.begin) >= limits::NOISE_INTERVAL {
             unsaid = window.unsaid;
             *window = Window { begin: now, said: 0, unsaid: 0 };
         }
-        if window.said >= limits::NOISE_LINES {
+        if window.said >= most {
             window.unsaid += 1;
             return Verdict::Count;
         }
@@ -134,15 +141,23 @@ mod tests {
     fn a_flood_is_said_five_times_then_counted_and_summed_up() {
         let mut journal = Journal::default();
         let start = Instant::from_nanos(1);
-        let verdicts: Vec<Verdict> = (0..1000).map(|_| journal.verdict(start, "malformed")).collect();
+        let verdicts: Vec<Verdict> =
+            (0..1000).map(|_| journal.verdict(start, "malformed", limits::NOISE_LINES)).collect();
         let said = verdicts.iter().filter(|v| **v == Verdict::Say).count();
         assert_eq!(said, limits::NOISE_LINES as usize);
-        assert_eq!(journal.verdict(start, "bad_icv"), Verdict::Say, "another kind has its own measure");
+        assert_eq!(
+            journal.verdict(start, "bad_icv", limits::NOISE_LINES),
+            Verdict::Say,
+            "another kind has its own measure"
+        );
         let later = start + limits::NOISE_INTERVAL;
         assert_eq!(
-            journal.verdict(later, "malformed"),
+            journal.verdict(later, "malformed", limits::NOISE_LINES),
             Verdict::SayAfter(1000 - u64::from(limits::NOISE_LINES))
         );
-        assert_eq!(journal.verdict(later + Duration::from_secs(1), "malformed"), Verdict::Say);
+        assert_eq!(
+            journal.verdict(later + Duration::from_secs(1), "malformed", limits::NOISE_LINES),
+            Verdict::Say
+        );
     }
 }

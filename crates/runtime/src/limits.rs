@@ -34,11 +34,15 @@ pub const DATAGRAMS_A_ROUND: usize = 64;
 /// How long peers get to answer our Deletes when the daemon stops.
 pub const FAREWELL: Duration = Duration::from_secs(3);
 
-/// Lines of one kind of noise (dropped datagrams, refusals of strangers) in each [`NOISE_INTERVAL`]:
-/// enough to see what happens, too little to fill a disk.
+/// Lines about dropped datagrams of one kind in each [`NOISE_INTERVAL`]: enough to see what happens, too
+/// little to fill a disk.
 pub const NOISE_LINES: u32 = 5;
 
-/// The interval of [`NOISE_LINES`].
+/// Lines about refusals of one kind, and about IKE SAs that peers begin and never finish, in each
+/// [`NOISE_INTERVAL`]: a stranger can cause them, but whoever sets up a tunnel needs to see each of theirs.
+pub const REFUSAL_LINES: u32 = 60;
+
+/// The interval of [`NOISE_LINES`] and [`REFUSAL_LINES`].
 pub const NOISE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A control client that does not take its answer for this long is dropped.
