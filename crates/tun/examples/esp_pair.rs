@@ -8,7 +8,8 @@
 //!
 //! More: `mode=tunnel|transport`, `encap=yes|no`, `encr=AES_GCM_16`, `bits=128`, `integ=NONE`, `esn=yes|no`,
 //! `window=128`, `mtu=1400`, `offload=yes|no`, `protocol=6`, `pass=yes|no`. It prints `ready DEVICE`, then answers each line `query` on its
-//! input with the counters and its CPU time; the input's end (or `quit`) ends it.
+//! input with the counters and its CPU time, `move LOCAL REMOTE` (with ports) and `again` (a second child with
+//! the same SPIs) with the outcome; the input's end (or `quit`) ends it.
 
 use base::{EspSpi, Rng, Secret};
 use crypto::Suite;
@@ -126,6 +127,11 @@ fn spec(args: &Args, suite: &dyn Suite) -> Result<ChildSpec, Box<dyn Error>> {
     })
 }
 
+/// Another child with the SPIs of the first.
+fn second(args: &Args, suite: &dyn Suite) -> Result<ChildSpec, Box<dyn Error>> {
+    Ok(ChildSpec { id: ChildId(2), name: "second".to_string(), ..spec(args, suite)? })
+}
+
 /// Nanoseconds on a CPU, all threads together.
 fn cpu_nanos() -> u64 {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
@@ -166,17 +172,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let child = spec(&args, &*suite)?;
     let sink = Arc::new(|input: Input<'_>| eprintln!("{input:?}"));
-    let engine = Engine::start(config, sockets, suite, Box::new(TestRng(Chance::new(7))), sink)?;
+    let engine = Engine::start(config, sockets, suite.clone(), Box::new(TestRng(Chance::new(7))), sink)?;
     if let Outcome::Failed(why) = engine.submit(Op::Install(Box::new(child))) {
         return Err(why.into());
     }
     println!("ready {}", engine.device());
     for line in std::io::stdin().lock().lines() {
-        match line?.as_str() {
-            "query" => match engine.submit(Op::Query(ChildId(1))) {
+        match line?.split(' ').collect::<Vec<_>>()[..] {
+            ["query"] => match engine.submit(Op::Query(ChildId(1))) {
                 Outcome::Counters(counters) => print(&counters),
                 other => println!("{other:?}"),
             },
+            ["move", local, remote] => {
+                let (local, remote) = (local.parse()?, remote.parse()?);
+                println!("{:?}", engine.submit(Op::Move { id: ChildId(1), local, remote, udp_encap: true }));
+            }
+            ["again"] => println!("{:?}", engine.submit(Op::Install(Box::new(second(&args, &*suite)?)))),
             _ => break,
         }
     }

@@ -231,3 +231,39 @@ fn a_tunnel_for_everything_does_not_swallow_itself() {
     assert!(try_run(&command).status.success());
     assert!(first.0.finish() && second.0.finish());
 }
+
+#[test]
+fn a_child_moves_to_other_addresses() {
+    let Some(rig) = Rig::new("a_child_moves_to_other_addresses") else { return };
+    let case = Case { outer: OUTER_V4, args: "" };
+    let mut a = Engine::start(&rig.a, &args(&case, 0));
+    let mut b = Engine::start(&rig.b, &args(&case, 1));
+    assert!(pings(&rig, "10.2.0.1", 5));
+    let [old_a, old_b] = OUTER_V4;
+    let far = run(&format!("ip -n {} -o -4 addr show to {old_b}", rig.b));
+    let device = far.split_whitespace().nth(1).expect("the wire's end in b").to_string();
+    run(&format!("ip -n {} addr del {old_b}/24 dev {device}", rig.b));
+    run(&format!("ip -n {} addr add 192.0.2.12/24 dev {device}", rig.b));
+    assert!(!pings(&rig, "10.2.0.1", 1), "the old address is gone");
+    for (engine, local, remote) in [(&mut a, old_a, "192.0.2.12"), (&mut b, "192.0.2.12", old_a)] {
+        engine.0.tell(&format!("move {local}:4500 {remote}:4500"));
+        assert_eq!(engine.0.line(), "Done");
+    }
+    assert!(pings(&rig, "10.2.0.1", 5));
+    assert!(a.0.finish() && b.0.finish());
+}
+
+#[test]
+fn what_cannot_be_installed_changes_nothing() {
+    let Some(rig) = Rig::new("what_cannot_be_installed_changes_nothing") else { return };
+    let case = Case { outer: OUTER_V4, args: "" };
+    let mut a = Engine::start(&rig.a, &args(&case, 0));
+    let b = Engine::start(&rig.b, &args(&case, 1));
+    let before = run(&format!("ip -n {} route show table 4500", rig.a));
+    a.0.tell("again");
+    let why = "second cannot be installed: another child receives with SPI c0de0002.";
+    assert_eq!(a.0.line(), format!("Failed({why:?})"));
+    assert_eq!(run(&format!("ip -n {} route show table 4500", rig.a)), before);
+    assert!(pings(&rig, "10.2.0.1", 5), "the first child still works");
+    assert!(a.0.finish() && b.0.finish());
+}
