@@ -4,11 +4,13 @@ mod common;
 
 use base::{EspSpi, Instant};
 use common::{arrival, build, packet, rng, seal, selector, spec, udp};
+use crypto::Suite;
 use dataplane::{ChildId, Mode, Selector};
 use esp::checksum::pseudo_header;
 use esp::ip::{Packet, protocol, set_tos};
-use esp::{Inbound, NotSent, Outbound, Refused};
+use esp::{Inbound, NotSent, Outbound, OutboundSa, Refused};
 use provider::Provider;
+use wire::num::{Encr, Integ};
 
 const NOW: Instant = Instant::from_nanos(5);
 
@@ -363,4 +365,22 @@ fn what_cannot_be_installed_says_why() {
     unknown.encr = wire::num::Encr::BLOWFISH;
     let why = esp::build(&unknown, &Provider::new()).unwrap_err();
     assert_eq!(why, "test cannot be installed: inbound: there is no BLOWFISH with 128 bits.");
+}
+
+#[test]
+fn the_end_of_the_sequence_numbers_is_told_once_and_then_nothing_leaves() {
+    let mut child = build(&spec(true)).1;
+    assert!(!child.take_near_end());
+    let cipher = Provider::new().cipher(Encr::AES_GCM_16, 128, Integ::NONE, &[1; 20], &[]).unwrap();
+    child.sa = OutboundSa::resume(EspSpi(0x1001), cipher, false, u64::from(u32::MAX) - 1);
+    let inner = packet("10.1.0.9", "10.2.0.9", protocol::UDP, &udp(b"x"));
+    seal(&mut child, &inner);
+    assert!(child.take_near_end());
+    assert!(!child.take_near_end());
+    let parsed = Packet::parse(&inner).unwrap();
+    let (head, body) = inner.split_at(20);
+    let parts = esp::Parts { head, body };
+    let result = child.encapsulate(&parsed, parts, &mut [0; 200], &mut common::pool());
+    assert_eq!(result, Err(NotSent::Exhausted));
+    assert_eq!(child.counters.packets_out, 1);
 }

@@ -96,16 +96,10 @@ impl Sockets {
     }
 }
 
-/// Whether an error means "nothing now": an ICMP error for an earlier packet says nothing about the socket.
+/// Whether an error means "nothing now": reading it clears it, and it says nothing about the next packet (an ICMP error
+/// for an earlier one, a moment without memory). The others say that this is no socket any more.
 fn is_passing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock
-            | io::ErrorKind::Interrupted
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-    )
+    !matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK | libc::EINVAL | libc::EFAULT))
 }
 
 fn sort<'b>(channel: &Channel, meta: &Meta, octets: &'b mut [u8], take: &mut impl FnMut(Packet<'b>)) {

@@ -16,6 +16,9 @@
 //! Strict reverse path filtering (`net.ipv4.conf.*.rp_filter = 1`) drops the peer's ESP packets where the
 //! tunnel covers the peer's own address; use 2 (loose) or 0 on the outer interface then.
 //!
+//! The kernel makes the outer headers: their TTL is the machine's own, DSCP and ECN are copied from inside. The
+//! kernel also forwards, and so counts down the TTL of what a gateway carries, before the tunnel and after it.
+//!
 //! # What holds always
 //! Nothing comes out of the device that was not decrypted by a child SA whose selectors mean it. Nothing
 //! inside a child's selectors leaves in the clear while the engine has the child: its policy stands before its
