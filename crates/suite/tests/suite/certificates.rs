@@ -197,3 +197,35 @@ fn certificates_pass_foul_weather() {
         assert!(world.reply(order).is_some());
     }
 }
+
+/// A PSK in one direction, a certificate in the other.
+//= rfc7296 §2.15
+#[test]
+fn the_two_sides_may_prove_themselves_differently() {
+    let root = Authority::root(Key::EcdsaP256, "Root");
+    let theirs = root.issue(Key::EcdsaP256, "bob", &["bob.example"]);
+    for flip in [false, true] {
+        let (psk, cert) = (policy::AuthMethod::Psk, policy::AuthMethod::Pubkey);
+        let keeper = |credentials: Credentials| -> sim::site::MakeKeeper {
+            Box::new(move |suite, policy| {
+                let mut secrets = trust::Secrets::new();
+                secrets.add_psk(Vec::new(), sim::site::PSK.into());
+                secrets.add_key(credentials.key);
+                Box::new(trust::Trust::new(policy, suite, secrets))
+            })
+        };
+        let entity =
+            if flip { root.issue(Key::EcdsaP256, "alice", &["alice.example"]) } else { theirs.clone() };
+        let (mut one, mut other) = (certified(alice(), &entity, &root), certified(bob(), &entity, &root));
+        (one.make_keeper, other.make_keeper) =
+            (keeper(credentials(&entity, &root)), keeper(credentials(&entity, &root)));
+        let (certifying, sharing) = if flip { (&mut one, &mut other) } else { (&mut other, &mut one) };
+        certifying.connections[0].remote.method = psk;
+        sharing.connections[0].local.method = psk;
+        sharing.connections[0].local.certs.clear();
+        assert_eq!(certifying.connections[0].local.method, cert);
+        let mut world = world(50).peers(one, other);
+        world.up("alice");
+        world.until(established);
+    }
+}

@@ -327,3 +327,79 @@ fn cve_2022_21843_random_payloads_under_right_keys() {
         assert!(is_clean(&mut world), "{n}");
     }
 }
+
+/// CVE-2015-4000 (Logjam), CVE-2015-7575 (SLOTH): what is offered when nobody says anything has no weak group,
+/// hash or cipher, and the first message needs no IP fragments (Kaufman, Perlman, Sommerfeld 2003).
+#[test]
+fn cve_2015_4000_nothing_weak_is_offered_by_default() {
+    use wire::num::{KeMethod, TransformType};
+    let mut world = world(10).site(suite::alice().with(|c| c.proposals = policy::default_ike()));
+    world.up("alice");
+    let first = world.wire[0].1.clone();
+    assert!(first.payload.len() + 48 <= 1280, "{} octets", first.payload.len());
+    let message = Message::parse(first.message()).unwrap();
+    let Some(Payload::Sa(proposals)) = message.payloads.iter().find(|p| p.kind() == PayloadType::SA) else {
+        panic!()
+    };
+    for transform in proposals.iter().flat_map(|proposal| &proposal.transforms) {
+        let weak: &[u16] = match transform.kind {
+            TransformType::KE => &[1, 2, 5, 22, 25, 26, 27],
+            TransformType::ENCR => &[1, 2, 3, 4, 5, 6, 7, 8, 9, 11],
+            TransformType::INTEG => &[0, 1, 2, 3, 4, 6, 7],
+            TransformType::PRF => &[1, 2, 3],
+            _ => &[],
+        };
+        assert!(!weak.contains(&transform.id), "{} {}", transform.kind, transform.id);
+    }
+    assert!(proposals.iter().all(|p| p.of(TransformType::KE).all(|t| t.id != KeMethod::NONE.0)));
+    let hashes = message.payloads.iter().find_map(|payload| match payload {
+        Payload::Notify(n) if n.kind == NotifyType::SIGNATURE_HASH_ALGORITHMS => Some(n.data.to_vec()),
+        _ => None,
+    });
+    let hashes = hashes.expect("SIGNATURE_HASH_ALGORITHMS");
+    assert!(!hashes.as_chunks::<2>().0.contains(&[0, 1]), "SHA-1 is not among the hashes that we accept");
+}
+
+/// CVE-2014-9221: a KE payload for every group that could be, with a proposal that is right.
+#[test]
+fn cve_2014_9221_key_exchange_payloads_of_any_group() {
+    use wire::num::KeMethod;
+    for group in (0..=40).chain([255, 1024, 1025, 1030, 0x7fff, 0x8000, 0xffff]) {
+        if group == KeMethod::CURVE25519.0 {
+            continue;
+        }
+        let mut world = world(11).site(bob());
+        let mut alice = Puppet::alice();
+        let mut payloads = alice.init_payloads();
+        payloads[1] = Payload::Ke(wire::KeyExchange { method: KeMethod(group), data: vec![9; 64].into() });
+        let request = alice.init_request(payloads);
+        alice.send(&mut world, &request);
+        let answer = alice.hear(&mut world).expect("an answer");
+        let message = Message::parse(&answer).unwrap();
+        match &message.payloads[..] {
+            [Payload::Notify(notify)] if notify.kind == NotifyType::INVALID_KE_PAYLOAD => {
+                assert_eq!(notify.data[..], KeMethod::CURVE25519.0.to_be_bytes(), "{group}");
+            }
+            other => panic!("{group}: {}", wire::summary(other)),
+        }
+        assert!(is_clean(&mut world), "{group}");
+    }
+}
+
+/// A corrupted message, then the right one with the same id (Libreswan's ikev2-impair-04).
+#[test]
+fn a_corrupted_message_does_not_spoil_the_right_one() {
+    let mut world = world(12).peers(suite::alice(), bob()).attacked(|scene| {
+        if scene.datagram.peek().is_some_and(|peek| peek.is_protected()) {
+            for at in [28, 32, 40, 60] {
+                let mut message = scene.datagram.message().to_vec();
+                message[at] ^= 0x10;
+                let forged = scene.datagram.with(&message);
+                scene.send(std::time::Duration::from_millis(1), forged);
+            }
+        }
+    });
+    world.up("alice");
+    world.until(suite::established);
+    assert_eq!(world.stats.get("request retransmitted"), 0);
+}
