@@ -222,7 +222,10 @@ impl AwaitAuth {
         let Self { attempt, rivals } = *self;
         match rivals.change(sa, cx, Box::new(attempt)) {
             Ok(next) => next,
-            Err((rivals, attempt)) => Box::new(Self { attempt: *attempt, rivals }).on_silence(sa, cx),
+            Err(back) => {
+                let (rivals, attempt) = *back;
+                Box::new(Self { attempt: *attempt, rivals }).on_silence(sa, cx)
+            }
         }
     }
 

@@ -297,7 +297,8 @@ impl AwaitInit {
         match self.agree(sa, cx, datagram.path, datagram.bytes) {
             Some(agreement) => {
                 init::accepted(sa, cx, datagram.path, datagram.bytes);
-                Ok(Proving::begin(sa, cx, Rivals::new(self, sa.path), agreement))
+                let rivals = Rivals::new(self, sa.path, &agreement.secrets);
+                Ok(Proving::begin(sa, cx, rivals, agreement))
             }
             None => Err((self, Drop::Malformed)),
         }

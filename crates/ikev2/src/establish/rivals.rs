@@ -4,12 +4,12 @@
 //! with the first one, keeps the others, and changes to the next whenever an IKE_AUTH request has had no response
 //! for one wait. What somebody slips in before the real answer costs seconds, not the IKE SA.
 
-use super::init;
 use super::initiator_auth::{Attempt, AwaitAuth, Proving};
 use super::initiator_init::AwaitInit;
+use super::{Secrets, init};
 use crate::ike_sa::{Chosen, Datagram, Next};
 use crate::{Common, Cx, limits};
-use base::IkeSpi;
+use base::{IkeSpi, Secret};
 use sa::{Drop, Event, Path};
 use std::collections::VecDeque;
 
@@ -19,6 +19,8 @@ pub(super) struct Rivals {
     /// Where the request went.
     origin: Path,
     others: VecDeque<Rival>,
+    /// SK_d of every answer that was followed.
+    tried: Vec<Secret>,
 }
 
 enum Rival {
@@ -28,9 +30,19 @@ enum Rival {
     Followed { spi_r: IkeSpi, path: Path, attempt: Box<Attempt> },
 }
 
+impl Rival {
+    /// The answer to IKE_SA_INIT.
+    fn response(&self) -> &[u8] {
+        match self {
+            Rival::Heard { bytes, .. } => bytes,
+            Rival::Followed { attempt, .. } => &attempt.secrets.transcript.response,
+        }
+    }
+}
+
 impl Rivals {
-    pub(super) fn new(init: Box<AwaitInit>, origin: Path) -> Self {
-        Self { init, origin, others: VecDeque::new() }
+    pub(super) fn new(init: Box<AwaitInit>, origin: Path, first: &Secrets) -> Self {
+        Self { init, origin, others: VecDeque::new(), tried: vec![first.sk_d.clone()] }
     }
 
     pub(super) fn chosen(&self) -> &Chosen {
@@ -44,17 +56,14 @@ impl Rivals {
     //# receives a valid cryptographically protected response to any one of its requests
     pub(super) fn hear(&mut self, cx: &mut Cx<'_>, datagram: &Datagram<'_>, followed: &[u8]) {
         let path = datagram.path;
-        let known = *datagram.bytes == *followed
-            || self.others.iter().any(|rival| match rival {
-                Rival::Heard { bytes, .. } => *bytes == *datagram.bytes,
-                Rival::Followed { attempt, .. } => attempt.secrets.transcript.response == *datagram.bytes,
-            });
-        let why = match init::contents(datagram.bytes) {
+        let known =
+            self.others.iter().map(Rival::response).chain([followed]).any(|other| *other == *datagram.bytes);
+        let why = match init::contents(datagram.bytes).map(|contents| contents.sa.is_some()) {
             Err(why) => why,
-            Ok(contents) if contents.sa.is_none() => Drop::Unprotected,
-            Ok(_) if known => Drop::Replay,
-            Ok(_) if self.others.len() + 1 >= limits::MAX_INIT_ANSWERS => Drop::Unexpected,
-            Ok(_) => {
+            Ok(false) => Drop::Unprotected,
+            Ok(true) if known => Drop::Replay,
+            Ok(true) if self.others.len() + 1 >= limits::MAX_INIT_ANSWERS => Drop::Unexpected,
+            Ok(true) => {
                 self.others.push_back(Rival::Heard { path, bytes: datagram.bytes.to_vec() });
                 return;
             }
@@ -73,11 +82,14 @@ impl Rivals {
         sa: &mut Common,
         cx: &mut Cx<'_>,
         attempt: Box<Attempt>,
-    ) -> Result<Next, (Self, Box<Attempt>)> {
+    ) -> Result<Next, Box<(Self, Box<Attempt>)>> {
         while let Some(next) = self.others.pop_front() {
             match next {
                 Rival::Heard { path, bytes } => {
-                    let Some(agreement) = self.init.agree(sa, cx, path, &bytes) else { continue };
+                    let agreement = self.init.agree(sa, cx, path, &bytes);
+                    let Some(agreement) = agreement.filter(|new| self.are_new_keys(&new.secrets)) else {
+                        continue;
+                    };
                     self.park(sa, cx, attempt);
                     cx.note(
                         sa.id,
@@ -93,7 +105,19 @@ impl Rivals {
                 }
             }
         }
-        Err((self, attempt))
+        Err(Box::new((self, attempt)))
+    }
+
+    /// Notes whose keys are used, and says whether they had not been before.
+    ///
+    /// Who changes what AUTH covers, but nothing that goes into the keys, spoils AUTH for whichever answer is
+    /// followed. A second message with the same id under the same keys would not mend that.
+    fn are_new_keys(&mut self, secrets: &Secrets) -> bool {
+        let new = !self.tried.contains(&secrets.sk_d);
+        if new {
+            self.tried.push(secrets.sk_d.clone());
+        }
+        new
     }
 
     fn park(&mut self, sa: &Common, cx: &mut Cx<'_>, attempt: Box<Attempt>) {
