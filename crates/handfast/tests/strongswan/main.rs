@@ -6,8 +6,10 @@ mod matrix;
 
 use interop::{
     CHARON, Capture, Charon, CharonConfig, Credentials, Family, Handfast, HandfastConfig, Lab, Net, missing,
+    wait_until,
 };
 use std::path::Path;
+use std::time::Duration;
 
 const PSK: &str = "a rope of sand holds nobody";
 /// What pings carry, and what must not be seen on the wire.
@@ -132,6 +134,14 @@ impl Pair {
         let other = if side == "left" { "right" } else { "left" };
         interop::ping(&self.lab, side, self.lab.inner(side), self.lab.inner(other), PATTERN)
             .unwrap_or_else(|error| panic!("{}", self.explain("ping", &error)));
+    }
+
+    /// What the initiating side and Handfast's log say about a refusal, once one of `words` is in it.
+    fn refusal(&self, outcome: &Result<String, String>, words: &[&str]) -> String {
+        let said = || format!("{outcome:?}{}", self.handfast.log());
+        let heard = wait_until(Duration::from_secs(5), || words.iter().any(|word| said().contains(word)));
+        assert!(heard, "{}", self.explain(&format!("none of {words:?} was said"), &said()));
+        said()
     }
 
     /// `status --json` of Handfast.
