@@ -39,9 +39,6 @@ pub const FRAGMENT_PATIENCE: Duration = Duration::from_secs(30);
 /// 32 is for all of them (RFC 7296 §2.10).
 pub const NONCE_LEN: usize = 32;
 
-/// A nonce's smallest and largest size (RFC 7296 §3.9).
-pub const NONCE_RANGE: std::ops::RangeInclusive<usize> = 16..=256;
-
 /// Octets of a COOKIE notification (RFC 7296 §2.6).
 pub const COOKIE_RANGE: std::ops::RangeInclusive<usize> = 1..=64;
 
