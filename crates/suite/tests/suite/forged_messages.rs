@@ -124,6 +124,41 @@ fn a_forged_public_value_is_survived() {
     world.until(established);
 }
 
+/// An answer that differs from the real one in something that no key depends on: whichever is followed, nothing is
+/// sealed twice under the keys that both have. The world's ledger sees each IV.
+#[test]
+fn an_answer_with_the_same_keys_costs_no_second_use_of_them() {
+    for at in 0..40 {
+        let mut withheld = 0;
+        let mut world = world(6).peers(alice(), bob()).attacked(move |scene| {
+            let Some(peek) = scene.datagram.peek() else { return };
+            if !peek.response {
+                return;
+            }
+            if peek.exchange != sim::peek::IKE_SA_INIT {
+                // Without an answer to what she follows, alice turns to the other one.
+                withheld += 1;
+                if withheld <= 2 {
+                    scene.take();
+                }
+                return;
+            }
+            let mut message = scene.datagram.message().to_vec();
+            let last = message.len() - 1;
+            message[last - at] ^= 1;
+            let forged = scene.datagram.with(&message);
+            scene.send(Duration::from_millis(1), forged);
+        });
+        let order = world.up("alice");
+        world.until(suite::answered);
+        match world.reply(order) {
+            Some(sa::Reply::Up { .. }) => assert!(world.is_mirrored()),
+            Some(sa::Reply::Refused(refusal)) => assert!(!refusal.reason.is_empty()),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 /// Sealed messages with garbage under the right SPIs, with every message id near.
 #[test]
 fn sealed_garbage_does_not_touch_an_sa() {

@@ -31,7 +31,7 @@ const CUT_OFF: &str = "v2-psk-aes128-sha256-modp8192";
 fn golden_runs_are_read_whole() {
     let Some(golden) = testkit::corpus("golden_runs_are_read_whole", "golden") else { return };
     let Some(certs) = testkit::corpus("golden_runs_are_read_whole", "golden-certs") else { return };
-    let mut runs = Vec::new();
+    let (mut runs, mut all) = (Vec::new(), 0);
     for entry in std::fs::read_dir(golden).unwrap() {
         let directory = entry.unwrap().path();
         let name = directory.file_name().unwrap().to_string_lossy().into_owned();
@@ -39,8 +39,13 @@ fn golden_runs_are_read_whole() {
             let messages = run(&name, &directory, &certs);
             assert!(messages >= 12, "{name}: {messages} messages");
             runs.push(name);
+            all += messages;
         }
     }
+    println!(
+        "SUMMARY: golden runs: {} read whole, {all} messages, every key and AUTH value found again",
+        runs.len()
+    );
     assert_eq!(runs.len(), 12, "{runs:?}");
 }
 
