@@ -2,6 +2,7 @@
 
 use crate::{Keeper, KeeperNature, NatBox, SimDataplane, SimRng};
 use base::{Instant, Now};
+use dataplane::{ChildSpec, Selector};
 use endpoint::Endpoint;
 use policy::Policy;
 use sa::{Act, Cause, Event, Job, JobId, OrderId, Reason, Reply};
@@ -78,6 +79,15 @@ impl Host {
     /// Its address as others see it.
     pub fn public_address(&self) -> IpAddr {
         self.nat.as_ref().map_or(self.address, NatBox::outside)
+    }
+
+    /// Whether a child is configured with more traffic than `spec` carries.
+    pub(crate) fn asks_for_more(&self, spec: &ChildSpec) -> bool {
+        let children = self.policy.connections.iter().flat_map(|connection| &connection.children);
+        let narrower = |wanted: &[Selector], have: &[Selector]| !wanted.is_empty() && wanted != have;
+        children.filter(|child| child.name == spec.name).any(|child| {
+            narrower(&child.local_ts, &spec.local_ts) || narrower(&child.remote_ts, &spec.remote_ts)
+        })
     }
 
     /// How many of its events fit.

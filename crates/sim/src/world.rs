@@ -415,6 +415,9 @@ impl World {
                     if let Err(why) = Checks::allowed(host, spec) {
                         self.fail(&why);
                     }
+                    if host.asks_for_more(spec) {
+                        self.stats.count("child narrowed");
+                    }
                 }
                 let host = &mut self.hosts[index];
                 let done = host.dataplane.begin(self.now.mono, id, op, &mut host.rng);

@@ -49,6 +49,13 @@ const REACHED: &[(&str, u64)] = &[
     ("refused by us: TsUnacceptable", 50),
     ("refused by the peer: TsUnacceptable", 50),
     ("story: both begin", 200),
+    ("story: the NAT box starts anew", 100),
+    ("stopped at a NAT box", 100),
+    ("child narrowed", 500),
+    ("refused by us: Dataplane", 200),
+    ("dropped: OutOfWindow", 200),
+    ("IKE SA down: HalfOpenTimeout", 500),
+    ("IKE SA down: Replaced", 50),
 ];
 
 /// The same certificates in every run: Ed25519 keys that are written here, so that a seed gives the same octets
