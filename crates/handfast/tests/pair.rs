@@ -46,7 +46,9 @@ fn must_refuse(left: &mut Handfast, right: &mut Handfast, kind: &str, words: &[&
             assert!(text.contains(word), "the {side} side does not say {word:?}:\n{text}");
         }
     }
-    assert!(left.log().contains(reason), "the left log lacks {reason:?}:\n{}", left.log());
+    // What a daemon logs comes through a pipe and a thread of this test.
+    let logged = wait_until(Duration::from_secs(2), || left.log().contains(reason));
+    assert!(logged, "the left log lacks {reason:?}:\n{}", left.log());
     for daemon in [left, right] {
         assert!(daemon.process.is_running());
         assert!(!daemon.log().contains("battery staple"), "a secret stands in the log:\n{}", daemon.log());
@@ -72,7 +74,8 @@ fn a_tunnel_carries_traffic_and_is_taken_down_from_either_side() {
         assert!(down.contains("1 IKE SA(s)"), "{down}");
         assert!(wait_until(Duration::from_secs(2), || child_count(other) == 0));
     }
-    assert!(left.log().contains("the peer deleted it"), "{}", left.log());
+    let logged = wait_until(Duration::from_secs(2), || left.log().contains("the peer deleted it"));
+    assert!(logged, "{}", left.log());
 }
 
 #[test]
@@ -111,7 +114,9 @@ fn a_daemon_stops_in_bounded_time_though_its_peer_is_gone() {
     right.process.signal(libc::SIGKILL);
     let limit = runtime::limits::FAREWELL + Duration::from_secs(5);
     assert!(left.process.stop(limit), "SIGTERM does not end it:\n{}", left.log());
-    assert!(left.log().contains("Some peers did not answer our Deletes"), "{}", left.log());
+    let logged =
+        wait_until(Duration::from_secs(2), || left.log().contains("Some peers did not answer our Deletes"));
+    assert!(logged, "{}", left.log());
 }
 
 #[test]
