@@ -293,7 +293,7 @@ struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            encap: EncapChoice::Auto,
+            encap: EncapChoice::Force,
             fragmentation: true,
             fragment_size: 1280,
             send_cert: SendCert::Always,

@@ -37,7 +37,7 @@ fn a_short_file_has_all_the_defaults() {
     assert_eq!(office.name, "office");
     assert_eq!(office.local_addrs, [AddressPattern::Any]);
     assert_eq!(office.proposals, policy::default_ike());
-    assert_eq!((office.encap, office.fragmentation, office.fragment_size), (EncapChoice::Auto, true, 1280));
+    assert_eq!((office.encap, office.fragmentation, office.fragment_size), (EncapChoice::Force, true, 1280));
     assert_eq!((office.send_cert, office.send_certreq, office.unique), (SendCert::Always, true, Unique::No));
     assert_eq!((office.dpd_delay, office.weak.len()), (Duration::from_secs(30), 0));
     assert_eq!((office.local.method, office.remote.method), (AuthMethod::Psk, AuthMethod::Psk));

@@ -49,8 +49,6 @@ control = \"{}\"
 local_addrs = \"{local}\"
 remote_addrs = \"{remote}\"
 proposals = \"aes256gcm16-prfsha384-x25519\"
-# In UDP the kernel takes and gives ESP in trains of segments: several times as fast as without.
-encap = true
 
 [connections.demo.local]
 auth = \"psk\"
