@@ -12,9 +12,15 @@ type Edges = BTreeSet<(String, String)>;
 /// Compares the two; the text says how many edges hold, or what is wrong.
 pub(crate) fn check() -> Result<String, String> {
     let law: toml::Table = read("deps.toml")?.parse().map_err(|error| format!("deps.toml: {error}"))?;
-    let (internal, external) = actual()?;
+    let (all, external) = actual()?;
     let layers = layers(&law)?;
+    let development = names(law.get("development"));
     let mut wrong = Vec::new();
+    for (from, to) in all.iter().filter(|(from, to)| !development.contains(from) && development.contains(to))
+    {
+        wrong.push(format!("{from} → {to}: {to} is for tests and measurements only"));
+    }
+    let internal: Edges = all.into_iter().filter(|(from, _)| !development.contains(from)).collect();
     compare(&internal, &listed(&law, "crates"), "crates", &mut wrong);
     let libraries: Edges = external.iter().map(|(_, library)| (String::new(), library.clone())).collect();
     let reasons: Edges = table(&law, "libraries").keys().map(|k| (String::new(), k.clone())).collect();
@@ -65,11 +71,14 @@ fn layers(law: &toml::Table) -> Result<Layers, String> {
     let order = law.get("layers").and_then(|v| v.as_array()).ok_or("deps.toml: no array `layers`")?;
     let mut layers = Layers::new();
     for (depth, layer) in order.iter().enumerate() {
-        for name in layer.as_array().into_iter().flatten().filter_map(|v| v.as_str()) {
-            layers.insert(name.to_string(), depth);
-        }
+        layers.extend(names(Some(layer)).into_iter().map(|name| (name, depth)));
     }
     Ok(layers)
+}
+
+fn names(value: Option<&toml::Value>) -> BTreeSet<String> {
+    let array = value.and_then(|v| v.as_array()).into_iter().flatten();
+    array.filter_map(|v| v.as_str()).map(str::to_string).collect()
 }
 
 fn table(law: &toml::Table, name: &str) -> toml::Table {
