@@ -13,6 +13,7 @@ use base::{Instant, MessageId};
 use crypto::{Cipher, IvKind, Spis};
 use sa::{Drop, Event, Path, Side};
 use std::net::IpAddr;
+use wire::allowed::Direction;
 use wire::num::{ExchangeType, PayloadType};
 use wire::{Flags, Frame, Header, Payload, Room, Sealed};
 
@@ -31,7 +32,8 @@ impl Authentic<Message> {
 
     /// Its payloads. What is wrong with them is the peer's fault, since the message is the peer's.
     pub(crate) fn contents(&self) -> Result<Contents<'_>, Fault> {
-        Contents::sort(wire::parse_chain(self.0.first, &self.0.plain, 0)?)
+        let chain = wire::parse_chain(self.0.first, &self.0.plain, 0)?;
+        Contents::sort(chain, self.0.exchange, self.0.direction)
     }
 }
 
@@ -39,6 +41,7 @@ impl Authentic<Message> {
 #[derive(Debug)]
 pub(crate) struct Message {
     exchange: ExchangeType,
+    direction: Direction,
     id: MessageId,
     /// The type of the first payload inside.
     first: PayloadType,
@@ -71,6 +74,8 @@ pub(crate) struct Channel {
     next_request: MessageId,
     /// The id of the peer's next request.
     expected: MessageId,
+    /// The peer's last request waits for our response.
+    owes: bool,
     kept: Option<Kept>,
     /// The largest datagram that a message may take without being cut; `None`: it is never cut.
     fragment_size: Option<u16>,
@@ -143,6 +148,7 @@ impl Channel {
             last_iv: 0,
             next_request,
             expected,
+            owes: false,
             kept: None,
             fragment_size,
             assemblies: [None, None],
@@ -200,6 +206,7 @@ impl Channel {
         let Request { path, exchange, id } = to;
         let datagrams = self.seal(cx, path.remote.ip(), Envelope { exchange, id, response: true }, payloads);
         let trace = Trace::new(exchange, id, true, payloads);
+        self.owes = false;
         self.kept = Some(Kept { datagrams, trace, again: 0, since: cx.now.mono });
         self.transmit_kept(sa, cx, path);
     }
@@ -384,6 +391,7 @@ impl Channel {
         let message = if piece.total == 0 {
             Message {
                 exchange: header.exchange,
+                direction: direction(header),
                 id: header.message_id,
                 first: piece.first,
                 plain: piece.plain,
@@ -402,6 +410,7 @@ impl Channel {
         }
         // `place` has let only the expected id through, and there is one after it.
         self.expected = self.expected.next().unwrap_or(self.expected);
+        self.owes = true;
         self.kept = None;
         Ok(Received::Whole(Incoming::Request(Authentic(message))))
     }
@@ -414,8 +423,11 @@ impl Channel {
         }
         //= rfc7296 §2.2
         //# each endpoint […] MUST NOT process a request with a message ID outside of its window
+        //= rfc7296 §2.3
+        //# An IKE endpoint MUST NOT exceed the peer's stated window size for transmitted IKE requests. [Ours is 1: before
+        //# our response the peer's next request is out of it.]
         match () {
-            () if id == self.expected && id.next().is_some() => Ok(false),
+            () if id == self.expected && !self.owes && id.next().is_some() => Ok(false),
             () if id.next() == Some(self.expected) => Ok(true),
             () => Err(Drop::OutOfWindow),
         }
@@ -464,6 +476,7 @@ impl Channel {
         assembly.add(piece, octets)?;
         Ok(assembly.complete().map(|whole| Message {
             exchange: header.exchange,
+            direction: direction(header),
             id: header.message_id,
             first: whole.first,
             plain: whole.plain,
@@ -471,4 +484,9 @@ impl Channel {
             datagrams: whole.datagrams,
         }))
     }
+}
+
+/// Whether a message is a request or a response.
+pub(crate) fn direction(header: &Header) -> Direction {
+    if header.flags.response { Direction::Response } else { Direction::Request }
 }

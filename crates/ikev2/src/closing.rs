@@ -168,6 +168,8 @@ fn no_more() -> Notify<'static> {
 pub(crate) struct Lingering {
     channel: Channel,
     until: Instant,
+    /// The peer has failed to authenticate.
+    failed: bool,
 }
 
 impl Lingering {
@@ -175,7 +177,13 @@ impl Lingering {
         if !channel.has_response() {
             return Box::new(Gone);
         }
-        Box::new(Self { channel, until: cx.now.mono + limits::LINGER })
+        Box::new(Self { channel, until: cx.now.mono + limits::LINGER, failed: false })
+    }
+
+    /// A responder's whose peer has failed to authenticate. It keeps its place among the half-open ones: who fails
+    /// again and again must not get more room, and more tries, than who waits.
+    pub(crate) fn after_failed_authentication(cx: &Cx<'_>, channel: Channel) -> Next {
+        Box::new(Self { channel, until: cx.now.mono + limits::LINGER, failed: true })
     }
 }
 
@@ -207,6 +215,10 @@ impl Stage for Lingering {
 
     fn close(self: Box<Self>, _: &mut Common, _: &mut Cx<'_>, _: End) -> Next {
         Box::new(Gone)
+    }
+
+    fn is_half_open(&self) -> bool {
+        self.failed
     }
 
     fn is_over(&self) -> bool {

@@ -7,7 +7,8 @@ use base::EspSpi;
 use dataplane::{AddressRange, Selector};
 use policy::{Identity, Offer};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use wire::num::{CertEncoding, IdType, NotifyType, ProtocolId};
+use wire::allowed::{Direction, Misfit, classify};
+use wire::num::{CertEncoding, ExchangeType, IdType, NotifyType, ProtocolId};
 use wire::{
     Authentication, CertRequest, Delete, Identification, KeyExchange, Notify, Octets, Payload,
     TrafficSelector,
@@ -33,14 +34,19 @@ pub(crate) struct Contents<'a> {
 }
 
 impl<'a> Contents<'a> {
-    /// Sorts a chain of payloads.
-    pub(crate) fn sort(chain: Vec<Payload<'a>>) -> Result<Self, Fault> {
+    /// Sorts the payloads of a message. What may not stand in it, comes too often or is missing is a fault.
+    pub(crate) fn sort(
+        chain: Vec<Payload<'a>>,
+        exchange: ExchangeType,
+        direction: Direction,
+    ) -> Result<Self, Fault> {
         //= rfc7296 §2.5
         //# the critical flag […] MUST be ignored for payload types that are understood; a message with an
         //# unrecognized critical payload MUST be rejected
         if let Some(unknown) = chain.iter().find(|payload| payload.is_unsupported_critical()) {
             return Err(Fault::critical(unknown.kind()));
         }
+        check_place(&chain, exchange, direction)?;
         let mut contents = Self::default();
         for payload in chain {
             match payload {
@@ -92,6 +98,19 @@ impl<'a> Contents<'a> {
         let ts_i = self.ts_i.as_deref().ok_or_else(|| Fault::missing("TSi"))?;
         let ts_r = self.ts_r.as_deref().ok_or_else(|| Fault::missing("TSr"))?;
         Ok((selectors(ts_i), selectors(ts_r)))
+    }
+}
+
+/// Whether the payloads are those that a message of this kind may have (RFC 7296 §1.2, §1.3, §1.4, Appendix C).
+/// What a response lacks is judged by whoever asked, since nothing may stand beside an error; unknown exchanges
+/// are judged by the stage that they come to.
+//= rfc7296 §2.5
+//# implementations MUST NOT reject as invalid a message with those payloads in any other order
+fn check_place(chain: &[Payload<'_>], exchange: ExchangeType, direction: Direction) -> Result<(), Fault> {
+    match classify(exchange, direction, &[], chain) {
+        Ok(_) | Err(Misfit::Exchange(_)) => Ok(()),
+        Err(Misfit::Missing(_)) if direction == Direction::Response => Ok(()),
+        Err(misfit) => Err(Fault::syntax("RFC 7296 Appendix C", misfit.to_string())),
     }
 }
 

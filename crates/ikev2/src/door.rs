@@ -74,8 +74,13 @@ impl Door {
         }
     }
 
+    /// Whether one more unprotected message may be answered that no cookie and no place at the door limits.
+    pub(crate) fn may_answer(&mut self, cx: &Cx<'_>) -> bool {
+        self.answers.allows(cx.now.mono)
+    }
+
     fn answer(&mut self, cx: &mut Cx<'_>, path: Path, to: &Header, notify: Notify<'_>) {
-        if !self.answers.allows(cx.now.mono) {
+        if !self.may_answer(cx) {
             return;
         }
         let flags = Flags { initiator: !to.flags.initiator, version: false, response: true };

@@ -35,6 +35,14 @@ pub const MAX_MESSAGE: usize = 65_536;
 /// own retransmissions need to complete it.
 pub const FRAGMENT_PATIENCE: Duration = Duration::from_secs(30);
 
+/// Octets of an IKE_SA_INIT message. Both are kept until the peer is authenticated; the longest honest ones, with every
+/// proposal and a large key exchange, have some 3 KiB.
+pub const MAX_INIT: usize = 8_192;
+
+/// Authorities that a CERTREQ of ours names before the peer is authenticated: the answer to a forged first
+/// message must not be many times as large as the message.
+pub const MAX_AUTHORITIES: usize = 20;
+
 /// Octets of a nonce that we make: at least 16, and half the key size of the PRF at least, which
 /// 32 is for all of them (RFC 7296 §2.10).
 pub const NONCE_LEN: usize = 32;

@@ -28,7 +28,7 @@ impl HalfOpen {
         let here = self.by_source.get(&prefix(source)).copied().unwrap_or(0);
         if self.total >= settings.max_half_open || here >= settings.max_half_open_per_source {
             Admission::Full
-        } else if self.total >= settings.cookie_threshold {
+        } else if self.total >= settings.cookie_threshold || here >= settings.cookie_threshold_per_source {
             Admission::CookieWanted
         } else {
             Admission::Open
@@ -98,6 +98,19 @@ mod tests {
             half_open.leave(source);
         }
         assert!(half_open.is_empty() && half_open.by_source.is_empty());
+    }
+
+    #[test]
+    fn a_source_shows_a_cookie_before_its_places_are_taken() {
+        let settings =
+            Settings { cookie_threshold_per_source: 1, max_half_open_per_source: 2, ..Settings::default() };
+        let (a, b): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let mut half_open = HalfOpen::default();
+        half_open.enter(a);
+        assert_eq!(half_open.admission(&settings, a), Admission::CookieWanted);
+        assert_eq!(half_open.admission(&settings, b), Admission::Open);
+        half_open.enter(a);
+        assert_eq!(half_open.admission(&settings, a), Admission::Full);
     }
 
     #[test]

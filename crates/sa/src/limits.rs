@@ -6,6 +6,10 @@ use std::time::Duration;
 /// once, far below what a flood opens in a second.
 pub const COOKIE_THRESHOLD: usize = 100;
 
+/// Half-open IKE SAs of one source from which on it has to show a cookie: far below what one source may have, so
+/// that forged first messages in its name cannot fill its places.
+pub const COOKIE_THRESHOLD_PER_SOURCE: usize = 20;
+
 /// Half-open IKE SAs in all: with cookies each costs its sender a round trip, and us about 2 KiB.
 pub const MAX_HALF_OPEN: usize = 10_000;
 

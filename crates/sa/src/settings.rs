@@ -12,6 +12,8 @@ pub struct Settings {
     pub backoff: Backoff,
     /// Half-open IKE SAs from which on a responder demands cookies (RFC 7296 §2.6).
     pub cookie_threshold: usize,
+    /// Half-open IKE SAs of one source from which on that source has to show a cookie.
+    pub cookie_threshold_per_source: usize,
     /// Half-open IKE SAs in all.
     pub max_half_open: usize,
     /// Half-open IKE SAs of one source address.
@@ -28,6 +30,7 @@ impl Default for Settings {
             shard: Shard::only(),
             backoff: Backoff::default(),
             cookie_threshold: limits::COOKIE_THRESHOLD,
+            cookie_threshold_per_source: limits::COOKIE_THRESHOLD_PER_SOURCE,
             max_half_open: limits::MAX_HALF_OPEN,
             max_half_open_per_source: limits::MAX_HALF_OPEN_PER_SOURCE,
             half_open_timeout: limits::HALF_OPEN_TIMEOUT,

@@ -1,8 +1,9 @@
 //! IKE_SA_INIT messages, which nothing protects: what is read here is noise until IKE_AUTH vouches for it.
 
+use crate::channel;
 use crate::contents::Contents;
 use crate::trace::{Trace, Way};
-use crate::{Common, Cx, Datagram};
+use crate::{Common, Cx, Datagram, limits};
 use base::MessageId;
 use crypto::Spis;
 use sa::{Drop, Event, Path, Side};
@@ -19,8 +20,12 @@ pub(crate) fn emit(spis: Spis, sender: Side, payloads: Vec<Payload<'_>>) -> Vec<
 
 /// The payloads of an unprotected message; an error is noise, whatever it is.
 pub(crate) fn contents(bytes: &[u8]) -> Result<Contents<'_>, Drop> {
+    if bytes.len() > limits::MAX_INIT {
+        return Err(Drop::TooLarge);
+    }
     let message = Message::parse(bytes).map_err(|_| Drop::Malformed)?;
-    Contents::sort(message.payloads).map_err(|_| Drop::Malformed)
+    let (exchange, direction) = (message.header.exchange, channel::direction(&message.header));
+    Contents::sort(message.payloads, exchange, direction).map_err(|_| Drop::Malformed)
 }
 
 /// The unknown critical payload of a well-formed message, for which its sender wants a notification.

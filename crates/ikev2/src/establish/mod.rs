@@ -25,7 +25,7 @@ mod responder_init;
 mod rivals;
 mod secrets;
 
-use crate::{Common, Cx};
+use crate::{Common, Cx, limits};
 use base::Instant;
 pub(crate) use initiator_init::initiate;
 use policy::{AuthMethod, Connection, Identity, SendCert};
@@ -60,14 +60,14 @@ fn cert_payloads(connection: &Connection, asked: bool) -> impl Iterator<Item = P
     })
 }
 
-/// The CERTREQ payload with all authorities of these connections, where one is due.
+/// The CERTREQ payload with the authorities of these connections, where one is due; so many of them as may be.
 //= rfc7296 §3.7
 //# The Certification Authority value is a concatenated list of SHA-1 hashes of the public keys of trusted CAs
 fn cert_request<'a>(connections: impl Iterator<Item = &'a Connection>) -> Option<Payload<'static>> {
     let mut hashes: Vec<[u8; 20]> = Vec::new();
     for connection in connections.filter(|c| c.send_certreq && c.remote.method == AuthMethod::Pubkey) {
         for authority in &connection.remote.authorities {
-            if !hashes.contains(&authority.spki_sha1) {
+            if hashes.len() < limits::MAX_AUTHORITIES && !hashes.contains(&authority.spki_sha1) {
                 hashes.push(authority.spki_sha1);
             }
         }

@@ -145,7 +145,7 @@ fn refuse(sa: &mut Common, cx: &mut Cx<'_>, mut secrets: Secrets, to: Request, r
     let notify = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
     secrets.channel.respond(sa, cx, to, &[Payload::Notify(notify)]);
     sa.give_up(cx, &Known::default(), Fate::Refused(refusal));
-    Lingering::begin(cx, secrets.channel)
+    Lingering::after_failed_authentication(cx, secrets.channel)
 }
 
 /// Ends a negotiation with the notification that a fault asks for.
@@ -157,7 +157,7 @@ fn refuse_fault(sa: &mut Common, cx: &mut Cx<'_>, mut secrets: Secrets, to: Requ
     let (notify, _) = fault.verdict();
     secrets.channel.respond(sa, cx, to, &[Payload::Notify(notify)]);
     sa.give_up(cx, &Known::default(), Fate::Fault(fault.to_string()));
-    Lingering::begin(cx, secrets.channel)
+    Lingering::after_failed_authentication(cx, secrets.channel)
 }
 
 impl Stage for HalfOpen {

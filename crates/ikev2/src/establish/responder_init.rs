@@ -57,7 +57,7 @@ pub(crate) fn knock(cx: &mut Cx<'_>, door: &mut Door, id: IkeSaId, arrival: Arri
 
 fn answer(cx: &mut Cx<'_>, door: &mut Door, id: IkeSaId, arrival: Arrival<'_>) -> Result<IkeSa, Turned> {
     let path = arrival.path;
-    let contents = init::contents(arrival.bytes).map_err(|why| unreadable(arrival.bytes, why))?;
+    let contents = init::contents(arrival.bytes).map_err(|why| unreadable(cx, door, arrival.bytes, why))?;
     let knock = read(arrival, &contents).ok_or(Turned::Away(Drop::Malformed))?;
     admit(cx, door, &knock)?;
     let among = policy::candidates(cx.policy, path.local.ip(), path.remote.ip()).map_err(|none| {
@@ -80,8 +80,11 @@ fn answer(cx: &mut Cx<'_>, door: &mut Door, id: IkeSaId, arrival: Arrival<'_>) -
 //= rfc7296 §2.5
 //# the response to the IKE request containing that payload MUST include a Notify payload
 //# UNSUPPORTED_CRITICAL_PAYLOAD
-fn unreadable(bytes: &[u8], why: Drop) -> Turned {
-    match init::unknown_critical(bytes) {
+///
+/// The notification is larger than the smallest message that draws it, so there are only so many a second.
+fn unreadable(cx: &Cx<'_>, door: &mut Door, bytes: &[u8], why: Drop) -> Turned {
+    let unknown = if why == Drop::TooLarge { None } else { init::unknown_critical(bytes) };
+    match unknown.filter(|_| door.may_answer(cx)) {
         Some(kind) => Turned::Back(Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]), None),
         None => Turned::Away(why),
     }

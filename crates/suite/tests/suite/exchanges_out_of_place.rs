@@ -2,8 +2,8 @@
 
 use sim::established;
 use suite::{Puppet, alice, bob, holdings, notifies, world};
-use wire::num::{ExchangeType, NotifyType, PayloadType};
-use wire::{Delete, Payload};
+use wire::num::{AuthMethod, ExchangeType, NotifyType, PayloadType};
+use wire::{Authentication, Delete, Payload};
 
 /// An exchange that we do not know, under protection: INVALID_SYNTAX or an answer without effect; the
 /// IKE SA lives as far as RFC 7296 §2.21.3 lets it.
@@ -93,4 +93,76 @@ fn the_first_exchanges_do_not_come_again_inside_an_sa() {
     }
     assert!(world.host("bob").dataplane.sad().count() <= 1);
     assert_eq!(world.host("bob").count(|e| matches!(e, sa::Event::IkeUp(_))), 1);
+}
+
+/// Known payloads where they have no place, or once too often: the message is rejected as a whole, and of an SA
+/// that stands nothing is left (RFC 7296 §2.21.3).
+#[test]
+fn payloads_out_of_place_are_invalid_syntax() {
+    let auth = |_: &Puppet| Payload::Auth(Authentication { method: AuthMethod(2), data: vec![1].into() });
+    let id = |alice: &Puppet| Payload::IdI(alice.identification());
+    let sa = |alice: &Puppet| Payload::Sa(vec![alice.esp_proposal()]);
+    let odd: [(ExchangeType, &[fn(&Puppet) -> Payload<'static>]); 6] = [
+        (ExchangeType::INFORMATIONAL, &[sa]),
+        (ExchangeType::INFORMATIONAL, &[auth]),
+        (ExchangeType::INFORMATIONAL, &[|_| Payload::Delete(Delete::ike_sa()), id]),
+        (ExchangeType::CREATE_CHILD_SA, &[auth]),
+        (ExchangeType::CREATE_CHILD_SA, &[sa, sa]),
+        (ExchangeType::CREATE_CHILD_SA, &[sa, |_| Payload::Delete(Delete::ike_sa())]),
+    ];
+    for (exchange, payloads) in odd {
+        let mut world = world(5).site(bob());
+        let mut alice = Puppet::alice();
+        alice.establish(&mut world);
+        let mut payloads: Vec<Payload<'static>> = payloads.iter().map(|make| make(&alice)).collect();
+        if exchange == ExchangeType::CREATE_CHILD_SA {
+            payloads.push(Payload::Nonce(vec![7; 32].into()));
+            payloads.extend(alice.selectors());
+        }
+        let text = wire::summary(&payloads);
+        let answer = alice.ask(&mut world, exchange, &payloads).expect("an answer");
+        assert_eq!(notifies(&answer), [NotifyType::INVALID_SYNTAX], "{text}");
+        assert_eq!(answer.len(), 1, "{text}");
+        let faults = world.host("bob").count(|e| matches!(e, sa::Event::IkeDown(_, sa::Fate::Fault(_))));
+        assert_eq!((faults, world.host("bob").dataplane.sad().count()), (1, 0), "{text}");
+    }
+}
+
+/// The same in IKE_AUTH: what comes besides is not passed over, and nothing is installed.
+#[test]
+fn payloads_out_of_place_in_ike_auth_are_invalid_syntax() {
+    for odd in 0..4 {
+        let mut world = world(6).site(bob());
+        let mut alice = Puppet::alice();
+        alice.init(&mut world);
+        let mut payloads = alice.auth_payloads();
+        match odd {
+            0 => payloads.push(Payload::Nonce(vec![7; 32].into())),
+            1 => payloads.push(Payload::Delete(Delete::ike_sa())),
+            2 => payloads.push(Payload::IdI(alice.identification())),
+            _ => payloads.retain(|payload| payload.kind() != PayloadType::TSR),
+        }
+        let answer = alice.ask(&mut world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
+        assert_eq!(notifies(&answer), [NotifyType::INVALID_SYNTAX], "{odd}");
+        assert_eq!((answer.len(), world.host("bob").dataplane.sad().count()), (1, 0), "{odd}");
+    }
+}
+
+/// Unprotected, such a message is noise: no state and no answer.
+#[test]
+fn payloads_out_of_place_in_a_first_message_are_noise() {
+    for odd in 0..3 {
+        let mut world = world(7).site(bob());
+        let mut alice = Puppet::alice();
+        let mut payloads = alice.init_payloads();
+        payloads.push(match odd {
+            0 => Payload::IdI(alice.identification()),
+            1 => Payload::Delete(Delete::ike_sa()),
+            _ => Payload::Nonce(vec![7; 32].into()),
+        });
+        let request = alice.init_request(payloads);
+        alice.send(&mut world, &request);
+        assert_eq!(alice.hear(&mut world), None, "{odd}");
+        assert!(world.status("bob").is_empty(), "{odd}");
+    }
 }

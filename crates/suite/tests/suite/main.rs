@@ -10,6 +10,7 @@ mod dataplane_refuses;
 mod deletion;
 mod establish;
 mod exchanges_out_of_place;
+mod exhaustion;
 mod forged_messages;
 mod fragments;
 mod golden;
