@@ -165,7 +165,7 @@ pub fn child_keys(
 }
 
 /// The AUTH value of a shared secret: `prf(prf(secret, "Key Pad for IKEv2"), octets)`
-/// (RFC 7296 §2.15); `octets` are the <InitiatorSignedOctets> or <ResponderSignedOctets> in parts.
+/// (RFC 7296 §2.15); `octets` are the `<InitiatorSignedOctets>` or `<ResponderSignedOctets>` in parts.
 pub fn psk_auth(prf: &dyn PrfFunction, secret: &[u8], octets: &[&[u8]]) -> Secret {
     //= rfc7296 §2.15
     prf.compute(psk_pad(prf, secret).expose(), octets)

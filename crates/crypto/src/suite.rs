@@ -64,7 +64,7 @@ pub trait PrfFunction: Send + Sync {
     /// `Some(n)` when the key must have just `n` octets, as for AES-XCBC and AES-CMAC (RFC 7296 §2.14
     /// splits the nonces then); `compute` still takes any key as RFC 4434 and RFC 4615 say.
     fn fixed_key_len(&self) -> Option<usize>;
-    /// prf(key, parts[0] | parts[1] | …).
+    /// `prf(key, parts[0] | parts[1] | …)`.
     fn compute(&self, key: &[u8], parts: &[&[u8]]) -> Secret;
 }
 
