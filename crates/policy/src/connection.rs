@@ -20,6 +20,13 @@ impl Policy {
         self.connections.get(id.0 as usize)
     }
 
+    /// The connection called `name` that had this id, in this policy or in the one before a reload: the id is tried
+    /// first, and the name decides.
+    pub fn resolve(&self, id: ConnectionId, name: &str) -> Option<&Arc<Connection>> {
+        let same = self.connection(id).filter(|connection| connection.name == name);
+        same.or_else(|| self.connections.iter().find(|connection| connection.name == name))
+    }
+
     /// The connection of that name.
     pub fn by_name(&self, name: &str) -> Option<(ConnectionId, &Arc<Connection>)> {
         let index = self.connections.iter().position(|c| c.name == name)?;

@@ -170,6 +170,7 @@ fn the_core_is_told_the_time_when_it_asked_and_not_before() {
 fn a_full_job_pool_refuses_the_job_rather_than_waiting() {
     let job = Job::Prove {
         connection: policy::ConnectionId(0),
+        name: "net".to_string(),
         local: Identity::Null,
         remote: None,
         prf: Prf::HMAC_SHA2_256,

@@ -27,8 +27,8 @@ impl Authority for Keys {
     /// A PSK proof is a few hashes: a hop to another thread and back costs more.
     fn is_quick(&self, job: &Job) -> bool {
         match job {
-            Job::Prove { connection, .. } => {
-                self.policy.connection(*connection).is_none_or(|c| c.local.method == AuthMethod::Psk)
+            Job::Prove { connection, name, .. } => {
+                self.policy.resolve(*connection, name).is_none_or(|c| c.local.method == AuthMethod::Psk)
             }
             Job::Check { proof, .. } => proof.method == SHARED_KEY_MIC,
         }

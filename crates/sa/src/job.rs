@@ -23,6 +23,8 @@ pub enum Job {
     Prove {
         /// For which connection.
         connection: ConnectionId,
+        /// What it is called. After a reload another connection may have that id: the name decides.
+        name: String,
         /// Who we say we are.
         local: Identity,
         /// Who the peer says it is (or is expected to be); selects the PSK.
@@ -39,6 +41,8 @@ pub enum Job {
     Check {
         /// For which connection.
         connection: ConnectionId,
+        /// What it is called. After a reload another connection may have that id: the name decides.
+        name: String,
         /// Who we are; selects the PSK.
         local: Identity,
         /// Who the peer says it is.

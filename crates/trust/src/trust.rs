@@ -35,16 +35,16 @@ impl Trust {
     /// Does the job; takes as long as a private-key operation and a few verifications.
     pub fn answer(&self, job: &Job) -> Answer {
         let outcome = match job {
-            Job::Prove { connection, local, remote, prf, octets, peer_hashes } => {
+            Job::Prove { connection, name, local, remote, prf, octets, peer_hashes } => {
                 let prover =
                     prove::Prove { suite: &*self.suite, secrets: &self.secrets, local, octets, prf: *prf };
-                self.connection(*connection)
+                self.connection(*connection, name)
                     .and_then(|connection| prover.prove(&connection.local, remote.as_ref(), peer_hashes))
                     .map(Answer::Proved)
                     .map_err(ours)
             }
-            Job::Check { connection, local, remote, wanted, prf, octets, proof, wall } => {
-                let connection = self.connection(*connection).map_err(ours);
+            Job::Check { connection, name, local, remote, wanted, prf, octets, proof, wall } => {
+                let connection = self.connection(*connection, name).map_err(ours);
                 let (suite, secrets, prf, wall) = (&*self.suite, &self.secrets, *prf, *wall);
                 connection.and_then(|connection| {
                     let check =
@@ -63,8 +63,8 @@ impl Trust {
         &self.secrets
     }
 
-    fn connection(&self, id: ConnectionId) -> Result<&Connection, String> {
-        let found = self.policy.connection(id);
+    fn connection(&self, id: ConnectionId, name: &str) -> Result<&Connection, String> {
+        let found = self.policy.resolve(id, name);
         found
             .map(|connection| &**connection)
             .ok_or_else(|| "the connection is no longer configured".to_owned())

@@ -57,6 +57,7 @@ impl Auth {
     ) -> Result<Option<policy::Certificate>, String> {
         let job = Job::Check {
             connection: policy::ConnectionId(0),
+            name: "site".to_string(),
             local: fqdn("us"),
             wanted: IdPattern::Is(remote.clone()),
             remote,

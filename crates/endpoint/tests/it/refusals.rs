@@ -147,3 +147,27 @@ fn a_key_store_that_does_not_answer_ends_the_attempt() {
     pair.pass(Duration::from_secs(60));
     assert!(pair.a.endpoint.is_empty() && pair.b.endpoint.is_empty());
 }
+
+/// A reload may move connections to other places of the file. Whoever is being authenticated just then stays with
+/// the connection that was chosen for it, by its name; when that is gone, so is the IKE SA.
+#[test]
+fn a_reload_in_the_middle_does_not_mix_connections_up() {
+    let named = |name: &str| policy::Connection { name: name.to_string(), ..connection(B, A) };
+    for (renamed, stands) in [("net", 1), ("other", 0)] {
+        let mut pair = Pair::new(connection(A, B), connection(B, A));
+        pair.up();
+        pair.step();
+        // B is half open. Now its first connection is for somebody else.
+        let stranger = policy::Connection { remote: connection(A, B).remote, ..named("stranger") };
+        let moved = policy::Policy { connections: vec![Arc::new(stranger), Arc::new(named(renamed))] };
+        let moved = Arc::new(moved);
+        let mut secrets = trust::Secrets::new();
+        secrets.add_psk(Vec::new(), base::Secret::from(&pair.b.psk[..]));
+        pair.b.keeper = Some(trust::Trust::new(moved.clone(), Arc::new(provider::Provider::new()), secrets));
+        pair.order_b(sa::Order::Reload(moved));
+        pair.settle();
+        assert_eq!(pair.b.established(), stands, "{:?}", pair.b.refusals());
+        let gone = pair.b.refusals().iter().any(|reason| reason.contains("no longer configured"));
+        assert_eq!(gone, stands == 0, "{:?}", pair.b.refusals());
+    }
+}

@@ -44,6 +44,7 @@ impl Proving {
             sa.id,
             Job::Prove {
                 connection: chosen.id,
+                name: chosen.connection.name.clone(),
                 local: local.clone(),
                 remote: expected(&chosen),
                 prf: secrets.suite.prf,
@@ -367,6 +368,7 @@ impl Checking {
         let remote = contents::identity(&id_r);
         let job = Job::Check {
             connection: chosen.id,
+            name: chosen.connection.name.clone(),
             local: local.clone(),
             remote: remote.clone(),
             wanted: chosen.connection.remote.id.clone(),

@@ -13,15 +13,17 @@ use crate::trace::{Trace, Way};
 use crate::{Common, Cx, Superseded, limits};
 use base::{Instant, MessageId};
 use crypto::Spis;
-use policy::{AuthMethod, ChildKe, Claims, ConnectionId, Unique};
+use policy::{AuthMethod, ChildKe, Claims, ConnectionId, Policy, Unique};
 use sa::{Answer, Drop, Event, Fate, Job, JobId, PeerProof, Reason, Refusal, RefusalKind, Side};
+use std::sync::Arc;
 use wire::num::{self, ExchangeType, NotifyType};
 use wire::{Authentication, Notify, Payload};
 
 /// IKE_SA_INIT is answered; who the peer is, nobody knows.
 pub(crate) struct HalfOpen {
-    /// The connections that may be meant.
+    /// The connections that may be meant, and the configuration that they are of.
     among: Vec<ConnectionId>,
+    policy: Arc<Policy>,
     secrets: Secrets,
     trace: Trace,
     answered: u32,
@@ -37,7 +39,8 @@ impl HalfOpen {
         trace: Trace,
     ) -> Self {
         let until = Deadline(cx.now.mono + cx.settings.half_open_timeout);
-        let mut stage = Self { among, secrets, trace, answered: 0, until };
+        let policy = cx.policy.clone();
+        let mut stage = Self { among, policy, secrets, trace, answered: 0, until };
         stage.answer_init(sa, cx);
         stage
     }
@@ -60,12 +63,12 @@ impl HalfOpen {
     ) -> Next {
         // RFC 7296 §2.23: the peer may have gone over to port 4500 with this message.
         sa.path = to.path;
-        let Self { among, secrets, until, .. } = *self;
+        let Self { among, policy, secrets, until, .. } = *self;
         let claim = match read(to, message, until) {
             Ok(claim) => claim,
             Err(fault) => return refuse_fault(sa, cx, secrets, to, &fault),
         };
-        match choose(cx, &among, &claim, &secrets) {
+        match choose(&policy, &among, &claim, &secrets) {
             Ok(chosen) => Checking::begin(sa, cx, chosen, secrets, claim),
             Err(refusal) => refuse(sa, cx, secrets, to, refusal),
         }
@@ -101,7 +104,7 @@ fn read<'a>(to: Request, message: &'a Authentic<Message>, until: Deadline) -> Re
 }
 
 fn choose(
-    cx: &Cx<'_>,
+    policy: &Policy,
     among: &[ConnectionId],
     claim: &Claim<'_>,
     secrets: &Secrets,
@@ -123,11 +126,11 @@ fn choose(
         _ => AuthMethod::Pubkey,
     };
     let claims = Claims { peer: &peer, us: us.as_ref(), method: Some(method), suite: Some(&secrets.suite) };
-    let fitting = policy::by_claims(cx.policy, among, claims).map_err(|none| {
-        let connection = none.nearest.and_then(|id| cx.policy.connection(id)).map(|c| c.name.clone());
+    let fitting = policy::by_claims(policy, among, claims).map_err(|none| {
+        let connection = none.nearest.and_then(|id| policy.connection(id)).map(|c| c.name.clone());
         Refusal { kind: RefusalKind::AuthenticationFailed, by_peer: false, connection, reason: none.reason }
     })?;
-    let first = fitting.first().and_then(|id| Some((*id, cx.policy.connection(*id)?.clone())));
+    let first = fitting.first().and_then(|id| Some((*id, policy.connection(*id)?.clone())));
     let (id, connection) = first.ok_or_else(|| Refusal {
         kind: RefusalKind::NoConnection,
         by_peer: false,
@@ -248,6 +251,7 @@ impl Checking {
         let remote = contents::identity(&claim.id_i);
         let job = Job::Check {
             connection: chosen.id,
+            name: chosen.connection.name.clone(),
             local: local.clone(),
             remote: remote.clone(),
             wanted: connection.remote.id.clone(),
@@ -416,6 +420,7 @@ impl Proving {
         let id = contents::identification(&identities.local).octets_to_sign();
         let job = Job::Prove {
             connection: chosen.id,
+            name: chosen.connection.name.clone(),
             local: identities.local.clone(),
             remote: Some(identities.remote.clone()),
             prf: secrets.suite.prf,

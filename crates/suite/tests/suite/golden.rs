@@ -130,6 +130,7 @@ fn check_auth(name: &str, read: &Read, octets: Vec<u8>, certs: &Path, logged: Op
     let remote = ids[usize::from(read.header.flags.response)].clone();
     let job = |octets: &[u8]| Job::Check {
         connection: ConnectionId(0),
+        name: "net".to_string(),
         local: ids[usize::from(!read.header.flags.response)].clone(),
         wanted: IdPattern::Is(remote.clone()),
         remote: remote.clone(),

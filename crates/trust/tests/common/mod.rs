@@ -105,6 +105,7 @@ pub fn sharing(ids: &[&str], secret: &str) -> Trust {
 pub fn prove_job(local: Identity, remote: Option<Identity>, hashes: &[u16]) -> Job {
     Job::Prove {
         connection: ConnectionId(0),
+        name: "site".to_string(),
         local,
         remote,
         prf: Prf::HMAC_SHA2_256,
@@ -141,6 +142,7 @@ impl Claim {
     pub fn check(&self, trust: &Trust) -> Result<Option<Certificate>, TrustRefusal> {
         let job = Job::Check {
             connection: ConnectionId(0),
+            name: "site".to_string(),
             local: fqdn("us"),
             remote: self.remote.clone(),
             wanted: self.wanted.clone(),
