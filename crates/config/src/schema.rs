@@ -77,6 +77,7 @@ pub const DAEMON: Table = Table {
         "routing_priority",
         "control",
         "cookie_threshold",
+        "cookie_threshold_per_source",
         "half_open_limit",
         "half_open_limit_per_source",
         "half_open_timeout",

@@ -191,6 +191,10 @@ fn read_dataplane(reader: &mut Reader, daemon: &Section<'_>, settings: &mut Daem
 fn read_endpoint(reader: &mut Reader, daemon: &Section<'_>, endpoint: &mut sa::Settings) {
     let count = |text: &str| number(text, 0, 10_000_000).map(|n| n as usize);
     set(&mut endpoint.cookie_threshold, reader.scalar(daemon, "cookie_threshold", count));
+    set(
+        &mut endpoint.cookie_threshold_per_source,
+        reader.scalar(daemon, "cookie_threshold_per_source", count),
+    );
     let some = |text: &str| number(text, 1, 10_000_000).map(|n| n as usize);
     set(&mut endpoint.max_half_open, reader.scalar(daemon, "half_open_limit", some));
     set(&mut endpoint.max_half_open_per_source, reader.scalar(daemon, "half_open_limit_per_source", some));

@@ -68,6 +68,7 @@ routing_table = 220
 routing_priority = 220
 control = "/tmp/handfast.sock"
 cookie_threshold = 5
+cookie_threshold_per_source = 3
 half_open_limit = 50
 half_open_limit_per_source = 3
 half_open_timeout = "10s"
@@ -130,6 +131,7 @@ file = "moon.key"
     assert_eq!(daemon.control.to_str(), Some("/tmp/handfast.sock"));
     assert_eq!((daemon.log.level, daemon.log.format), (LogLevel::Debug, LogFormat::Json));
     let endpoint = &daemon.endpoint;
+    assert_eq!(endpoint.cookie_threshold_per_source, 3);
     assert_eq!(
         (endpoint.cookie_threshold, endpoint.max_half_open, endpoint.max_half_open_per_source),
         (5, 50, 3)
