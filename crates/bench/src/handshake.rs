@@ -17,6 +17,8 @@ const PSK: &str = "bench bench bench bench";
 /// The side of the responder.
 const SERVER_TS: &str = "\"192.168.2.0/24\"";
 const SUITE: (&str, &str) = ("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+/// Many IKE SAs of the same two identities; on port 500 alone, where the load has its one socket.
+const CONNECTION: &str = "unique = \"never\"\nencap = false";
 /// Handshakes before the measured ones: code and caches warm.
 const WARM: usize = 200;
 /// Handshakes whose CPU is measured; further ones only fill the memory, since strongSwan's cost grows with its SAs.
@@ -52,12 +54,11 @@ impl Row {
         let (ours, theirs) = match (&self.handfast, &self.strongswan) {
             (Ok(ours), Ok(theirs)) => (ours, theirs),
             (ours, theirs) => {
-                let errors = [ours.as_ref().err(), theirs.as_ref().err()];
-                return format!(
-                    "not measured: {}: {:?}",
-                    self.name,
-                    errors.iter().flatten().collect::<Vec<_>>()
-                );
+                let line = |who: &str, cost: &Result<Cost, String>| match cost {
+                    Ok(cost) => format!("{who} {:.1} µs, {:.1} KiB", cost.micros, cost.kib_per_sa),
+                    Err(error) => format!("{who} not measured: {}", crate::first_line(error)),
+                };
+                return format!("{}: {}; {}", self.name, line("Handfast", ours), line("strongSwan", theirs));
             }
         };
         let line = |what: String, a: f64, b: f64| format!("{what:<44} {a:>9.1} {b:>11.1} {:>7.2}", b / a);
@@ -73,11 +74,12 @@ impl Row {
 pub(crate) fn all(binary: &Path, count: usize) -> Vec<Row> {
     [("PSK + x25519", None), ("ECDSA P-256 certificates", Some(KeyKind::Ecdsa))]
         .into_iter()
-        .map(|(name, kind)| Row {
-            name,
-            count,
-            handfast: with_lab(kind, |lab, credentials| handfast(lab, binary, credentials, count)),
-            strongswan: with_lab(kind, |lab, credentials| strongswan(lab, credentials, count)),
+        .map(|(name, kind)| {
+            crate::progress(&format!("{count} handshakes with Handfast: {name}"));
+            let handfast = with_lab(kind, |lab, credentials| handfast(lab, binary, credentials, count));
+            crate::progress(&format!("{count} handshakes with strongSwan: {name}"));
+            let strongswan = with_lab(kind, |lab, credentials| strongswan(lab, credentials, count));
+            Row { name, count, handfast, strongswan }
         })
         .collect()
 }
@@ -99,14 +101,13 @@ fn handfast(lab: &Lab, binary: &Path, credentials: Auth<'_>, count: usize) -> Re
         proposals: SUITE.0,
         esp_proposals: SUITE.1,
         credentials,
-        connection: "unique = \"never\"",
+        connection: CONNECTION,
         child: "",
         selectors: Some((SERVER_TS, "\"10.64.0.0/10\"")),
     };
     let text = format!("dataplane = \"none\"\n{}", config.toml(lab));
     let daemon = Handfast::start(lab, "right", binary, &text)?;
     measure(lab, daemon.process.pid(), credentials, count)
-        .map_err(|error| format!("{error}\n{}", daemon.log()))
 }
 
 fn strongswan(lab: &Lab, credentials: Auth<'_>, count: usize) -> Result<Cost, String> {
@@ -119,10 +120,14 @@ fn strongswan(lab: &Lab, credentials: Auth<'_>, count: usize) -> Result<Cost, St
     config.credentials = credentials;
     config.selectors = Some(("192.168.2.0/24", "10.64.0.0/10"));
     config.connection = "unique = never\n mobike = no";
-    config.charon = "cookie_threshold = 0\n cookie_threshold_ip = 0\n block_threshold = 0\n ikesa_table_size = 16384\n ikesa_table_segments = 16";
+    // Setting its thresholds to nought one by one would make it drop what comes while one IKE SA is half open.
+    config.charon = "dos_protection = no\n ikesa_table_size = 16384\n ikesa_table_segments = 16";
     config.preload = Some(&answers);
+    // SPIs that it has reserved stay so: otherwise the kernel takes them back, and charon deletes their child SAs.
+    let keep = "echo 3600 > /proc/sys/net/core/xfrm_acq_expires";
+    interop::run("ip", &["netns", "exec", &lab.ns("right"), "sh", "-c", keep])?;
     let charon = Charon::start(lab, &config)?;
-    measure(lab, charon.pid(), credentials, count).map_err(|error| format!("{error}\n{}", charon.log()))
+    measure(lab, charon.pid(), credentials, count)
 }
 
 /// Drives one responder; it runs on core 1, the initiator on core 0.
@@ -167,7 +172,7 @@ fn initiator(lab: &Lab, credentials: Auth<'_>, count: usize) -> String {
             proposals: SUITE.0,
             esp_proposals: SUITE.1,
             credentials,
-            connection: "unique = \"never\"",
+            connection: CONNECTION,
             child: "",
             selectors: Some((&own, SERVER_TS)),
         };

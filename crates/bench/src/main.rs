@@ -30,6 +30,16 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Where the run is: on standard error, so that it disturbs neither table nor JSON.
+fn progress(what: &str) {
+    eprintln!("measuring {what}");
+}
+
+/// An error without the log that may follow it.
+fn first_line(error: &str) -> &str {
+    error.lines().next().unwrap_or_default()
+}
+
 /// Established IKE SAs per responder: enough that the memory per SA is not the noise of the allocator.
 const IKE_SAS: usize = 10_000;
 

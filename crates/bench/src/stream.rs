@@ -59,6 +59,7 @@ struct Pair {
 }
 
 fn measure(name: &str, start: impl FnOnce(&Lab) -> Result<Pair, String>) -> Result<Row, String> {
+    crate::progress(&format!("one TCP stream of {} s: {name}", STREAM.as_secs()));
     let attempt = || -> Result<Row, String> {
         let lab = Lab::new(Family::V4, Net::Routed)?;
         let pair = start(&lab)?;
@@ -81,7 +82,7 @@ fn measure(name: &str, start: impl FnOnce(&Lab) -> Result<Pair, String>) -> Resu
         let cpu_per_gb = before.zip(after).map(|(b, a)| ((a.0 - b.0) / gigabytes, (a.1 - b.1) / gigabytes));
         Ok(Row { name: name.to_string(), gbit_per_second: gigabytes * 8.0 / elapsed, cpu_per_gb })
     };
-    attempt().map_err(|error| format!("{name}: {error}"))
+    attempt().map_err(|error| format!("{name}: {}", crate::first_line(&error)))
 }
 
 fn handfast_pair(lab: &Lab, binary: &Path) -> Result<Pair, String> {
