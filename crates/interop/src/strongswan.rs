@@ -134,7 +134,9 @@ impl Charon {
 }
 
 fn strongswan_conf(uri: &str, log: &str, config: &CharonConfig<'_>) -> String {
-    let (more, libipsec) = (config.charon, if config.preload.is_some() { "no" } else { "yes" });
+    let more = config.charon;
+    // With no data plane at all there are no routes into it either, of which charon would read all for each new SA.
+    let plane = if config.preload.is_some() { "no" } else { "yes" };
     let levels = match config.preload {
         Some(_) => {
             " default = -1
@@ -153,13 +155,13 @@ fn strongswan_conf(uri: &str, log: &str, config: &CharonConfig<'_>) -> String {
     format!(
         "charon {{
   load_modular = yes
-  install_routes = yes
+  install_routes = {plane}
   {more}
   plugins {{
     include /etc/strongswan.d/charon/*.conf
     tpm {{ load = no }}
     vici {{ socket = {uri} }}
-    kernel-libipsec {{ load = {libipsec} }}
+    kernel-libipsec {{ load = {plane} }}
   }}
   filelog {{ l {{ path = {log}
 {levels} flush_line = yes }} }}
