@@ -130,6 +130,11 @@ fn parse_ipv6(octets: &[u8]) -> Result<Packet, Malformed> {
     Ok(packet)
 }
 
+/// Whether a next header is an extension header that is walked over, not an upper protocol.
+pub(crate) fn is_extension(next_header: u8) -> bool {
+    matches!(next_header, HOP_BY_HOP | ROUTING | DESTINATION | FRAGMENT)
+}
+
 /// Steps over extension headers (RFC 8200 §4); false when it is a fragment that does not begin with the
 /// upper protocol.
 fn walk_extensions(packet: &mut Packet, whole: &[u8]) -> Result<bool, Malformed> {
@@ -157,10 +162,7 @@ fn walk_extensions(packet: &mut Packet, whole: &[u8]) -> Result<bool, Malformed>
         packet.protocol = rest.first().copied().ok_or(Malformed)?;
         packet.header_len += len;
     }
-    match packet.protocol {
-        HOP_BY_HOP | ROUTING | DESTINATION | FRAGMENT => Err(Malformed),
-        _ => Ok(true),
-    }
+    if is_extension(packet.protocol) { Err(Malformed) } else { Ok(true) }
 }
 
 /// The ports at the start of the upper protocol.

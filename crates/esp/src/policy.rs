@@ -1,6 +1,6 @@
 //! Which child SA a packet belongs to: the most specific selectors win, then the newest child.
 
-use crate::ip::Packet;
+use crate::ip::{Packet, is_extension};
 use dataplane::{AddressRange, Selector};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -97,9 +97,17 @@ impl PolicyIndex {
     }
 }
 
-/// Whether a packet may be part of what these selectors mean, if its hidden ports are left out of account.
+/// Whether a packet may be part of what these selectors mean, if what it hides is left out of account: its ports, and its
+/// protocol where extension headers go on in another fragment.
 fn may_match(packet: &Packet, ours: &Selector, theirs: &Selector) -> bool {
-    let open = |ts: &Selector| Selector { start_port: 0, end_port: u16::MAX, ..*ts };
+    let hidden = is_extension(packet.protocol);
+    let protocol = |ts: &Selector| if hidden { 0 } else { ts.protocol };
+    let open = |ts: &Selector| Selector {
+        start_port: 0,
+        end_port: u16::MAX,
+        protocol: protocol(ts),
+        addresses: ts.addresses,
+    };
     open(ours).contains(packet.source, packet.protocol, None)
         && open(theirs).contains(packet.destination, packet.protocol, None)
 }

@@ -384,3 +384,26 @@ fn the_end_of_the_sequence_numbers_is_told_once_and_then_nothing_leaves() {
     assert_eq!(result, Err(NotSent::Exhausted));
     assert_eq!(child.counters.packets_out, 1);
 }
+
+/// A child for TCP only: the fragments that follow hide their ports, and behind extension headers their protocol too.
+//= rfc4301 §7.3
+#[test]
+fn fragments_that_may_belong_to_a_child_do_not_pass_in_the_clear() {
+    let mut of = spec(true);
+    for ts in of.local_ts.iter_mut().chain(&mut of.remote_ts) {
+        (ts.protocol, ts.start_port, ts.end_port) = (protocol::TCP, 443, 443);
+    }
+    let mut table = Outbound::new(rng(3));
+    table.install(build(&of).1, &of.local_ts, &of.remote_ts);
+    // The first: extension headers up to its end. The second: the upper protocol begins in a third.
+    let first = [protocol::DESTINATION, 0, 0, 1, 0, 0, 0, 7, protocol::TCP, 3, 1, 4, 0, 0, 0, 0];
+    let second = [protocol::DESTINATION, 0, 0, 17, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0];
+    let plain = [protocol::TCP, 0, 0, 17, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0];
+    let other = [protocol::UDP, 0, 0, 17, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0];
+    for (payload, may_pass) in [(&first, false), (&second, false), (&plain, false), (&other, true)] {
+        let octets = packet("fd01::9", "fd02::9", protocol::FRAGMENT, payload);
+        let parsed = Packet::parse(&octets).unwrap();
+        assert!(table.find(&parsed).is_none(), "{parsed:?}");
+        assert_eq!(table.may_pass(&parsed), may_pass, "{parsed:?}");
+    }
+}

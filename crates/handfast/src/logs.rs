@@ -11,6 +11,8 @@ pub(crate) fn start(format: LogFormat, level: &str) -> Result<(), String> {
     })?;
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A log that nobody reads any more is no reason to end a tunnel: its error would be told on standard error.
+    let builder = builder.log_internal_errors(false);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Human => builder.with_ansi(std::io::stderr().is_terminal()).event_format(Plain).init(),

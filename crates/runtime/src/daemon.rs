@@ -2,7 +2,7 @@
 
 use crate::control::Listener;
 use crate::desk::{Desk, Loader};
-use crate::driver::{About, Authority, Driver, Postman, World};
+use crate::driver::{About, Authority, Driver, Input, Postman, World};
 use crate::jobs;
 use crate::limits;
 use crate::mailbox::Mailbox;
@@ -19,7 +19,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What carries ESP.
@@ -97,8 +97,7 @@ impl Daemon {
         let sockets = Sockets::open(setup.sockets).map_err(|error| StartError(error.to_string()))?;
         let sockets = Arc::new(sockets);
         let (plane, mine) = plane::open(&setup.dataplane, &sockets, &setup.suite, (setup.rng)(), &inbox)?;
-        let current = Arc::new(RwLock::new(setup.authority.clone()));
-        let hire = jobs::start(&current, &inbox).map_err(os("start the threads for jobs"))?;
+        let hire = jobs::start(&inbox).map_err(os("start the threads for jobs"))?;
         let about = About {
             version: setup.version.clone(),
             listen: listen(&sockets),
@@ -115,7 +114,7 @@ impl Daemon {
         };
         let driver = Driver::new(Box::new(endpoint), world, setup.policy.clone(), about, clock.mono());
         let ike_port = sockets.port(Kind::Ike).unwrap_or_default();
-        let desk = Arc::new(Desk::new(setup.version, inbox, setup.policy, current, setup.loader, ike_port));
+        let desk = Arc::new(Desk::new(setup.version, inbox, setup.policy, setup.loader, ike_port));
         listener.serve(&desk).map_err(os("serve the control socket"))?;
         starter::start(&desk, None);
         Ok(Self { clock, driver, mailbox, signals, sockets, mine, desk, _listener: listener })
@@ -139,6 +138,9 @@ impl Daemon {
             if fds[0].revents != 0 {
                 self.take_mail();
             }
+            if let Some(reason) = self.mailbox.plane_fault() {
+                return Err(self.give_up(&reason));
+            }
             let mine = self.mine.iter().zip(&fds[2..]);
             for (index, _) in mine.filter(|(_, fd)| fd.revents != 0) {
                 receive(&self.sockets, *index, &mut batch, &self.clock, &mut self.driver);
@@ -152,8 +154,18 @@ impl Daemon {
         Ok(())
     }
 
+    /// Without its data plane a daemon is deaf and carries nothing: better to end, so that whoever watches over it
+    /// starts another. The peers are told, without waiting for their answers.
+    fn give_up(&mut self, reason: &str) -> io::Error {
+        self.driver.order(self.clock.now(), Order::Down(Target::All), None);
+        io::Error::other(format!("the data plane can no longer carry packets: {reason}"))
+    }
+
     fn take_mail(&mut self) {
         self.mailbox.waker().clear();
+        for event in self.mailbox.plane_events() {
+            self.driver.input(self.clock.now(), Input::PlaneEvent(event));
+        }
         while let Some(input) = self.mailbox.input() {
             self.driver.input(self.clock.now(), input);
         }

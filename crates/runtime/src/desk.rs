@@ -1,7 +1,6 @@
 //! Where requests are looked at before they reach the IKE thread: names, DNS, files.
 
 use crate::driver::{Authority, Input, Voice, own_refusal};
-use crate::jobs::Current;
 use crate::mailbox::Inbox;
 use crate::protocol::{Answer, Ask};
 use crate::{resolve, starter};
@@ -27,7 +26,6 @@ pub(crate) struct Desk {
     version: String,
     inbox: Inbox,
     policy: RwLock<Arc<Policy>>,
-    authority: Current,
     loader: Mutex<Loader>,
     ike_port: u16,
 }
@@ -37,11 +35,10 @@ impl Desk {
         version: String,
         inbox: Inbox,
         policy: Arc<Policy>,
-        authority: Current,
         loader: Loader,
         ike_port: u16,
     ) -> Self {
-        Self { version, inbox, policy: RwLock::new(policy), authority, loader: Mutex::new(loader), ike_port }
+        Self { version, inbox, policy: RwLock::new(policy), loader: Mutex::new(loader), ike_port }
     }
 
     pub(crate) fn version(&self) -> &str {
@@ -109,7 +106,6 @@ impl Desk {
             &mut *self.policy.write().unwrap_or_else(PoisonError::into_inner),
             loaded.policy.clone(),
         );
-        *self.authority.write().unwrap_or_else(PoisonError::into_inner) = loaded.authority.clone();
         self.inbox.send(Input::Reload(loaded.policy.clone(), loaded.authority));
         let diff = Diff::between(&before, &loaded.policy);
         tracing::info!("The configuration was read again: {}", diff.sentence());

@@ -67,8 +67,9 @@ pub trait Authority: Send + Sync {
     fn answer(&self, job: &Job) -> Answer;
 }
 
-/// Gives a job to the pool; false when the pool is full.
-pub(crate) type Hire = Box<dyn FnMut(JobId, Job) -> bool + Send>;
+/// Gives a job to the pool, and who is to answer it: connections are numbered anew with each policy, so an authority
+/// must never see a job of another policy. False when the pool is full.
+pub(crate) type Hire = Box<dyn FnMut(JobId, Job, Arc<dyn Authority>) -> bool + Send>;
 
 /// What reaches the IKE thread beside datagrams and the time.
 pub(crate) enum Input {
@@ -285,7 +286,7 @@ impl Driver {
     fn job(&mut self, now: Now, id: JobId, job: Job) {
         let answer = if self.world.authority.is_quick(&job) {
             self.world.authority.answer(&job)
-        } else if (self.world.hire)(id, job) {
+        } else if (self.world.hire)(id, job, self.world.authority.clone()) {
             return;
         } else {
             let reason =
@@ -297,7 +298,7 @@ impl Driver {
 
     fn cannot_send(&mut self, now: Instant, path: Path, error: &std::io::Error) {
         let text = format!("Cannot send from {} to {}: {error}", path.local, path.remote);
-        self.event(now, &Event::Note { ike: None, text });
+        self.heard(now, &Event::Note { ike: None, text }, Journal::unsent);
     }
 
     fn event(&mut self, now: Instant, event: &Event) {
@@ -306,8 +307,12 @@ impl Driver {
         if !heard && matches!(event, Event::Message(_)) {
             return;
         }
+        self.heard(now, event, |journal, now, line| journal.log(now, event, line));
+    }
+
+    fn heard(&mut self, now: Instant, event: &Event, log: impl FnOnce(&mut Journal, Instant, &Line)) {
         let line = sentence(event);
-        self.journal.log(now, event, &line);
+        log(&mut self.journal, now, &line);
         self.progress(now, &line);
         if !self.watchers.is_empty() {
             self.watched(now, event, &line);

@@ -7,7 +7,7 @@ use policy::{AuthMethod, Policy};
 use sa::{Answer, Job, JobId, TrustRefusal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use trust::Trust;
 
 /// Private keys, PSKs and trust anchors, with the policy that says which job needs which.
@@ -42,27 +42,24 @@ impl Authority for Keys {
 /// The Auth Method of a pre-shared key (RFC 7296 §3.8).
 const SHARED_KEY_MIC: u8 = 2;
 
-/// The authority that jobs are answered by; a reload puts another one here.
-pub(crate) type Current = Arc<RwLock<Arc<dyn Authority>>>;
+/// A job and who is to answer it.
+type Hired = (JobId, Job, Arc<dyn Authority>);
 
 /// Starts the pool; what comes back hands a job over without waiting.
-pub(crate) fn start(authority: &Current, inbox: &Inbox) -> std::io::Result<Hire> {
-    let (give, take) = sync_channel(limits::JOB_QUEUE);
+pub(crate) fn start(inbox: &Inbox) -> std::io::Result<Hire> {
+    let (give, take) = sync_channel::<Hired>(limits::JOB_QUEUE);
     let take = Arc::new(Mutex::new(take));
     for number in 0..limits::JOB_THREADS {
-        let (take, authority, inbox) = (take.clone(), authority.clone(), inbox.clone());
-        std::thread::Builder::new()
-            .name(format!("job-{number}"))
-            .spawn(move || work(&take, &authority, &inbox))?;
+        let (take, inbox) = (take.clone(), inbox.clone());
+        std::thread::Builder::new().name(format!("job-{number}")).spawn(move || work(&take, &inbox))?;
     }
-    Ok(Box::new(move |id, job| give.try_send((id, job)).is_ok()))
+    Ok(Box::new(move |id, job, authority| give.try_send((id, job, authority)).is_ok()))
 }
 
-fn work(take: &Mutex<Receiver<(JobId, Job)>>, authority: &Current, inbox: &Inbox) {
+fn work(take: &Mutex<Receiver<Hired>>, inbox: &Inbox) {
     loop {
         let next = take.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((id, job)) = next else { return };
-        let authority = authority.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Ok((id, job, authority)) = next else { return };
         // A bug in one job must cost that job, not the pool.
         let answer = catch_unwind(AssertUnwindSafe(|| authority.answer(&job))).unwrap_or_else(|_| {
             tracing::error!("A private-key or certificate job broke off; its IKE SA is refused");

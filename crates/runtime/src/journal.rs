@@ -64,6 +64,11 @@ impl Journal {
         }
     }
 
+    /// A message could not be sent. Its destination may be a stranger's choice.
+    pub(crate) fn unsent(&mut self, now: Instant, line: &Line) {
+        self.noise(now, ("unsent", limits::UNSENT_LINES), Level::WARN, line);
+    }
+
     /// IKE messages were lost before the core saw them.
     pub(crate) fn overflowed(&mut self, now: Instant, lost: u64) {
         *self.dropped.entry("overload").or_default() += lost;

@@ -20,6 +20,10 @@ pub const INPUT_QUEUE: usize = 4096;
 /// sends while one round is worked on. Beyond it messages are lost, as in a full socket buffer.
 pub const DATAGRAM_QUEUE: usize = 1024;
 
+/// Octets of the messages in that queue: as many of the usual length as fit in it. A stranger's longest
+/// datagrams must not make it 64 MiB.
+pub const DATAGRAM_OCTETS: usize = 4 << 20;
+
 /// Jobs that wait for the pool; beyond it the IKE thread answers them as refused, since a handshake
 /// that waits longer than its peer's patience is work for nothing.
 pub const JOB_QUEUE: usize = 1024;
@@ -41,6 +45,10 @@ pub const NOISE_LINES: u32 = 5;
 /// Lines about refusals of one kind, and about IKE SAs that peers begin and never finish, in each
 /// [`NOISE_INTERVAL`]: a stranger can cause them, but whoever sets up a tunnel needs to see each of theirs.
 pub const REFUSAL_LINES: u32 = 60;
+
+/// Lines about messages that could not be sent in each [`NOISE_INTERVAL`]: a stranger can ask from an address
+/// that nothing can be sent to.
+pub const UNSENT_LINES: u32 = 20;
 
 /// The interval of [`NOISE_LINES`] and [`REFUSAL_LINES`].
 pub const NOISE_INTERVAL: Duration = Duration::from_secs(60);

@@ -4,11 +4,13 @@
 use crate::driver::Input;
 use crate::limits;
 use crate::os::Waker;
+use dataplane::{ChildId, DataplaneEvent};
 use sa::Path;
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The end that other threads hold.
 #[derive(Clone)]
@@ -21,6 +23,24 @@ pub(crate) struct Inbox {
 struct Shared {
     waker: Waker,
     overflowed: AtomicU64,
+    /// Octets of the messages in the queue.
+    waiting: AtomicUsize,
+    plane: Mutex<PlaneNews>,
+}
+
+/// What the data plane told since it was last asked.
+#[derive(Default)]
+struct PlaneNews {
+    /// The latest of each kind and child: at most two for each child there is.
+    events: BTreeMap<(ChildId, bool), DataplaneEvent>,
+    /// Why it carries nothing any more.
+    fault: Option<String>,
+}
+
+impl Shared {
+    fn plane(&self) -> MutexGuard<'_, PlaneNews> {
+        self.plane.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Inbox {
@@ -34,9 +54,31 @@ impl Inbox {
     /// Puts an IKE message in, or counts it as lost when the IKE thread does not keep up: the
     /// sender's retransmission brings it again.
     pub(crate) fn datagram(&self, path: Path, bytes: &[u8]) {
-        if self.datagrams.try_send((path, bytes.to_vec())).is_err() {
+        let waiting = self.shared.waiting.fetch_add(bytes.len(), Ordering::Relaxed);
+        let fits = waiting + bytes.len() <= limits::DATAGRAM_OCTETS;
+        if !fits || self.datagrams.try_send((path, bytes.to_vec())).is_err() {
+            self.shared.waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
             self.shared.overflowed.fetch_add(1, Ordering::Relaxed);
         }
+        self.shared.waker.wake();
+    }
+
+    /// Takes an event of the data plane; never waits. Its threads must not: the IKE thread may be waiting for
+    /// them. A newer event of the same kind and child takes the place of an older one.
+    pub(crate) fn plane_event(&self, event: DataplaneEvent) {
+        let key = match &event {
+            DataplaneEvent::SequenceNearEnd(id) => (*id, false),
+            DataplaneEvent::Mapping { id, .. } => (*id, true),
+            // The userspace engine has no trap policies.
+            DataplaneEvent::Acquire { .. } => return,
+        };
+        self.shared.plane().events.insert(key, event);
+        self.shared.waker.wake();
+    }
+
+    /// The data plane has ended by itself.
+    pub(crate) fn plane_fault(&self, reason: String) {
+        self.shared.plane().fault.get_or_insert(reason);
         self.shared.waker.wake();
     }
 }
@@ -52,7 +94,13 @@ impl Mailbox {
     pub(crate) fn new() -> io::Result<(Inbox, Self)> {
         let (inputs, take_inputs) = sync_channel(limits::INPUT_QUEUE);
         let (datagrams, take_datagrams) = sync_channel(limits::DATAGRAM_QUEUE);
-        let shared = Arc::new(Shared { waker: Waker::new()?, overflowed: AtomicU64::new(0) });
+        let shared = Shared {
+            waker: Waker::new()?,
+            overflowed: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            plane: Mutex::default(),
+        };
+        let shared = Arc::new(shared);
         let inbox = Inbox { inputs, datagrams, shared: shared.clone() };
         Ok((inbox, Self { inputs: take_inputs, datagrams: take_datagrams, shared }))
     }
@@ -69,7 +117,19 @@ impl Mailbox {
 
     /// The next IKE message, if one is there.
     pub(crate) fn datagram(&self) -> Option<(Path, Vec<u8>)> {
-        self.datagrams.try_recv().ok()
+        let (path, bytes) = self.datagrams.try_recv().ok()?;
+        self.shared.waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
+        Some((path, bytes))
+    }
+
+    /// What the data plane told since the last call.
+    pub(crate) fn plane_events(&self) -> impl Iterator<Item = DataplaneEvent> + use<> {
+        std::mem::take(&mut self.shared.plane().events).into_values()
+    }
+
+    /// Why the data plane has ended, if it has.
+    pub(crate) fn plane_fault(&self) -> Option<String> {
+        self.shared.plane().fault.clone()
     }
 
     /// Rings again: not everything was taken.
@@ -97,10 +157,47 @@ mod tests {
         }
         assert_eq!(mailbox.overflowed(), 3);
         assert_eq!(mailbox.overflowed(), 0);
-        assert!(
-            inbox.send(Input::PlaneEvent(dataplane::DataplaneEvent::SequenceNearEnd(dataplane::ChildId(1))))
-        );
+        assert!(inbox.send(Input::PlaneEvent(DataplaneEvent::SequenceNearEnd(ChildId(1)))));
         assert!(mailbox.input().is_some());
         assert_eq!(mailbox.datagram(), Some((path, vec![1, 2, 3])));
+    }
+
+    #[test]
+    fn long_datagrams_cannot_take_more_memory_than_is_set_aside() {
+        let (inbox, mailbox) = Mailbox::new().unwrap();
+        let address = "127.0.0.1:500".parse().unwrap();
+        let path = Path { local: address, remote: address, marked: false };
+        let fit = limits::DATAGRAM_OCTETS / 65_000;
+        for _ in 0..limits::DATAGRAM_QUEUE {
+            inbox.datagram(path, &[0; 65_000]);
+        }
+        assert_eq!(mailbox.overflowed(), (limits::DATAGRAM_QUEUE - fit) as u64);
+        assert_eq!(std::iter::from_fn(|| mailbox.datagram()).count(), fit);
+        inbox.datagram(path, &[0; 65_000]);
+        assert_eq!(mailbox.overflowed(), 0, "there is room again");
+    }
+
+    /// Somebody on the path can give each ESP packet another source port.
+    #[test]
+    fn events_of_the_data_plane_never_make_it_wait() {
+        let (inbox, mailbox) = Mailbox::new().unwrap();
+        let from = |port| std::net::SocketAddr::from(([192, 0, 2, 1], port));
+        for port in 1..=60_000 {
+            inbox.plane_event(DataplaneEvent::Mapping { id: ChildId(1), remote: from(port) });
+        }
+        inbox.plane_event(DataplaneEvent::SequenceNearEnd(ChildId(1)));
+        let events: Vec<_> = mailbox.plane_events().collect();
+        let last = DataplaneEvent::Mapping { id: ChildId(1), remote: from(60_000) };
+        assert_eq!(events, [DataplaneEvent::SequenceNearEnd(ChildId(1)), last]);
+        assert_eq!(mailbox.plane_events().count(), 0);
+    }
+
+    #[test]
+    fn the_first_fault_of_the_data_plane_is_kept() {
+        let (inbox, mailbox) = Mailbox::new().unwrap();
+        assert_eq!(mailbox.plane_fault(), None);
+        inbox.plane_fault("one".into());
+        inbox.plane_fault("two".into());
+        assert_eq!(mailbox.plane_fault().as_deref(), Some("one"));
     }
 }

@@ -1,7 +1,7 @@
 //! The data planes behind the driver.
 
 use crate::daemon::{Dataplane, StartError};
-use crate::driver::{Input, Plane};
+use crate::driver::Plane;
 use crate::mailbox::Inbox;
 use base::Rng;
 use crypto::Suite;
@@ -41,12 +41,8 @@ fn hand_on(inbox: &Inbox, input: tun::Input<'_>) {
             let path = Path { local: datagram.local, remote: datagram.remote, marked: datagram.marked };
             inbox.datagram(path, datagram.bytes);
         }
-        tun::Input::Event(event) => {
-            inbox.send(Input::PlaneEvent(event));
-        }
-        tun::Input::Fault(reason) => {
-            tracing::error!("The data plane can no longer carry packets: {reason}");
-        }
+        tun::Input::Event(event) => inbox.plane_event(event),
+        tun::Input::Fault(reason) => inbox.plane_fault(reason),
     }
 }
 

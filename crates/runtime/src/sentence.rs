@@ -232,7 +232,7 @@ fn say_drop(why: Drop) -> &'static str {
 }
 
 /// The stable name of a kind of refusal, for JSON and metrics.
-pub(crate) fn refusal_name(kind: RefusalKind) -> &'static str {
+pub(crate) const fn refusal_name(kind: RefusalKind) -> &'static str {
     match kind {
         RefusalKind::NoConnection => "no_connection",
         RefusalKind::NoProposalChosen => "no_proposal_chosen",

@@ -3,7 +3,9 @@
 use crate::desk::Desk;
 use crate::driver::Voice;
 use crate::protocol::Answer;
+use crate::sentence;
 use policy::StartAction;
+use sa::RefusalKind;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -14,8 +16,8 @@ const FIRST_RETRY: Duration = Duration::from_secs(10);
 /// No wait is longer: a peer that comes back is met again within this time.
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
-/// Replies that wait here; the starter does nothing else than take them.
-const REPLIES: usize = 256;
+/// The kind of a refusal that says that a name is not configured.
+const NOT_FOUND: &str = sentence::refusal_name(RefusalKind::NotFound);
 
 /// One child to be brought up.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,7 +64,8 @@ fn wanted(desk: &Desk, only: Option<&[String]>) -> Vec<Start> {
 }
 
 fn run(desk: &Arc<Desk>, starts: Vec<Start>) {
-    let (to, from) = sync_channel(REPLIES);
+    // One order of each is open at a time, so this queue is never too full for a reply.
+    let (to, from) = sync_channel(starts.len());
     let mut open: Vec<Option<Start>> = starts.into_iter().map(Some).collect();
     while open.iter().any(Option::is_some) {
         for tag in 0..open.len() {
@@ -95,6 +98,12 @@ fn begin(desk: &Arc<Desk>, open: &mut [Option<Start>], tag: usize, to: &SyncSend
 fn heed(open: &mut [Option<Start>], tag: u64, answer: &Answer) {
     let Some(slot) = usize::try_from(tag).ok().and_then(|tag| open.get_mut(tag)) else { return };
     let why = match answer {
+        // A reload has removed it.
+        Answer::Refused(refusal) if refusal.kind == NOT_FOUND => {
+            tracing::info!("No further attempt to start: {}", refusal.reason);
+            *slot = None;
+            return;
+        }
         Answer::Refused(refusal) => &refusal.reason,
         Answer::Error { text } => text,
         _ => {
@@ -121,6 +130,7 @@ fn retry_after(attempts: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::own_refusal;
 
     fn refused() -> Answer {
         Answer::Error { text: "No route.".into() }
@@ -135,6 +145,15 @@ mod tests {
         assert!(open[0].as_ref().is_some_and(|start| start.due.is_some()));
         assert_eq!(open[1], None);
         heed(&mut open, 7, &refused());
+    }
+
+    #[test]
+    fn what_a_reload_removed_is_not_tried_again() {
+        let start = Start { connection: "a".into(), child: None, attempts: 1, due: None };
+        let mut open = vec![Some(start)];
+        let gone = own_refusal(RefusalKind::NotFound, "a", "There is no connection \"a\".".into());
+        heed(&mut open, 0, &Answer::Refused(gone));
+        assert_eq!(open, [None]);
     }
 
     #[test]

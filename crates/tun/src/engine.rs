@@ -16,6 +16,7 @@ use dataplane::{DataplaneEvent, Op, Outcome};
 use esp::Outbound;
 use net::{Sockets, UdpDatagram};
 use std::net::SocketAddr;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -62,7 +63,7 @@ pub enum Input<'a> {
     Ike(UdpDatagram<'a>),
     /// The data plane has something to say.
     Event(DataplaneEvent),
-    /// Packets can no longer be carried; the reason for people.
+    /// The engine has ended by itself and carries nothing any more; the reason for people.
     Fault(String),
 }
 
@@ -106,15 +107,15 @@ impl Engine {
             sockets.clone(),
             sink.clone(),
         );
-        let into = Inward::new(device.clone(), sockets.clone(), sink, config.offload);
+        let into = Inward::new(device.clone(), sockets.clone(), sink.clone(), config.offload);
         let control = Arc::new(Control::new(device, sockets, suite, (outward, inward), routes, config.mtu));
         let (watch, ended) = mpsc::sync_channel(0);
         let mut engine = Self { control, stop: Arc::default(), watch: Some(watch), threads: Vec::new() };
         // Where one of them cannot be started, dropping the engine ends the others.
-        engine.spawn("esp-out", move |stop| out.run(&out_tasks, stop))?;
-        engine.spawn("esp-in", move |stop| into.run(&in_tasks, stop))?;
+        engine.spawn("esp-out", &sink, move |stop| out.run(&out_tasks, stop))?;
+        engine.spawn("esp-in", &sink, move |stop| into.run(&in_tasks, stop))?;
         let control = engine.control.clone();
-        engine.spawn("esp-mtu", move |_| watch_path_mtu(&control, &ended))?;
+        engine.spawn("esp-mtu", &sink, move |_| watch_path_mtu(&control, &ended))?;
         Ok(engine)
     }
 
@@ -145,9 +146,16 @@ impl Engine {
         self.control.sockets().send_ike(local, remote, marked, bytes)
     }
 
-    fn spawn(&mut self, name: &str, work: impl FnOnce(&AtomicBool) + Send + 'static) -> Result<(), Error> {
-        let stop = self.stop.clone();
-        let thread = thread::Builder::new().name(name.to_string()).spawn(move || work(&stop));
+    fn spawn(
+        &mut self,
+        name: &'static str,
+        sink: &Sink,
+        work: impl FnOnce(&AtomicBool) + Send + 'static,
+    ) -> Result<(), Error> {
+        let (stop, sink) = (self.stop.clone(), sink.clone());
+        let thread = thread::Builder::new()
+            .name(name.to_string())
+            .spawn(move || tell_panic(name, &sink, || work(&stop)));
         self.threads.push(thread.map_err(refused(format!("start the thread {name}")))?);
         Ok(())
     }
@@ -162,6 +170,13 @@ impl Drop for Engine {
             // A thread that panicked has told so already.
             let _ = thread.join();
         }
+    }
+}
+
+/// A thread that panics must not leave a data plane behind that only looks alive.
+fn tell_panic(name: &str, sink: &Sink, work: impl FnOnce()) {
+    if panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+        sink(Input::Fault(format!("The thread {name} broke off by a bug; the log says where.")));
     }
 }
 
@@ -187,5 +202,26 @@ fn watch_path_mtu(control: &Control, ended: &Receiver<()>) {
     let interval = Duration::from_millis(PATH_MTU_INTERVAL_MS);
     while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(interval) {
         control.refresh_path_mtu();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn a_thread_that_panics_is_a_fault_of_the_engine() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let told_to = told.clone();
+        let sink: Sink = Arc::new(move |input: Input<'_>| told_to.lock().unwrap().push(format!("{input:?}")));
+        tell_panic("esp-in", &sink, || {});
+        assert_eq!(*told.lock().unwrap(), [""; 0]);
+        tell_panic("esp-in", &sink, || panic!("on purpose, to be told"));
+        let told = told.lock().unwrap();
+        assert!(
+            matches!(told.as_slice(), [one] if one.contains("Fault") && one.contains("esp-in")),
+            "{told:?}"
+        );
     }
 }

@@ -43,3 +43,11 @@ pub const MAX_MTU_LOOKUPS: usize = 64;
 
 /// Octets of the longest segment that passes by the tunnels: a jumbo frame.
 pub const MAX_PASSED: usize = 9216;
+
+/// Routes, and rules, of one child: a peer that narrows selectors to odd ranges must not fill the kernel's tables, whose
+/// rules are walked for each packet of the machine. Thirty selectors of odd ranges fit.
+pub const MAX_PREFIXES: usize = 1024;
+
+/// ICMP errors that may be sent at once, and in each second (RFC 4443 §2.4 (f), RFC 1812 §4.3.2.8): a sender needs one
+/// for each of its connections.
+pub const MAX_ICMP_ERRORS: u32 = 100;

@@ -2,7 +2,7 @@
 
 use crate::device::{Device, PacketSink, VIRTIO_LEN};
 use crate::engine::{Input, Sink};
-use crate::limits::{MAX_PASSED, MAX_READ, MAX_READS, MAX_TRAIN};
+use crate::limits::{MAX_ICMP_ERRORS, MAX_PASSED, MAX_READ, MAX_READS, MAX_TRAIN};
 use crate::mailbox::Tasks;
 use crate::segment::{Segments, finish_checksum};
 use crate::train::{Heading, Lost, Train};
@@ -16,6 +16,7 @@ use std::io::IoSlice;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// What the thread owns.
 pub(crate) struct Outward {
@@ -30,6 +31,7 @@ pub(crate) struct Outward {
     train: Train,
     /// What could not be sent since the last count.
     lost: Vec<Lost>,
+    icmp: Allowance,
 }
 
 impl Outward {
@@ -39,7 +41,8 @@ impl Outward {
         sockets: Arc<Sockets>,
         sink: Sink,
     ) -> Self {
-        Self { table, unmatched: 0, pass, device, sockets, sink, train: Train::new(), lost: Vec::new() }
+        let (train, lost, icmp) = (Train::new(), Vec::new(), Allowance::new(Instant::now()));
+        Self { table, unmatched: 0, pass, device, sockets, sink, train, lost, icmp }
     }
 
     /// Carries packets until `stop` is set.
@@ -98,7 +101,7 @@ impl Outward {
         let result = way.carry(child, ivs, &packet, octets, &unfinished);
         if let Err(not_sent) = result {
             child.counters.not_sent += 1;
-            if not_sent == NotSent::TooBig {
+            if not_sent == NotSent::TooBig && self.icmp.take(Instant::now()) {
                 report_too_big(&self.device, &packet, octets, child.max_inner);
             }
         }
@@ -120,6 +123,32 @@ impl Outward {
 fn split_virtio(octets: &mut [u8]) -> Option<(&[u8; VIRTIO_LEN], &mut [u8])> {
     let (header, packet) = octets.split_first_chunk_mut::<VIRTIO_LEN>()?;
     Some((header, packet))
+}
+
+/// How many ICMP errors may be sent now.
+struct Allowance {
+    left: f64,
+    at: Instant,
+}
+
+impl Allowance {
+    fn new(now: Instant) -> Self {
+        Self { left: MAX_ICMP_ERRORS.into(), at: now }
+    }
+
+    /// Whether one more may be sent.
+    //= rfc4443 §2.4
+    fn take(&mut self, now: Instant) -> bool {
+        let most = f64::from(MAX_ICMP_ERRORS);
+        let grown = now.saturating_duration_since(self.at).as_secs_f64() * most;
+        self.left = (self.left + grown).min(most);
+        self.at = now;
+        let some = self.left >= 1.0;
+        if some {
+            self.left -= 1.0;
+        }
+        some
+    }
 }
 
 /// Where sealed packets go.
@@ -210,5 +239,23 @@ fn report_too_big(device: &Device, packet: &Packet, octets: &[u8], mtu: usize) {
         let error = error.get(..len).unwrap_or(&[]);
         // Lost, it will be made again for the sender's next attempt.
         let _ = device.write(&[IoSlice::new(&header), IoSlice::new(error)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    //= rfc4443 §2.4
+    #[test]
+    fn errors_are_sent_at_a_bounded_rate() {
+        let start = Instant::now();
+        let mut icmp = Allowance::new(start);
+        let sent = |icmp: &mut Allowance, now| (0..10_000).filter(|_| icmp.take(now)).count();
+        assert_eq!(sent(&mut icmp, start), MAX_ICMP_ERRORS as usize);
+        assert_eq!(sent(&mut icmp, start + Duration::from_millis(105)), MAX_ICMP_ERRORS as usize / 10);
+        assert_eq!(sent(&mut icmp, start), 0, "a clock that stands still gives nothing");
+        assert_eq!(sent(&mut icmp, start + Duration::from_secs(3600)), MAX_ICMP_ERRORS as usize);
     }
 }

@@ -4,6 +4,7 @@
 //! source yet; packets that carry our own mark pass it by, so that ESP itself (and IKE) takes the ordinary
 //! routes even where the tunnel takes everything.
 
+use crate::limits::MAX_PREFIXES;
 use crate::netlink::Netlink;
 use dataplane::{AddressRange, ChildId, Selector};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -103,8 +104,8 @@ impl Routes {
         let local = self.local_addresses().unwrap_or_default();
         let mut wanted = Wanted {
             mtu,
-            routes: prefixes(theirs),
-            rules: prefixes(ours),
+            routes: prefixes(theirs)?,
+            rules: prefixes(ours)?,
             source: ours.iter().map(|ts| ts.addresses).collect(),
         };
         if wanted.routes.iter().any(|to| to.address.is_ipv4() && wanted.hint(*to, &local).is_some()) {
@@ -266,11 +267,15 @@ fn release(users: &mut BTreeMap<Prefix, u32>, prefix: &Prefix) -> bool {
 }
 
 /// The prefixes that just cover the selectors' addresses, each once.
-fn prefixes(selectors: &[Selector]) -> Vec<Prefix> {
+fn prefixes(selectors: &[Selector]) -> io::Result<Vec<Prefix>> {
     let mut all: Vec<Prefix> = selectors.iter().flat_map(|ts| cover(&ts.addresses)).collect();
     all.sort();
     all.dedup();
-    all
+    if all.len() > MAX_PREFIXES {
+        let text = format!("its selectors take {} prefixes, and at most {MAX_PREFIXES} are taken", all.len());
+        return Err(io::Error::other(text));
+    }
+    Ok(all)
 }
 
 /// Adds the source that an IPv4 packet has before one is chosen for it. (For IPv6 the rule's flag does it.) Only where
@@ -332,6 +337,20 @@ mod tests {
         assert_eq!(covered("255.255.255.254", "255.255.255.255"), ["255.255.255.254/31"]);
         assert_eq!(covered("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), ["::/0"]);
         assert_eq!(covered("2001:db8::", "2001:db8::1:ffff"), ["2001:db8::/111"]);
+    }
+
+    #[test]
+    fn odd_ranges_cannot_fill_the_tables_of_the_kernel() {
+        // From ::1 to the last but one: 254 prefixes each, in other halves of the address space.
+        let odd = |n: u16| {
+            let start = Ipv6Addr::from(u128::from(n) << 112 | 1);
+            let end = Ipv6Addr::from(u128::from(n) << 112 | u128::MAX >> 16 ^ 1);
+            Selector::addresses(AddressRange::new(start.into(), end.into()).unwrap())
+        };
+        let selectors: Vec<Selector> = (0x2000..0x2004).map(odd).collect();
+        assert_eq!(prefixes(&selectors).unwrap().len(), 4 * 222);
+        let selectors: Vec<Selector> = (0x2000..0x2005).map(odd).collect();
+        assert!(prefixes(&selectors).unwrap_err().to_string().contains("1024"));
     }
 
     #[test]
