@@ -3,13 +3,14 @@
 
 use crate::contents::{self, Contents};
 use crate::ext::Nat;
+use crate::transport::{self, Substituted};
 use crate::{Common, Cx};
 use base::{EspSpi, Instant, Secret};
 use crypto::Nonces;
 use dataplane::{ChildId, ChildSpec, DirectionSpec, Mode, Op, Selector};
-use policy::{Child, ChildKe, ChildSuite, Connection, Ends, IkeSuite, Offer, Sides};
+use policy::{Child, ChildKe, ChildSuite, Connection, Ends, IkeSuite, Narrowed, Offer, Sides, TsRefusal};
 use sa::{ChildFacts, ChildStatus, JobId, Refusal, RefusalKind, Side};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use wire::num::{KeMethod, NotifyType, ProtocolId};
 use wire::{Notify, Payload};
@@ -33,6 +34,8 @@ pub(crate) struct Agreement {
     pub(crate) spi_out: EspSpi,
     pub(crate) local: Vec<Selector>,
     pub(crate) remote: Vec<Selector>,
+    /// What the peer knows us and itself by, where NAT changes it (transport mode).
+    pub(crate) original: Option<(IpAddr, IpAddr)>,
 }
 
 /// What we have proposed for a child SA.
@@ -43,6 +46,13 @@ pub(crate) struct Proposed {
     pub(crate) offers: Vec<Offer>,
     local: Vec<Selector>,
     remote: Vec<Selector>,
+}
+
+/// A peer's proposal, with what else the decision depends on.
+pub(crate) struct ChildRequest<'a> {
+    pub(crate) contents: &'a Contents<'a>,
+    pub(crate) ke: ChildKe,
+    pub(crate) nat: Nat,
 }
 
 /// What we answer to a peer's proposal.
@@ -105,7 +115,12 @@ impl Proposed {
     }
 
     /// Reads the answer. Whatever is not as it was proposed is refused.
-    pub(crate) fn accept(&self, contents: &Contents<'_>) -> Result<Agreement, (RefusalKind, String)> {
+    pub(crate) fn accept(
+        &self,
+        sa: &Common,
+        nat: Nat,
+        contents: &Contents<'_>,
+    ) -> Result<Agreement, (RefusalKind, String)> {
         let proposals =
             contents.sa.as_deref().ok_or((RefusalKind::Protocol, "The answer has no SA payload.".into()))?;
         let bad = |why: String| {
@@ -117,9 +132,6 @@ impl Proposed {
         let (answer, spi_out) = contents::esp_answer(proposals).map_err(bad)?;
         let suite = policy::accept_child(&self.offers, &answer).map_err(|error| bad(error.to_string()))?;
         let (local, remote) = contents.selectors().map_err(|fault| bad(fault.to_string()))?;
-        let sent = Sides { local: &self.local, remote: &self.remote };
-        policy::accept_narrowed(sent, Sides { local: &local, remote: &remote })
-            .map_err(|error| (RefusalKind::TsUnacceptable, error.reason))?;
         //= rfc7296 §1.3.1
         //# If the responder declines the request [for transport mode], the Child SA will be established in
         //# tunnel mode. If this is unacceptable to the initiator, the initiator MUST delete the SA.
@@ -132,7 +144,17 @@ impl Proposed {
             );
             return Err((RefusalKind::NoProposalChosen, reason));
         }
-        Ok(Agreement { mode: self.child.mode, suite, spi_in: self.spi, spi_out, local, remote })
+        //= rfc7296 §2.23.1
+        //# Do address substitution before using those Traffic Selectors for anything other than storing
+        //# original content of them.
+        let Substituted { local, remote, original } = match self.child.mode {
+            Mode::Transport => transport::substitute(local, remote, ends(sa), nat),
+            Mode::Tunnel => Substituted { local, remote, original: None },
+        };
+        let sent = Sides { local: &self.local, remote: &self.remote };
+        policy::accept_narrowed(sent, Sides { local: &local, remote: &remote })
+            .map_err(|error| (RefusalKind::TsUnacceptable, error.reason))?;
+        Ok(Agreement { mode: self.child.mode, suite, spi_in: self.spi, spi_out, local, remote, original })
     }
 }
 
@@ -142,23 +164,22 @@ impl Decided {
         sa: &Common,
         cx: &mut Cx<'_>,
         connection: &Connection,
-        contents: &Contents<'_>,
-        ke: ChildKe,
+        request: &ChildRequest<'_>,
     ) -> Result<Self, NoChild> {
+        let contents = request.contents;
         let (remote, local) = contents.selectors().map_err(|fault| {
             NoChild::new(RefusalKind::Protocol, NotifyType::INVALID_SYNTAX, connection, fault.to_string())
         })?;
         let transport = contents.has(NotifyType::USE_TRANSPORT_MODE);
-        let (index, mode, narrowed) =
-            policy::select_child(connection, Sides { local: &local, remote: &remote }, ends(sa), transport)
-                .map_err(|error| {
-                NoChild::new(
-                    RefusalKind::TsUnacceptable,
-                    NotifyType::TS_UNACCEPTABLE,
-                    connection,
-                    error.reason,
-                )
-            })?;
+        let Selected { index, mode, narrowed, original } = select(
+            connection,
+            Substituted { local, remote, original: None },
+            ends(sa),
+            transport.then_some(request.nat),
+        )
+        .map_err(|error| {
+            NoChild::new(RefusalKind::TsUnacceptable, NotifyType::TS_UNACCEPTABLE, connection, error.reason)
+        })?;
         let Some(child) = connection.children.get(index).cloned() else {
             let reason = "The connection has no such child.";
             return Err(NoChild::new(
@@ -170,7 +191,7 @@ impl Decided {
         };
         let offers = contents::offers(contents.sa.as_deref().unwrap_or_default(), ProtocolId::ESP, 4);
         let plain: Vec<Offer> = offers.iter().map(|(offer, _)| offer.clone()).collect();
-        let choice = policy::choose_child(&child.esp_proposals, &plain, ke).map_err(|error| {
+        let choice = policy::choose_child(&child.esp_proposals, &plain, request.ke).map_err(|error| {
             let reason = format!("Child `{}`: {error}", child.name);
             NoChild::new(RefusalKind::NoProposalChosen, NotifyType::NO_PROPOSAL_CHOSEN, connection, reason)
         })?;
@@ -184,6 +205,7 @@ impl Decided {
             spi_out: EspSpi(spi_out.unwrap_or_default()),
             local: narrowed.local,
             remote: narrowed.remote,
+            original,
         };
         let answer = Offer { number: choice.number, transforms: choice.answer, has_unknown: false };
         Ok(Self { child, agreed, answer })
@@ -206,6 +228,42 @@ impl Decided {
         }
         out
     }
+}
+
+/// The child of a connection that a proposal leads to.
+struct Selected {
+    index: usize,
+    mode: Mode,
+    narrowed: Narrowed,
+    original: Option<(IpAddr, IpAddr)>,
+}
+
+/// Selects the child for what the peer proposes; `transport` says whether it asks for transport mode,
+/// and who is behind a NAT then.
+fn select(
+    connection: &Connection,
+    offered: Substituted,
+    ends: Ends,
+    transport: Option<Nat>,
+) -> Result<Selected, TsRefusal> {
+    let by = |seen: &Substituted, transport| {
+        let sides = Sides { local: &seen.local, remote: &seen.remote };
+        let (index, mode, narrowed) = policy::select_child(connection, sides, ends, transport)?;
+        let original = seen.original.filter(|_| mode == Mode::Transport);
+        Ok(Selected { index, mode, narrowed, original })
+    };
+    let Some(nat) = transport else { return by(&offered, false) };
+    let seen = transport::substitute(offered.local.clone(), offered.remote.clone(), ends, nat);
+    let first = by(&seen, true);
+    let is_transport = first.as_ref().is_ok_and(|selected| selected.mode == Mode::Transport);
+    if is_transport || seen == offered {
+        return first;
+    }
+    //= rfc7296 §2.23.1
+    //# If no SPD entry was found, or (if found) the SPD entry does not allow transport mode, undo the
+    //# Traffic Selector substitutions. Do PAD and SPD lookup again using the ID and original Traffic
+    //# Selectors, but also searching for tunnel mode SPD entry (that is, fall back to tunnel mode).
+    by(&offered, false).map_err(|second| first.err().unwrap_or(second))
 }
 
 /// What the keys of a child SA are made of (RFC 7296 §2.17).
@@ -264,7 +322,7 @@ pub(crate) fn install(
         outbound: direction(agreed.spi_out, outbound),
         local_ts: agreed.local.clone(),
         remote_ts: agreed.remote.clone(),
-        original_addresses: None,
+        original_addresses: agreed.original,
         replaces: None,
     };
     let job = cx.out.dataplane(sa.id, Op::Install(Box::new(spec)));
@@ -275,7 +333,7 @@ pub(crate) fn install(
 impl ChildSa {
     /// For the log.
     pub(crate) fn facts(&self) -> ChildFacts {
-        let Agreement { mode, suite, spi_in, spi_out, local, remote } = &*self.agreed;
+        let Agreement { mode, suite, spi_in, spi_out, local, remote, .. } = &*self.agreed;
         ChildFacts {
             id: self.id,
             name: self.name.clone(),

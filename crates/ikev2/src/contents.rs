@@ -191,7 +191,7 @@ pub(crate) fn identification(identity: &Identity) -> Identification<'static> {
         Identity::Null => (IdType::NULL, Vec::new()),
         Identity::Other(kind, octets) => (IdType(*kind), octets.clone()),
     };
-    Identification { kind, data: data.into() }
+    Identification::new(kind, data)
 }
 
 /// A peer's proposals of one protocol as the deciders read them, each with its SPI.

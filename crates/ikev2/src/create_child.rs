@@ -9,9 +9,10 @@
 //! ```
 
 use crate::channel::Request;
-use crate::child::{self, Decided, Keying, NoChild, Proposed};
+use crate::child::{self, ChildRequest, Decided, Keying, NoChild, Proposed};
 use crate::contents::Contents;
 use crate::established::{After, Asking, Established, Waiting};
+use crate::ext::Nat;
 use crate::fault::Fault;
 use crate::{Common, Cx, established, limits, rekey_child, rekey_ike};
 use base::{EspSpi, Secret};
@@ -95,7 +96,7 @@ pub(crate) fn on_response(
         of.child_refused(sa, cx, &name, refusal);
         return;
     }
-    match accept(&asked, contents) {
+    match accept(&asked, sa, of.nat, contents) {
         Ok((agreed, ..)) if asked.deleted.contains(&agreed.spi_out) => {
             cx.directory.release_spi(asked.proposed.spi);
             let reason = format!("The peer deleted child `{name}` before its answer came.");
@@ -130,8 +131,13 @@ fn corrected(asked: &Asked, notify: &Notify<'_>) -> Option<KeMethod> {
 
 type Accepted = (child::Agreement, Vec<u8>, Option<Secret>);
 
-fn accept(asked: &Asked, contents: &Contents<'_>) -> Result<Accepted, (RefusalKind, String)> {
-    let agreed = asked.proposed.accept(contents)?;
+fn accept(
+    asked: &Asked,
+    sa: &Common,
+    nat: Nat,
+    contents: &Contents<'_>,
+) -> Result<Accepted, (RefusalKind, String)> {
+    let agreed = asked.proposed.accept(sa, nat, contents)?;
     let bad =
         |what: &str| (RefusalKind::Protocol, format!("The peer's answer for a child SA is wrong: {what}."));
     let nonce = contents.nonce.as_ref().ok_or_else(|| bad("it has no nonce"))?.to_vec();
@@ -198,7 +204,8 @@ fn create(
         ));
     }
     let sent = contents.ke.as_ref().map(|ke| ke.method);
-    let decided = Decided::new(sa, cx, &connection, contents, ChildKe::Payload(sent))?;
+    let request = ChildRequest { contents, ke: ChildKe::Payload(sent), nat: of.nat };
+    let decided = Decided::new(sa, cx, &connection, &request)?;
     let method = decided.agreed.suite.ke;
     let mut body = vec![decided.sa_payload()];
     let nonce = cx.random(limits::NONCE_LEN);

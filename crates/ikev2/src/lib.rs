@@ -27,6 +27,7 @@ mod rekey_child;
 mod rekey_ike;
 mod sent;
 mod trace;
+mod transport;
 
 pub use crate::ike_sa::{End, IkeSa, Wish};
 pub use cx::{Cx, Superseded};

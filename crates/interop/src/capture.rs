@@ -21,6 +21,8 @@ pub struct Wire {
     pub esp: usize,
     /// Whether a given octet string stood anywhere in clear.
     pub plaintext: bool,
+    /// Packets of ping, TCP or UDP that were neither ESP nor IKE, for people.
+    pub in_clear: Vec<String>,
 }
 
 impl Capture {
@@ -54,8 +56,11 @@ impl Capture {
         let complaints =
             tshark(&bad, &["frame.number", "_ws.expert.message"])?.lines().map(str::to_string).collect();
         let esp = tshark("esp", &["frame.number"])?.lines().count();
+        let clear = "(icmp || icmpv6.type == 128 || icmpv6.type == 129 || tcp || udp) && !esp && !isakmp && !udpencap";
+        let fields = ["frame.number", "frame.protocols", "ip.src", "ipv6.src"];
+        let in_clear = tshark(clear, &fields)?.lines().map(str::to_string).collect();
         let octets = std::fs::read(&self.file).map_err(|error| format!("{file}: {error}"))?;
         let plaintext = !plaintext.is_empty() && octets.windows(plaintext.len()).any(|w| w == plaintext);
-        Ok(Wire { ike_sent, complaints, esp, plaintext })
+        Ok(Wire { ike_sent, complaints, esp, plaintext, in_clear })
     }
 }

@@ -30,6 +30,8 @@ pub struct Puppet {
     pub peer: SocketAddr,
     /// Its identity, an FQDN.
     pub id: String,
+    /// The reserved octets of its identity payload.
+    pub id_reserved: [u8; 3],
     /// The peer's.
     pub peer_id: String,
     /// The PSK.
@@ -70,6 +72,7 @@ impl Puppet {
             address,
             peer,
             id: format!("{id}.example"),
+            id_reserved: [0; 3],
             peer_id: format!("{peer_id}.example"),
             psk: sim::site::PSK.to_vec(),
             spis: Spis { initiator: IkeSpi(rng.next_u64()), responder: IkeSpi::ZERO },
@@ -220,7 +223,8 @@ impl Puppet {
 
     /// Its identity payload's content.
     pub fn identification(&self) -> Identification<'static> {
-        Identification { kind: IdType::FQDN, data: self.id.clone().into_bytes().into() }
+        let (kind, reserved) = (IdType::FQDN, self.id_reserved);
+        Identification { kind, reserved, data: self.id.clone().into_bytes().into() }
     }
 
     /// The AUTH value of its PSK (RFC 7296 §2.15).

@@ -309,7 +309,7 @@ mod tests {
     }
 
     fn id() -> Payload<'static> {
-        Payload::IdI(Identification { kind: IdType::FQDN, data: b"a.example"[..].into() })
+        Payload::IdI(Identification::new(IdType::FQDN, &b"a.example"[..]))
     }
 
     fn auth() -> Payload<'static> {

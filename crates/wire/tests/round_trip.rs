@@ -68,8 +68,13 @@ fn eap() -> impl Strategy<Value = Eap<'static>> {
 fn payload() -> impl Strategy<Value = Payload<'static>> {
     let unknown = (prop_oneof![1..33_u8, 49..53_u8, 54..=u8::MAX], any::<bool>(), octets(30))
         .prop_map(|(kind, critical, body)| Payload::Unknown { kind: PayloadType(kind), critical, body });
-    let id =
-        || (any::<u8>(), octets(30)).prop_map(|(kind, data)| Identification { kind: IdType(kind), data });
+    let id = || {
+        (any::<(u8, [u8; 3])>(), octets(30)).prop_map(|((kind, reserved), data)| Identification {
+            kind: IdType(kind),
+            reserved,
+            data,
+        })
+    };
     let attribute = (0..0x8000_u16, octets(20))
         .prop_map(|(kind, value)| CfgAttribute { kind: CfgAttributeType(kind), value });
     let notify =

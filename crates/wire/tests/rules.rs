@@ -286,7 +286,7 @@ fn what_has_no_encoding_is_refused_on_the_other_side() {
 #[test]
 fn ladders_are_readable() {
     let payloads = [
-        Payload::IdI(Identification { kind: IdType::FQDN, data: Octets::Borrowed(b"a.example") }),
+        Payload::IdI(Identification::new(IdType::FQDN, Octets::Borrowed(b"a.example"))),
         Payload::Auth(Authentication { method: AuthMethod::SHARED_KEY, data: Octets::Borrowed(&[1]) }),
         Payload::Sa(vec![]),
         Payload::TsI(vec![]),

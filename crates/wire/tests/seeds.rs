@@ -77,8 +77,8 @@ fn sa_init() -> Vec<Payload<'static>> {
 /// What stands inside of SK in IKE_AUTH.
 fn auth() -> Vec<Payload<'static>> {
     let mut payloads = vec![
-        Payload::IdI(Identification { kind: IdType::FQDN, data: Octets::Borrowed(b"a.example") }),
-        Payload::IdR(Identification { kind: IdType::IPV4_ADDR, data: Octets::Borrowed(&[192, 0, 2, 1]) }),
+        Payload::IdI(Identification::new(IdType::FQDN, Octets::Borrowed(b"a.example"))),
+        Payload::IdR(Identification::new(IdType::IPV4_ADDR, Octets::Borrowed(&[192, 0, 2, 1]))),
         Payload::Cert(Certificate {
             encoding: CertEncoding::X509_SIGNATURE,
             data: Octets::Borrowed(&[0x30, 0]),

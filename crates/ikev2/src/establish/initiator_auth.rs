@@ -8,7 +8,7 @@ use crate::child::{self, Proposed};
 use crate::closing::Closing;
 use crate::contents::{self, Contents};
 use crate::established::{Authenticated, Established, FirstChild, Identities};
-use crate::ext::{self, Facts, Moment};
+use crate::ext::{self, Facts, Moment, Nat};
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
 use crate::sent::Sent;
 use crate::{Common, Cx, limits};
@@ -390,7 +390,8 @@ impl Checking {
         };
         ext::inspect(Moment::AuthResponse, &facts, &contents, &mut agreed);
         secrets.agreed = agreed;
-        let first = proposed.map(|proposed| first_child_of(&chosen, proposed, &contents));
+        let first =
+            proposed.map(|proposed| first_child_of(&chosen, (sa, secrets.agreed.nat), proposed, &contents));
         let identities = Identities::new(local, remote);
         let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
         Box::new(Self { chosen, secrets, identities, first, job, until })
@@ -409,13 +410,18 @@ impl Checking {
     }
 }
 
-fn first_child_of(chosen: &Chosen, proposed: Proposed, contents: &Contents<'_>) -> FirstChild {
+fn first_child_of(
+    chosen: &Chosen,
+    (sa, nat): (&Common, Nat),
+    proposed: Proposed,
+    contents: &Contents<'_>,
+) -> FirstChild {
     let connection = &chosen.connection;
     if let Some(notify) = contents.error() {
         let refusal = child::refused_by_peer(notify, connection, &proposed.child);
         return FirstChild::Refused(proposed, refusal);
     }
-    match proposed.accept(contents) {
+    match proposed.accept(sa, nat, contents) {
         Ok(agreed) => FirstChild::Agreed(proposed, agreed),
         Err((kind, reason)) => {
             let refusal = Refusal { kind, by_peer: false, connection: Some(connection.name.clone()), reason };

@@ -2,7 +2,7 @@
 
 use super::{Deadline, Secrets, cert_payloads, local_identity};
 use crate::channel::{Authentic, Incoming, Message, Request};
-use crate::child::{Decided, NoChild};
+use crate::child::{ChildRequest, Decided, NoChild};
 use crate::closing::Lingering;
 use crate::contents::{self, Contents};
 use crate::established::{AuthAnswer, Authenticated, Established, Identities};
@@ -280,11 +280,9 @@ impl Checking {
         secrets.channel.cut_at(secrets.agreed.fragmentation.then_some(connection.fragment_size));
         //= rfc6023 §3
         //# a request without SA, TSi and TSr asks for an IKE SA without a child SA
-        let child = claim
-            .contents
-            .sa
-            .is_some()
-            .then(|| Decided::new(sa, cx, connection, &claim.contents, ChildKe::Without));
+        let request =
+            ChildRequest { contents: &claim.contents, ke: ChildKe::Without, nat: secrets.agreed.nat };
+        let child = claim.contents.sa.is_some().then(|| Decided::new(sa, cx, connection, &request));
         let wants = Wants { child, cert_asked: !claim.contents.cert_requests.is_empty() };
         let identities = Identities::new(local, remote);
         Box::new(Self { chosen, secrets, identities, to: claim.to, wants, job, until: claim.until })

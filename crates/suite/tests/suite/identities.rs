@@ -97,12 +97,55 @@ fn odd_identities_are_refused() {
             let mut alice = Puppet::alice();
             alice.init(&mut world);
             let mut payloads = alice.auth_payloads();
-            payloads[0] = Payload::IdI(Identification { kind, data: data.to_vec().into() });
+            payloads[0] = Payload::IdI(Identification::new(kind, data.to_vec()));
             let answer = alice.ask(&mut world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
             let said = notifies(&answer);
             let right = [NotifyType::AUTHENTICATION_FAILED, NotifyType::INVALID_SYNTAX];
             assert!(said.len() == 1 && right.contains(&said[0]), "{kind} {data:?}: {said:?}");
             assert!(is_clean(&mut world));
         }
+    }
+}
+
+/// AUTH covers the ID payload's body as it came, reserved octets and all: a peer that sets them is who it says,
+/// and who changes them on the way is found out.
+//= rfc7296 §2.15
+//# RestOfInitIDPayload = IDType | RESERVED | InitIDData
+#[test]
+fn auth_covers_the_reserved_octets_of_the_identity() {
+    let mut world = world(7).site(bob());
+    let mut alice = Puppet::alice();
+    alice.id_reserved = [1, 2, 3];
+    alice.establish(&mut world);
+    assert_eq!(world.status("bob").len(), 1);
+
+    let mut world = suite::world(8).site(bob());
+    let mut alice = Puppet::alice();
+    alice.init(&mut world);
+    let mut payloads = alice.auth_payloads();
+    payloads[0] = Payload::IdI(Identification { reserved: [0, 0, 1], ..alice.identification() });
+    let answer = alice.ask(&mut world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
+    assert_eq!(notifies(&answer), [NotifyType::AUTHENTICATION_FAILED]);
+}
+
+/// The same of the responder's.
+//= rfc7296 §2.15
+//# RestOfRespIDPayload = IDType | RESERVED | RespIDData
+#[test]
+fn auth_covers_the_reserved_octets_of_the_responders_identity() {
+    for (seed, honest) in [(9, true), (10, false)] {
+        let mut world = world(seed).site(alice());
+        let mut bob = Puppet::bob();
+        bob.id_reserved = [0xff; 3];
+        let order = world.up("alice");
+        bob.answer_init(&mut world);
+        let (header, _) = bob.asked(&mut world).expect("IKE_AUTH");
+        let mut payloads = bob.auth_payloads();
+        if !honest {
+            payloads[0] = Payload::IdR(Identification { reserved: [0; 3], ..bob.identification() });
+        }
+        bob.reply(&mut world, &header, &payloads);
+        world.until(answered);
+        assert_eq!(matches!(world.reply(order), Some(Reply::Up { .. })), honest, "{:?}", world.reply(order));
     }
 }

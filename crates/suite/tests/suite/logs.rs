@@ -20,7 +20,7 @@ fn control_characters_of_a_peer_do_not_reach_the_log() {
         let response = alice.hear(&mut world).expect("a response");
         alice.accept_init(&response);
         let mut payloads = alice.auth_payloads();
-        payloads[0] = Payload::IdI(Identification { kind, data: nasty.to_vec().into() });
+        payloads[0] = Payload::IdI(Identification::new(kind, nasty.to_vec()));
         payloads.push(Payload::Notify(Notify::new(wire::num::NotifyType::REDIRECT, nasty.to_vec())));
         alice.ask(&mut world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
         let mut lines = 0;

@@ -283,8 +283,8 @@ fn cve_2013_2052_long_identities() {
         let mut alice = Puppet::alice();
         alice.init(&mut world);
         let mut payloads = alice.auth_payloads();
-        let data = vec![b'a'; 10_000].into();
-        payloads[0] = Payload::IdI(wire::Identification { kind, data });
+        let data = vec![b'a'; 10_000];
+        payloads[0] = Payload::IdI(wire::Identification::new(kind, data));
         let answer = alice.ask(&mut world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
         assert_eq!(notifies(&answer).len(), 1);
         let told: usize = world.host("bob").refusals().iter().map(|refusal| refusal.reason.len()).sum();

@@ -41,33 +41,43 @@ impl<'a> KeyExchange<'a> {
 pub struct Identification<'a> {
     /// How to read it.
     pub kind: IdType,
+    /// Without meaning, zero in what we send; kept, since AUTH covers them as they came (RFC 7296 §2.15).
+    pub reserved: [u8; 3],
     /// The identity.
     pub data: Octets<'a>,
 }
 
 impl<'a> Identification<'a> {
+    /// An identity, its reserved octets zero.
+    pub fn new(kind: IdType, data: impl Into<Octets<'a>>) -> Self {
+        Self { kind, reserved: [0; 3], data: data.into() }
+    }
+
     pub(super) fn parse(reader: &mut Reader<'a>) -> Result<Self, ParseError> {
         let kind = IdType(reader.u8("the ID type")?);
-        reader.array::<3>("the reserved octets")?;
-        Ok(Self { kind, data: reader.rest().into() })
+        let reserved = reader.array::<3>("the reserved octets")?;
+        Ok(Self { kind, reserved, data: reader.rest().into() })
     }
 
     pub(super) fn emit(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.octets_to_sign());
     }
 
-    /// The payload's body: the octets that AUTH covers as IDi' and IDr', with reserved octets of zero
+    /// The payload's body as it stands on the wire: the octets that AUTH covers as IDi' and IDr'
     /// (RFC 7296 §2.15).
+    //= rfc7296 §2.15
+    //# RestOfInitIDPayload = IDType | RESERVED | InitIDData
     pub fn octets_to_sign(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(4 + self.data.len());
-        out.extend_from_slice(&[self.kind.0, 0, 0, 0]);
+        out.push(self.kind.0);
+        out.extend_from_slice(&self.reserved);
         out.extend_from_slice(&self.data);
         out
     }
 
     /// The same with everything owned.
     pub fn into_owned(self) -> Identification<'static> {
-        Identification { kind: self.kind, data: owned(self.data) }
+        Identification { kind: self.kind, reserved: self.reserved, data: owned(self.data) }
     }
 }
 
