@@ -301,7 +301,9 @@ pub(crate) fn install(
         Side::Initiator => (keys.initiator, keys.responder),
         Side::Responder => (keys.responder, keys.initiator),
     };
-    let udp_encap = keying.nat.encapsulates();
+    //= rfc7296 §2.23
+    //# UDP encapsulation MUST NOT be done on port 500.
+    let udp_encap = keying.nat.encapsulates() && sa.path.marked;
     let port = |address: SocketAddr| if udp_encap { address } else { SocketAddr::new(address.ip(), 0) };
     let direction =
         |spi, keys: crypto::DirectionKeys| DirectionSpec { spi, encr_key: keys.encr, integ_key: keys.integ };

@@ -394,6 +394,10 @@ impl Established {
         if path == sa.path || !self.nat.remote || path.local.ip() != sa.path.local.ip() {
             return;
         }
+        // ESP in UDP stays on port 4500, wherever a message of IKE comes from.
+        if sa.path.marked && !path.marked {
+            return;
+        }
         cx.note(sa.id, format!("The peer is now at {} instead of {}.", path.remote, sa.path.remote));
         sa.path = path;
         for child in self.children.iter().filter(|child| child.udp_encap) {

@@ -45,6 +45,9 @@ pub const MAX_AUTHORITIES: usize = 20;
 
 /// Octets of a nonce that we make: at least 16, and half the key size of the PRF at least, which
 /// 32 is for all of them (RFC 7296 §2.10).
+//= rfc7296 §2.10
+//# Nonces used in IKEv2 MUST be randomly chosen, MUST be at least 128 bits in size, and MUST be at least half the
+//# key size of the negotiated pseudorandom function (PRF).
 pub const NONCE_LEN: usize = 32;
 
 /// Octets of a COOKIE notification (RFC 7296 §2.6).

@@ -97,6 +97,7 @@ fn the_first_exchanges_do_not_come_again_inside_an_sa() {
 
 /// Known payloads where they have no place, or once too often: the message is rejected as a whole, and of an SA
 /// that stands nothing is left (RFC 7296 §2.21.3).
+//= rfc7296 §2.21.3
 #[test]
 fn payloads_out_of_place_are_invalid_syntax() {
     let auth = |_: &Puppet| Payload::Auth(Authentication { method: AuthMethod(2), data: vec![1].into() });
@@ -129,6 +130,7 @@ fn payloads_out_of_place_are_invalid_syntax() {
 }
 
 /// The same in IKE_AUTH: what comes besides is not passed over, and nothing is installed.
+//= rfc7296 §2.21.2
 #[test]
 fn payloads_out_of_place_in_ike_auth_are_invalid_syntax() {
     for odd in 0..4 {

@@ -1,5 +1,6 @@
 //! What a peer may do, must do, and may try. Each file is one procedure, one extension or one attack.
 
+mod asides;
 mod captures;
 mod certificates;
 mod childless;

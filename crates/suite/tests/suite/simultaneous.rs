@@ -19,6 +19,7 @@ fn both_sides_begin_at_once() {
 
 /// Both delete the IKE SA while the other's request is under way.
 //= rfc7296 §1.4.1
+//= rfc7296 §2.25.2
 #[test]
 fn both_sides_delete_the_ike_sa_at_once() {
     let mut world = world(2).peers(alice(), bob());
@@ -34,6 +35,7 @@ fn both_sides_delete_the_ike_sa_at_once() {
 
 /// Both delete the same child: each answers without a Delete payload for what it had deleted already.
 //= rfc7296 §1.4.1
+//= rfc7296 §2.25.1
 #[test]
 fn both_sides_delete_the_child_at_once() {
     let mut world = world(3).peers(alice(), bob());
@@ -52,6 +54,7 @@ fn both_sides_delete_the_child_at_once() {
 }
 
 /// One deletes the IKE SA while the other asks for a child of it.
+//= rfc7296 §2.25.2
 #[test]
 fn a_child_is_asked_for_while_the_ike_sa_is_deleted() {
     for seed in 0..20 {
