@@ -59,6 +59,15 @@ pub(crate) enum Asked {
     Probe(Option<OrderId>),
 }
 
+impl Asked {
+    fn exchange(&self) -> ExchangeType {
+        match self {
+            Self::Child(_) => ExchangeType::CREATE_CHILD_SA,
+            Self::Delete | Self::Probe(_) => ExchangeType::INFORMATIONAL,
+        }
+    }
+}
+
 /// A request of the peer whose child SA is being installed; then it is answered.
 pub(crate) struct Answering {
     pub(crate) to: Request,
@@ -243,7 +252,11 @@ impl Established {
     fn on_response(&mut self, sa: &mut Common, cx: &mut Cx<'_>, message: &Authentic<Message>) -> After {
         let Some(asking) = self.asking.take() else { return After::Stay };
         let Asking { request, what } = *asking;
-        let contents = match message.contents() {
+        let contents = message.contents().and_then(|contents| match message.exchange() {
+            exchange if exchange == what.exchange() => Ok(contents),
+            other => Err(Fault::syntax("RFC 7296 §2.2", format!("a response of exchange type {other} came"))),
+        });
+        let contents = match contents {
             Ok(contents) => contents,
             Err(fault) => {
                 // A response that cannot be read leaves both sides with different views: RFC 7296 §2.21.

@@ -95,6 +95,8 @@ fn the_first_exchanges_do_not_come_again_inside_an_sa() {
     assert_eq!(world.host("bob").count(|e| matches!(e, sa::Event::IkeUp(_))), 1);
 }
 
+type Make = fn(&Puppet) -> Payload<'static>;
+
 /// Known payloads where they have no place, or once too often: the message is rejected as a whole, and of an SA
 /// that stands nothing is left (RFC 7296 §2.21.3).
 //= rfc7296 §2.21.3
@@ -103,7 +105,7 @@ fn payloads_out_of_place_are_invalid_syntax() {
     let auth = |_: &Puppet| Payload::Auth(Authentication { method: AuthMethod(2), data: vec![1].into() });
     let id = |alice: &Puppet| Payload::IdI(alice.identification());
     let sa = |alice: &Puppet| Payload::Sa(vec![alice.esp_proposal()]);
-    let odd: [(ExchangeType, &[fn(&Puppet) -> Payload<'static>]); 6] = [
+    let odd: [(ExchangeType, &[Make]); 6] = [
         (ExchangeType::INFORMATIONAL, &[sa]),
         (ExchangeType::INFORMATIONAL, &[auth]),
         (ExchangeType::INFORMATIONAL, &[|_| Payload::Delete(Delete::ike_sa()), id]),
@@ -167,4 +169,21 @@ fn payloads_out_of_place_in_a_first_message_are_noise() {
         assert_eq!(alice.hear(&mut world), None, "{odd}");
         assert!(world.status("bob").is_empty(), "{odd}");
     }
+}
+
+/// A response under the right id but of another exchange answers nothing: whoever sends it and we do not mean the
+/// same.
+#[test]
+fn a_response_of_another_exchange_is_no_response() {
+    let mut world = world(8).site(alice());
+    let mut bob = Puppet::bob();
+    world.up("alice");
+    bob.establish(&mut world);
+    let probe = sa::Order::Probe(world.status("alice")[0].id);
+    let order = world.order("alice", probe);
+    let (header, _) = bob.asked(&mut world).expect("a probe");
+    bob.reply(&mut world, &wire::Header { exchange: ExchangeType::CREATE_CHILD_SA, ..header }, &[]);
+    world.run(std::time::Duration::from_millis(100));
+    assert!(matches!(world.reply(order), Some(sa::Reply::Refused(_))), "{:?}", world.reply(order));
+    assert_eq!(world.host("alice").dataplane.sad().count(), 0);
 }
