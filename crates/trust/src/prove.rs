@@ -49,7 +49,7 @@ impl Prove<'_> {
         }
     }
 
-    /// prf(prf(Shared Secret, "Key Pad for IKEv2"), <SignedOctets>)
+    /// `prf(prf(Shared Secret, "Key Pad for IKEv2"), <SignedOctets>)`
     //= rfc7296 §2.15
     pub(crate) fn shared_key_mic(&self, remote: Option<&Identity>) -> Result<Secret, String> {
         let secret = self.secrets.psk(self.local, remote)?;
