@@ -237,7 +237,9 @@ impl Loader<'_> {
         let day = 86_400;
         if facts.not_after < now {
             let days = (now.0 - facts.not_after.0) / day;
-            self.reader.error(
+            // A warning, as below: a clock that is set late or one old certificate must not keep the daemon,
+            // and with it all other connections, from starting.
+            self.reader.warn(
                 at,
                 format!("Our certificate `{subject}` expired {days} days ago."),
                 Some("Peers refuse it: renew it.".to_string()),
@@ -245,7 +247,7 @@ impl Loader<'_> {
         } else if facts.not_before > now {
             let days = (facts.not_before.0 - now.0).div_ceil(day);
             let hint = "Is this machine's clock right?".to_string();
-            self.reader.error(
+            self.reader.warn(
                 at,
                 format!("Our certificate `{subject}` becomes valid in {days} days only."),
                 Some(hint),

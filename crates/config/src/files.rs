@@ -19,6 +19,8 @@ pub(crate) struct Files {
 /// A file that was read.
 pub(crate) struct Content {
     pub(crate) bytes: Secret,
+    /// Its path, as messages show it.
+    pub(crate) name: String,
     /// Whether everybody on the machine can read it.
     pub(crate) public: bool,
 }
@@ -73,7 +75,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Content, String> {
     if bytes.expose().len() as u64 > limit {
         return Err(format!("The file `{name}` is longer than {limit} octets."));
     }
-    Ok(Content { bytes, public: is_public(&metadata) })
+    Ok(Content { bytes, name, public: is_public(&metadata) })
 }
 
 #[cfg(unix)]

@@ -8,6 +8,7 @@ use crate::schema;
 use crate::secrets::SecretStore;
 use crate::settings;
 use crate::source::Source;
+use crate::value::shown;
 use crate::{Config, limits};
 use base::WallClock;
 use crypto::{SigningKey, Suite};
@@ -95,6 +96,11 @@ pub fn check_text(path: &Path, text: &str, public: bool, tools: &Tools<'_>) -> O
         inline_secret: None,
     };
     let config = loader.read(&Section::root(table.get_ref()), public);
+    if config.policy.connections.is_empty() && loader.reader.problems.is_empty() {
+        let hint = Some("Write one: [connections.NAME].".to_string());
+        let none = loader.reader.source.whole(Severity::Warning, "The file has no connection.".into(), hint);
+        loader.reader.problems.push(none);
+    }
     let mut problems = loader.reader.problems;
     // Stable: within a severity and a line the order of discovery stays.
     problems.sort_by_key(|problem| (problem.severity, problem.line));
@@ -134,12 +140,8 @@ impl Loader<'_> {
         }
         self.warn_idle_keys();
         if let (true, Some(at)) = (public, self.inline_secret.clone()) {
-            let hint = "Take that right away: chmod o-rwx FILE".to_string();
-            self.reader.warn(
-                &at,
-                "Everybody on this machine can read this file, and it holds a secret.",
-                Some(hint),
-            );
+            let name = shown(&self.reader.source.file().to_string_lossy());
+            self.warn_public(&at, &name);
         }
         let secrets = std::mem::take(&mut self.store.secrets);
         Config { policy: Arc::new(Policy { connections }), secrets, daemon }

@@ -116,7 +116,7 @@ impl Loader<'_> {
         let at = entry.value_place("file");
         let content = self.reader.text(entry, "file", |name| self.files.content(name).map_err(Fault::new))?;
         if content.public {
-            self.warn_public(&at);
+            self.warn_public(&at, &content.name);
         }
         let line = content.bytes.expose().split(|octet| *octet == b'\n').next().unwrap_or_default();
         match psk(line.strip_suffix(b"\r").unwrap_or(line)) {
@@ -139,19 +139,19 @@ impl Loader<'_> {
             self.inline_secret.get_or_insert(entry.place("secret"));
         }
         let at = entry.value_place("file");
-        let mut public = false;
+        let mut public = None;
         let load_key = self.tools.load_key;
         let key = self.reader.text(entry, "file", |name| {
             let content = self.files.content(name)?;
-            public = content.public;
+            public = content.public.then(|| content.name.clone());
             let unusable =
                 |why: String| Fault::new(format!("`{}` has no usable private key: {why}.", shown(name)));
             let key = trust::private_key(content.bytes.expose(), passphrase.as_ref())
                 .map_err(|why| unusable(why.0))?;
             load_key(key.der.expose()).map_err(unusable)
         });
-        if public {
-            self.warn_public(&at);
+        if let Some(name) = public {
+            self.warn_public(&at, &name);
         }
         if let Some(key) = key {
             let key: Arc<dyn crypto::SigningKey> = key.into();
@@ -160,13 +160,10 @@ impl Loader<'_> {
         }
     }
 
-    fn warn_public(&mut self, at: &Range<usize>) {
-        let hint = "Take that right away: chmod o-rwx FILE".to_string();
-        self.reader.warn(
-            at,
-            "Everybody on this machine can read this file, which holds a secret.",
-            Some(hint),
-        );
+    /// Everybody on this machine can read the file `name`, for the sake of which there is something at `at`.
+    pub(crate) fn warn_public(&mut self, at: &Range<usize>, name: &str) {
+        let message = format!("Everybody on this machine can read `{name}`, which holds a secret.");
+        self.reader.warn(at, message, Some(format!("Take that right away: chmod o-rwx {name}")));
     }
 }
 

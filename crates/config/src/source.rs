@@ -3,7 +3,7 @@
 use crate::limits::SHOWN_LINE;
 use crate::problem::{Excerpt, Problem, Severity};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(crate) struct Source {
     pub(crate) file: PathBuf,
@@ -24,6 +24,11 @@ impl Source {
     }
 
     /// The octets at `at`; empty when it is not of this text.
+    /// The file that the text is from.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
     pub(crate) fn slice(&self, at: &Range<usize>) -> &str {
         self.text.get(at.clone()).unwrap_or("")
     }

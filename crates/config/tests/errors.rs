@@ -237,11 +237,11 @@ fn validity_is_checked_by_the_given_clock() {
     };
     assert_eq!(told(start + day), None);
     let (severity, message) = told(start - 3 * day).unwrap();
-    assert!(severity == Severity::Error && message.contains("becomes valid in 3 days"), "{message}");
+    assert!(severity == Severity::Warning && message.contains("becomes valid in 3 days"), "{message}");
     let (severity, message) = told(end - 5 * day).unwrap();
     assert!(severity == Severity::Warning && message.contains("expires in 5 days"), "{message}");
     let (severity, message) = told(end + 5 * day).unwrap();
-    assert!(severity == Severity::Error && message.contains("expired 5 days ago"), "{message}");
+    assert!(severity == Severity::Warning && message.contains("expired 5 days ago"), "{message}");
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn what_is_dangerous_or_idle_is_warned_about() {
     use std::os::unix::fs::PermissionsExt;
     let key = dir.path().join("moon.key");
     std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o644)).unwrap();
-    assert!(dir.warnings(CERTIFIED)[0].contains("Everybody on this machine can read this file"));
+    assert!(dir.warnings(CERTIFIED)[0].contains("moon.key`, which holds a secret."));
 }
 
 #[test]
@@ -356,6 +356,12 @@ fn the_file_itself_may_be_the_problem() {
 }
 
 #[test]
+fn a_file_without_a_connection_is_warned_about() {
+    let dir = Dir::new();
+    assert!(dir.warnings("")[0].contains("The file has no connection."));
+}
+
+#[test]
 fn a_file_with_a_secret_that_everybody_can_read_is_warned_about() {
     use std::os::unix::fs::PermissionsExt;
     let dir = Dir::new();
@@ -367,7 +373,9 @@ fn a_file_with_a_secret_that_everybody_can_read_is_warned_about() {
         let (_, warnings) = config::load(&path, &tools).unwrap();
         all(&warnings)
     };
-    assert!(told(0o644).contains("Everybody on this machine can read this file, and it holds a secret."));
+    let warning = told(0o644);
+    assert!(warning.contains("secret.toml`, which holds a secret."), "{warning}");
+    assert!(warning.contains(&format!("chmod o-rwx {}", path.display())), "{warning}");
     assert_eq!(told(0o640), "");
 }
 

@@ -28,8 +28,10 @@ impl Dir {
         let dir = Self::new();
         let ca = Authority::root(Key::EcdsaP256, "Root");
         dir.write("ca.pem", ca.pem());
-        for name in ["moon", "sun"] {
-            let end = ca.issue(Key::EcdsaP256, name, &[&format!("{name}.example.org")]);
+        for (name, host) in
+            [("moon", "moon.example.org"), ("sun", "sun.example.org"), ("gw-a", "gw-a.example")]
+        {
+            let end = ca.issue(Key::EcdsaP256, name, &[host]);
             dir.write(&format!("{name}.pem"), end.pem());
             dir.write_private(&format!("{name}.key"), end.key_pem());
             dir.write(&format!("{name}.der"), end.der());
