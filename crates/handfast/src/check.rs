@@ -1,8 +1,8 @@
 //! `handfast check`: everything that `run` would refuse, and a summary of what it would do.
 
 use crate::exit::Exit;
-use crate::load;
 use crate::talk::{print_json, say};
+use crate::{load, table};
 use config::{Config, DataplaneChoice, Outcome, Problem, Severity};
 use policy::{Child, Connection, Proposal, StartAction};
 use serde_json::{Value, json};
@@ -69,7 +69,7 @@ fn texts<T: Display>(all: &[T]) -> Vec<String> {
 fn tally(problems: &[Problem]) -> String {
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
     let warnings = problems.len() - errors;
-    let many = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
+    let many = table::count;
     match (errors, warnings) {
         (0, 0) => "no problems".to_string(),
         (0, w) => many(w, "warning"),
@@ -95,17 +95,20 @@ fn summary(file: &Path, config: &Config, problems: &[Problem]) -> String {
             list(&connection.local_addrs),
             list(&connection.remote_addrs)
         ));
-        lines.push(format!("  IKE  {}", proposals(&connection.proposals)));
+        lines.push(proposals("  IKE  ", &connection.proposals));
         lines.extend(connection.children.iter().map(|child| say_child(child)));
     }
     if connections.len() > SPELLED_OUT {
         lines.push(format!("… and {} more connections", connections.len() - SPELLED_OUT));
     }
+    if !lines.is_empty() {
+        lines.push(String::new());
+    }
     lines.push(format!(
-        "\n{}: {}. `handfast run` would serve {} connection(s) on UDP {} and {}, with {plane}.",
+        "{}: {}. `handfast run` would serve {} on UDP {} and {}, with {plane}.",
         file.display(),
         tally(problems),
-        connections.len(),
+        table::count(connections.len(), "connection"),
         config.daemon.port,
         config.daemon.port_nat_t
     ));
@@ -119,16 +122,23 @@ fn say_child(child: &Child) -> String {
         some => list(some),
     };
     format!(
-        "  {}: {} === {}{starts}\n    ESP  {}",
+        "  {}: {} === {}{starts}\n{}",
         child.name,
         side(&child.local_ts, "our address"),
         side(&child.remote_ts, "the peer's address"),
-        proposals(&child.esp_proposals)
+        proposals("    ESP  ", &child.esp_proposals)
     )
 }
 
-fn proposals(all: &[Proposal]) -> String {
-    list(all)
+/// A proposal a line behind `head`; one that is too long goes on below, broken between two words.
+fn proposals(head: &str, all: &[Proposal]) -> String {
+    let indent = head.len();
+    let mut lines = Vec::new();
+    for proposal in texts(all) {
+        let words: Vec<&str> = proposal.split_inclusive('-').collect();
+        lines.extend(table::wrap(&words, table::WIDTH - indent));
+    }
+    format!("{head}{}", lines.join(&format!("\n{:indent$}", "")))
 }
 
 fn list<T: Display>(all: &[T]) -> String {

@@ -1,7 +1,7 @@
 //! From the configuration file to what the daemon is made of.
 
 use base::WallClock;
-use config::{Config, DataplaneChoice, Outcome, Tools};
+use config::{Config, DataplaneChoice, Outcome, Severity, Tools};
 use crypto::Suite;
 use provider::Provider;
 use runtime::{Dataplane, Keys, Loaded, Setup, SystemRng};
@@ -67,7 +67,10 @@ fn reload(file: &Path, suite: &Arc<dyn Suite>) -> Result<Loaded, String> {
     let Outcome { config, problems } = read(file, suite.as_ref());
     match config {
         Some(config) => Ok(loaded(config, suite)),
-        None => Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        None => {
+            let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+            Err(errors.map(crate::run::one_line).collect::<Vec<_>>().join("\n"))
+        }
     }
 }
 

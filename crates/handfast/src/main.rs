@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     let socket = cli.socket.as_deref();
     let exit = match cli.command {
         Command::Run { config, log_format, log_level, until_stdin_closes } => {
+            let log_format = log_format.or(cli.json.then_some(cli::LogFormat::Json));
             run::run(run::Options { config, socket: cli.socket, log_format, log_level, until_stdin_closes })
         }
         Command::Check { file } => check::check(&file, cli.json),

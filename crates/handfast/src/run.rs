@@ -79,7 +79,7 @@ fn absolute(file: &Path) -> PathBuf {
 }
 
 /// A problem of the configuration as a line of the log.
-fn one_line(problem: &config::Problem) -> String {
+pub(crate) fn one_line(problem: &config::Problem) -> String {
     let hint = problem.hint.as_ref().map_or_else(String::new, |hint| format!(" {hint}"));
     match problem.line {
         0 => format!("{}: {}{hint}", problem.file.display(), problem.message),

@@ -7,6 +7,24 @@ use std::fmt::Write;
 /// Connections without an IKE SA that are listed by name.
 const LISTED: usize = 20;
 
+/// Columns that a line of ours may have.
+pub(crate) const WIDTH: usize = 100;
+
+/// Lines of at most `width` columns, if no word is longer, made of `words`, which bring their separators.
+pub(crate) fn wrap(words: &[&str], width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in words {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() || line.len() + word.trim_end().len() <= width => {
+                line.push_str(word)
+            }
+            _ => lines.push((*word).to_string()),
+        }
+    }
+    lines.iter_mut().for_each(|line| line.truncate(line.trim_end().len()));
+    lines
+}
+
 /// The whole status as text.
 pub(crate) fn status(status: &Status) -> String {
     let mut out = String::new();
@@ -43,8 +61,9 @@ pub(crate) fn ike_sa(out: &mut String, ike: &IkeSaStatus) {
     let nat = match (ike.nat_local, ike.nat_remote) {
         (false, false) => "",
         (true, false) => ", NAT before us",
-        (false, true) => ", NAT before the peer",
-        (true, true) => ", NAT on both sides",
+        // A peer that forces UDP encapsulation looks the same.
+        (false, true) => ", peer behind NAT or forcing UDP",
+        (true, true) => ", NAT before us, peer behind NAT or forcing UDP",
     };
     let _ = writeln!(
         out,
@@ -152,7 +171,8 @@ fn weak(names: &[String]) -> String {
     if names.is_empty() { String::new() } else { format!("   WEAK: {}", names.join(", ")) }
 }
 
-fn count(n: usize, what: &str) -> String {
+/// So many of something.
+pub(crate) fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
@@ -176,4 +196,17 @@ pub(crate) fn bytes(octets: u64) -> String {
         unit += 1;
     }
     if unit == 0 { format!("{octets} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_broken_between_words_and_a_long_word_stands_alone() {
+        let words: Vec<&str> = "SA KE No N(NAT_DETECTION_SOURCE_IP) TSi".split_inclusive(' ').collect();
+        assert_eq!(wrap(&words, 8), ["SA KE No", "N(NAT_DETECTION_SOURCE_IP)", "TSi"]);
+        assert_eq!(wrap(&["aes256-", "sha256"], 100), ["aes256-sha256"]);
+        assert_eq!(wrap(&[], 8), [""]);
+    }
 }

@@ -3,9 +3,9 @@
 use crate::cli::{DEFAULT_SOCKET, split_name};
 use crate::exit::Exit;
 use crate::table;
-use runtime::protocol::{Answer, Ask, RefusalReport};
+use runtime::protocol::{Answer, Ask};
 use runtime::{Client, ClientError};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 /// `handfast up`
@@ -15,7 +15,12 @@ pub(crate) fn up(socket: Option<&Path>, name: &str, json: bool) -> Exit {
         Ok(answer) => answer,
         Err(exit) => return exit,
     };
-    let Answer::Up(report) = &answer else { return other(&answer, json) };
+    let Answer::Up(report) = &answer else {
+        if !json {
+            eprintln!("{name} is not up.");
+        }
+        return other(&answer, json);
+    };
     if json {
         print_json(&answer);
     } else {
@@ -28,7 +33,7 @@ pub(crate) fn up(socket: Option<&Path>, name: &str, json: bool) -> Exit {
             report.milliseconds, report.ike_sa
         ));
         for child in &report.refused {
-            eprintln!("{}", refusal(&child.refusal, &format!("Child \"{}\"", child.child)));
+            eprintln!("Child \"{}\" is not up. {}", child.child, child.refusal.reason);
         }
     }
     if report.refused.is_empty() { Exit::Done } else { Exit::Failed }
@@ -41,7 +46,8 @@ pub(crate) fn down(socket: Option<&Path>, name: &str, json: bool) -> Exit {
         Ok(answer @ Answer::Down { .. }) if json => print_json(&answer),
         Ok(Answer::Down { ike_sas: 0, child_sas: 0 }) => say(&format!("Nothing of {name} was up.")),
         Ok(Answer::Down { ike_sas, child_sas }) => {
-            say(&format!("{name} is down: {ike_sas} IKE SA(s) and {child_sas} child SA(s) closed."));
+            let (ike, child) = (table::count(ike_sas, "IKE SA"), table::count(child_sas, "child SA"));
+            say(&format!("{name} is down: {ike} and {child} closed."));
         }
         Ok(answer) => return other(&answer, json),
         Err(exit) => return exit,
@@ -65,12 +71,14 @@ pub(crate) fn reload(socket: Option<&Path>, json: bool) -> Exit {
     match call(socket, &Ask::Reload {}, json) {
         Ok(answer @ Answer::Reloaded { .. }) if json => print_json(&answer),
         Ok(Answer::Reloaded { added, removed, changed }) => {
+            let same = added.is_empty() && removed.is_empty() && changed.is_empty();
             for (verb, names) in [("added", added), ("removed", removed), ("changed", changed)] {
                 if !names.is_empty() {
                     say(&format!("{verb}: {}", names.join(", ")));
                 }
             }
-            say("The configuration was read again.");
+            let nothing = if same { " No connection differs." } else { "" };
+            say(&format!("The configuration was read again.{nothing}"));
         }
         Ok(answer) => return other(&answer, json),
         Err(exit) => return exit,
@@ -120,10 +128,21 @@ fn call(socket: Option<&Path>, ask: &Ask, json: bool) -> Result<Answer, Exit> {
         if json {
             print_json(progress);
         } else if let Answer::Progress { milliseconds, text } = progress {
-            say(&format!("{milliseconds:>10.1} ms  {text}"));
+            say(&progress_line(*milliseconds, text));
         }
     });
     answer.map_err(|error| unreachable_daemon(&error, json))
+}
+
+/// What happened after so many milliseconds. A person gets long lines broken, a program whole ones.
+fn progress_line(milliseconds: f64, text: &str) -> String {
+    let head = format!("{milliseconds:>10.1} ms  ");
+    if !std::io::stdout().is_terminal() {
+        return head + text;
+    }
+    let words: Vec<&str> = text.split_inclusive(' ').collect();
+    let lines = table::wrap(&words, table::WIDTH - head.len());
+    format!("{head}{}", lines.join(&format!("\n{:1$}", "", head.len())))
 }
 
 /// An answer that is not the one hoped for.
@@ -133,17 +152,11 @@ fn other(answer: &Answer, json: bool) -> Exit {
         return Exit::Failed;
     }
     match answer {
-        Answer::Refused(report) => eprintln!("{}", refusal(report, "It")),
+        Answer::Refused(report) => eprintln!("{}", report.reason),
         Answer::Error { text } => eprintln!("{text}"),
         other => eprintln!("The daemon's answer does not fit the question: {other:?}"),
     }
     Exit::Failed
-}
-
-/// A refusal as people read it; `what` was refused.
-fn refusal(report: &RefusalReport, what: &str) -> String {
-    let by = if report.by_peer { "was refused by the peer" } else { "was refused" };
-    format!("{what} {by}: {}", report.reason)
 }
 
 fn unreachable_daemon(error: &ClientError, json: bool) -> Exit {

@@ -71,7 +71,7 @@ fn a_tunnel_carries_traffic_and_is_taken_down_from_either_side() {
         let child = &status(&right)["ike_sas"][0]["child_sas"][0];
         assert!(child["counters"]["packets_in"].as_u64() >= Some(3), "{child}");
         let down = closing.command(&["down", "net"]).unwrap_or_else(|error| panic!("{error}"));
-        assert!(down.contains("1 IKE SA(s)"), "{down}");
+        assert!(down.contains("1 IKE SA and"), "{down}");
         assert!(wait_until(Duration::from_secs(2), || child_count(other) == 0));
     }
     let logged = wait_until(Duration::from_secs(2), || left.log().contains("the peer deleted it"));

@@ -235,10 +235,9 @@ impl Established {
         //# only ones to cause the IKE SA to be deleted without a Delete payload.
         if contents.has(NotifyType::AUTHENTICATION_FAILED) {
             self.channel.respond(sa, cx, to, &[]);
-            return After::End(Fate::Refused(establish::not_accepted(
-                &self.chosen.connection,
-                &self.identities.local,
-            )));
+            let refusal = establish::not_accepted(&self.chosen.connection, &self.identities.local);
+            cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal: refusal.clone() });
+            return After::End(Fate::Refused(refusal));
         }
         if delete::names_ike_sa(contents) {
             self.channel.respond(sa, cx, to, &[]);

@@ -98,8 +98,10 @@ impl Desk {
         let loaded = match loader() {
             Ok(loaded) => loaded,
             Err(error) => {
-                tracing::error!("The configuration was not read again, and nothing was changed: {error}");
-                return Answer::Error { text: format!("Nothing was changed. {error}") };
+                for line in error.lines() {
+                    tracing::error!("The configuration is not taken, and nothing was changed: {line}");
+                }
+                return Answer::Error { text: format!("Nothing was changed.\n{error}") };
             }
         };
         let before = std::mem::replace(

@@ -322,11 +322,13 @@ impl Driver {
     /// Tells those whose order this event belongs to.
     fn progress(&mut self, now: Instant, line: &Line) {
         let Some(ike) = line.ike_sa else { return };
+        // What is refused stands in the answer to the order.
+        let told = line.event != "refused";
         if let Some(pending) = self.current.and_then(|id| self.pending.get_mut(&id)) {
             pending.ike.get_or_insert(ike);
         }
         for pending in self.pending.values().filter(|pending| pending.ike == Some(ike)) {
-            if let Some(voice) = pending.voice.as_ref().filter(|voice| voice.progress) {
+            if let Some(voice) = pending.voice.as_ref().filter(|voice| voice.progress && told) {
                 let milliseconds = status::milliseconds(now.since(pending.since));
                 voice.say(Say::Progress { milliseconds, text: line.text.clone() });
             }

@@ -23,7 +23,7 @@ pub(crate) struct Line {
 pub(crate) fn sentence(event: &Event) -> Line {
     let line = |level, event, ike_sa, text| Line { level, event, ike_sa, text };
     match event {
-        Event::Message(m) => line(Level::DEBUG, "message", Some(m.ike), message(m)),
+        Event::Message(m) => line(message_level(m), "message", Some(m.ike), message(m)),
         Event::IkeUp(facts) => line(Level::INFO, "ike_up", Some(facts.ike), ike_up(facts)),
         Event::IkeDown(facts, fate) => {
             line(fate_level(fate), "ike_down", Some(facts.ike), ike_down(facts, fate))
@@ -43,7 +43,7 @@ pub(crate) fn sentence(event: &Event) -> Line {
                 }
                 _ => format!("{who} ({})", path.remote),
             };
-            line(Level::WARN, "refused", *ike, format!("{with}: {}", refusal.reason))
+            line(Level::WARN, "refused", *ike, format!("{with}: {}", say_reason(&refusal.reason)))
         }
         Event::Dropped { path, why } => line(
             Level::DEBUG,
@@ -55,10 +55,16 @@ pub(crate) fn sentence(event: &Event) -> Line {
     }
 }
 
+/// Messages are for whoever looks closely, but that a peer is silent is news: said once a request.
+fn message_level(m: &MessageTrace) -> Level {
+    if m.sent && !m.response && m.resent == 1 { Level::INFO } else { Level::DEBUG }
+}
+
 fn message(m: &MessageTrace) -> String {
     let kind = if m.response { "response" } else { "request" };
     let again = match m.resent {
         0 => String::new(),
+        n if m.sent && !m.response => format!(", retransmission {n}: no answer yet"),
         n => format!(", retransmission {n}"),
     };
     let pieces = match m.datagrams {
@@ -70,9 +76,15 @@ fn message(m: &MessageTrace) -> String {
     } else {
         ("Received", format!("from {}", m.path.remote))
     };
+    let payloads = match m.payloads.as_str() {
+        "" => "no payloads",
+        names => names,
+    };
+    // What is sent again was told with its payloads already.
+    let payloads = if m.resent == 0 { format!(": {payloads}") } else { String::new() };
     format!(
-        "{verb} {} {kind} {} {peer} ({} octets{pieces}{again}): {}",
-        m.exchange, m.message_id, m.octets, m.payloads
+        "{verb} {} {kind} {} {peer} ({} octets{pieces}{again}){payloads}",
+        m.exchange, m.message_id, m.octets
     )
 }
 
@@ -94,14 +106,17 @@ fn ike_up(facts: &IkeFacts) -> String {
 }
 
 fn ike_down(facts: &IkeFacts, fate: &Fate) -> String {
-    let (name, at, why) = (&facts.connection, facts.path.remote, say_fate(fate));
-    match &facts.remote_id {
-        None => format!("Connection \"{name}\" with {at} was not established: {why}"),
-        id => format!(
-            "Connection \"{name}\" with {} at {at} is down after {}: {why}",
-            say_id(id.as_ref()),
-            say_duration(facts.age)
-        ),
+    let (at, why) = (facts.path.remote, say_fate(fate));
+    let what = match facts.connection.as_str() {
+        "" => "An IKE SA".to_string(),
+        name => format!("Connection \"{name}\""),
+    };
+    match (&facts.remote_id, fate) {
+        (None, _) => format!("{what} with {at} was not established: {why}"),
+        (Some(id), Fate::Refused(_)) => format!("{what} with \"{id}\" at {at} has ended: {why}"),
+        (Some(id), _) => {
+            format!("{what} with \"{id}\" at {at} is down after {}: {why}", say_duration(facts.age))
+        }
     }
 }
 
@@ -122,7 +137,8 @@ fn child_up(facts: &ChildFacts) -> String {
 
 fn fate_level(fate: &Fate) -> Level {
     match fate {
-        Fate::Ordered | Fate::DeletedByPeer | Fate::Replaced => Level::INFO,
+        // The refusal itself has its own line.
+        Fate::Ordered | Fate::DeletedByPeer | Fate::Replaced | Fate::Refused(_) => Level::INFO,
         _ => Level::WARN,
     }
 }
@@ -136,11 +152,22 @@ pub(crate) fn say_fate(fate: &Fate) -> String {
             format!("the peer did not answer; the request was sent {sent} times in {}.", say_duration(*after))
         }
         Fate::HalfOpenTimeout => "the peer never finished it.".into(),
-        Fate::Refused(refusal) => refusal.reason.clone(),
+        Fate::Refused(refusal) if refusal.by_peer => "the peer refused it, as said before.".into(),
+        Fate::Refused(_) => "we refused it, as said before.".into(),
         Fate::Replaced => "a newer one replaced it.".into(),
         Fate::Fault(what) => format!("the peer broke the protocol: {what}"),
         Fate::Dataplane(what) => format!("the data plane could not do it: {what}"),
     }
+}
+
+/// The reason of a refusal as a sentence of its own.
+pub(crate) fn say_reason(reason: &str) -> String {
+    let mut letters = reason.chars();
+    let mut text: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
+    if !text.ends_with(['.', '!', '?']) {
+        text.push('.');
+    }
+    text
 }
 
 fn say_id(id: Option<&Identity>) -> String {
@@ -294,7 +321,35 @@ mod tests {
         };
         assert_eq!(
             sentence(&Event::Message(trace)).text,
-            "Sent IKE_SA_INIT request 0 to 198.51.100.2:500 (240 octets, retransmission 2): SA KE No"
+            "Sent IKE_SA_INIT request 0 to 198.51.100.2:500 (240 octets, retransmission 2: no answer yet)"
+        );
+    }
+
+    #[test]
+    fn a_refused_ike_sa_ends_without_repeating_the_reason() {
+        let refusal = Refusal {
+            kind: RefusalKind::AuthenticationFailed,
+            by_peer: false,
+            connection: None,
+            reason: "the secrets differ".into(),
+        };
+        let facts = IkeFacts {
+            ike: IkeSaId(3),
+            connection: String::new(),
+            side: Side::Responder,
+            spi_i: base::IkeSpi(1),
+            spi_r: base::IkeSpi(2),
+            path: path(),
+            local_id: None,
+            remote_id: None,
+            suite: None,
+            age: Duration::ZERO,
+        };
+        let refused = Event::Refused { ike: Some(IkeSaId(3)), path: path(), refusal: refusal.clone() };
+        assert_eq!(sentence(&refused).text, "Refused (198.51.100.2:500): The secrets differ.");
+        assert_eq!(
+            sentence(&Event::IkeDown(facts, Fate::Refused(refusal))).text,
+            "An IKE SA with 198.51.100.2:500 was not established: we refused it, as said before."
         );
     }
 

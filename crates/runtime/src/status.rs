@@ -3,7 +3,7 @@
 use crate::protocol::{
     Algorithms, ChildSaStatus, ConnectionStatus, CounterStatus, IkeSaStatus, MessageReport, RefusalReport,
 };
-use crate::sentence::refusal_name;
+use crate::sentence::{refusal_name, say_reason};
 use dataplane::{Counters, Mode};
 use policy::{ChildSuite, Connection, IkeSuite};
 use sa::{ChildStatus, IkeStatus, MessageTrace, Refusal, Side};
@@ -100,7 +100,7 @@ pub(crate) fn refusal(refusal: &Refusal) -> RefusalReport {
         kind: refusal_name(refusal.kind).to_string(),
         by_peer: refusal.by_peer,
         connection: refusal.connection.clone(),
-        reason: refusal.reason.clone(),
+        reason: say_reason(&refusal.reason),
     }
 }
 

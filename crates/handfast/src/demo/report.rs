@@ -7,6 +7,9 @@ use runtime::protocol::{ChildSaStatus, EventReport, IkeSaStatus};
 use serde::Serialize;
 use std::fmt::Write;
 
+/// Columns of the ladder right of its times, less the payloads' indent.
+const LADDER: usize = 78;
+
 /// Everything, in the shape of `handfast demo --json`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -187,8 +190,10 @@ impl Report {
             let arrow =
                 if rung.from == "left" { format!("{label:─^57}►") } else { format!("◄{label:─^57}") };
             let _ = writeln!(out, "  {:>9.3}   {arrow}", rung.milliseconds);
-            if !rung.payloads.is_empty() {
-                let _ = writeln!(out, "  {:>9}      {}", "", rung.payloads);
+            let payloads = if rung.payloads.is_empty() { "no payloads" } else { &rung.payloads };
+            let words: Vec<&str> = payloads.split_inclusive(' ').collect();
+            for line in table::wrap(&words, LADDER) {
+                let _ = writeln!(out, "  {:>9}      {line}", "");
             }
         }
     }

@@ -206,7 +206,7 @@ impl AwaitInit {
             }
             Some(notify) => {
                 let notify = notify.clone().into_owned();
-                Ok(self.on_error(cx, &notify))
+                Ok(self.on_error(sa, cx, &notify))
             }
             None => Err((self, Drop::Malformed)),
         }
@@ -265,7 +265,10 @@ impl AwaitInit {
     //= rfc7296 §2.21.1
     //# Because all error notifications are completely unauthenticated, the recipient should continue
     //# trying for some time before giving up.
-    fn on_error(mut self: Box<Self>, cx: &mut Cx<'_>, notify: &Notify<'_>) -> Next {
+    fn on_error(mut self: Box<Self>, sa: &Common, cx: &mut Cx<'_>, notify: &Notify<'_>) -> Next {
+        if self.hint.is_some() {
+            return self;
+        }
         let connection = &self.chosen.connection;
         let (kind, reason) = match notify.kind {
             NotifyType::NO_PROPOSAL_CHOSEN => (
@@ -283,7 +286,15 @@ impl AwaitInit {
         };
         let refusal = Refusal { kind, by_peer: true, connection: Some(connection.name.clone()), reason };
         let until = cx.now.mono + limits::ERROR_PATIENCE;
-        self.hint.get_or_insert((until, refusal));
+        self.hint = Some((until, refusal));
+        let patience = limits::ERROR_PATIENCE.as_secs();
+        cx.note(
+            sa.id,
+            format!(
+                "The answer {} is unprotected, anybody could have sent it: for {patience} s a better one may follow.",
+                notify.kind
+            ),
+        );
         self
     }
 
@@ -378,9 +389,10 @@ pub(super) fn float(sa: &mut Common, cx: &mut Cx<'_>, secrets: &Secrets) {
         return;
     }
     let who = match (nat.local, nat.remote) {
-        (true, true) => "Both sides are behind a NAT",
+        // A peer that forces UDP encapsulation looks like one behind a NAT.
+        (true, true) => "We are behind a NAT; the peer is too, or forces UDP encapsulation",
         (true, false) => "We are behind a NAT",
-        (false, true) => "The peer is behind a NAT",
+        (false, true) => "The peer is behind a NAT, or forces UDP encapsulation",
         (false, false) => "UDP encapsulation is forced",
     };
     for address in [&mut sa.path.local, &mut sa.path.remote] {
