@@ -1,4 +1,4 @@
-# The commands a person needs. Each installs by itself what it lacks (Debian packages, by name).
+# The commands a person needs. `demo` takes Rust and gcc alone; `test` and `bench` install the Debian packages that they lack.
 .PHONY: demo test lint bench fuzz
 
 demo:

@@ -4,9 +4,10 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
+# Without root nothing can be installed: the tests that miss something say so, and are listed at the end.
 scripts/packages.sh gcc make openssl unzip xz-utils iproute2 iputils-ping procps nftables tcpdump tshark \
     strongswan-charon strongswan-swanctl strongswan-pki strongswan-libcharon \
-    libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins || exit 1
+    libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins || [ "$(id -u)" -ne 0 ] || exit 1
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
