@@ -43,12 +43,34 @@ impl Row {
 
 /// Runs them one after the other; a peer that is not installed is left out and named.
 pub(crate) fn all(handfast: &Path) -> Vec<Result<Row, String>> {
-    vec![
+    let mut rows = vec![
         measure("Handfast, userspace ESP over TUN", |lab| handfast_pair(lab, handfast)),
         measure("strongSwan, kernel-libipsec", strongswan_pair),
-        measure("WireGuard, wireguard-go (Debian)", wireguard_pair),
-        measure("bare veth", |_| Ok(Pair { gateways: None, _keep: Vec::new() })),
-    ]
+        measure(&format!("WireGuard, wireguard-go {}", version("wireguard-go")), |lab| {
+            wireguard_pair(lab, &["wireguard-go", "-f"])
+        }),
+    ];
+    if let Some(boringtun) = boringtun() {
+        let start = [boringtun.as_str(), "--disable-drop-privileges", "-f"];
+        let name = format!("WireGuard, boringtun {}", version(&boringtun));
+        rows.push(measure(&name, |lab| wireguard_pair(lab, &start)));
+    }
+    rows.push(measure("bare veth", |_| Ok(Pair { gateways: None, _keep: Vec::new() })));
+    rows
+}
+
+/// The last word of the first line of `PROGRAM --version`.
+fn version(program: &str) -> String {
+    let said = run(program, &["--version"]).unwrap_or_default();
+    let word = said.lines().next().and_then(|line| line.split_whitespace().last());
+    word.unwrap_or("of unknown version").trim_start_matches('v').to_string()
+}
+
+/// WireGuard in userspace, in Rust: only where `cargo install boringtun-cli --root target/tools` was done.
+fn boringtun() -> Option<String> {
+    let exe = std::env::current_exe().ok()?;
+    let path = exe.parent()?.parent()?.join("tools/bin/boringtun-cli");
+    path.exists().then(|| path.display().to_string())
 }
 
 /// Two gateways with a tunnel that stands.
@@ -112,8 +134,9 @@ fn strongswan_pair(lab: &Lab) -> Result<Pair, String> {
     Ok(Pair { gateways, _keep: vec![Box::new(left), Box::new(right)] })
 }
 
-fn wireguard_pair(lab: &Lab) -> Result<Pair, String> {
-    if let Some(why) = interop::missing(&["wireguard-go", "wg"]) {
+/// `start` is the daemon with its options, before the name of the device.
+fn wireguard_pair(lab: &Lab, start: &[&str]) -> Result<Pair, String> {
+    if let Some(why) = interop::missing(&[start[0], "wg"]) {
         return Err(why);
     }
     let mut keys = Vec::new();
@@ -128,9 +151,11 @@ fn wireguard_pair(lab: &Lab) -> Result<Pair, String> {
     for (at, side) in ["left", "right"].into_iter().enumerate() {
         let other = if side == "left" { "right" } else { "left" };
         let ns = lab.ns(side);
-        // wireguard-go keeps its control sockets in /var/run/wireguard, one name for all namespaces.
+        // Both daemons keep their control sockets in /var/run/wireguard, one name for all namespaces.
         let device = format!("wg{}{at}", std::process::id() % 100_000);
-        daemons.push(lab.spawn(side, &mut ["wireguard-go", "-f", &device], &[])?);
+        let mut command = start.to_vec();
+        command.push(&device);
+        daemons.push(lab.spawn(side, &mut command, &[])?);
         let set = format!(
             "wg set {device} private-key {} listen-port 51820 peer {} endpoint {}:51820 allowed-ips {}/32",
             keys[at].0,
@@ -140,7 +165,7 @@ fn wireguard_pair(lab: &Lab) -> Result<Pair, String> {
         );
         let ready = || run("ip", &["netns", "exec", &ns, "sh", "-c", &set]).is_ok();
         if !wait_until(Duration::from_secs(5), ready) {
-            return Err(format!("wireguard-go did not start: {}", daemons[at].output()));
+            return Err(format!("{} did not start: {}", start[0], daemons[at].output()));
         }
         run("ip", &["-n", &ns, "link", "set", &device, "up"])?;
         let route = [lab.inner(other).to_string(), lab.inner(side).to_string()];

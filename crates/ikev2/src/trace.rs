@@ -3,6 +3,7 @@
 use crate::Common;
 use base::MessageId;
 use sa::MessageTrace;
+use std::fmt::Write;
 use wire::Payload;
 use wire::num::ExchangeType;
 
@@ -65,19 +66,16 @@ impl Trace {
 
 /// `SA KE No N(COOKIE)`
 fn names(payloads: &[Payload<'_>]) -> String {
-    let mut out = String::with_capacity(payloads.len() * 8);
+    let mut out = String::with_capacity(payloads.len() * 16);
     for payload in payloads {
         if !out.is_empty() {
             out.push(' ');
         }
-        match payload {
-            Payload::Notify(notify) => {
-                out.push_str("N(");
-                out.push_str(&notify.kind.to_string());
-                out.push(')');
-            }
-            other => out.push_str(&other.kind().to_string()),
-        }
+        // Writing into a string cannot fail.
+        let _ = match payload {
+            Payload::Notify(notify) => write!(out, "N({})", notify.kind),
+            other => write!(out, "{}", other.kind()),
+        };
     }
     out
 }

@@ -172,6 +172,7 @@ impl Established {
         match installed {
             Ok((job, child)) => {
                 let until = cx.now.mono + limits::JOB_PATIENCE;
+                self.installing.reserve_exact(1);
                 self.installing.push(Installing { child, job, until });
             }
             Err(why) => {

@@ -9,6 +9,8 @@ impl Established {
     /// A child stands.
     pub(super) fn child_up(&mut self, sa: &mut Common, cx: &mut Cx<'_>, child: ChildSa) {
         cx.out.tell(Event::ChildUp(sa.id, child.facts()));
+        // Most have one child for life: no room for further ones beforehand.
+        self.children.reserve_exact(1);
         self.children.push(child);
         self.settle_wishes(sa, cx);
     }
