@@ -66,7 +66,7 @@ impl Trace {
 
 /// `SA KE No N(COOKIE)`
 fn names(payloads: &[Payload<'_>]) -> String {
-    let mut out = String::with_capacity(payloads.len() * 16);
+    let mut out = String::with_capacity(payloads.len() * 8);
     for payload in payloads {
         if !out.is_empty() {
             out.push(' ');
