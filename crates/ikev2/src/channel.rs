@@ -165,9 +165,12 @@ impl Channel {
         self.fragment_size = size;
     }
 
+    /// Whether the message ids of either direction have come to their end.
+    pub(crate) fn is_spent(&self, last: MessageId) -> bool {
+        self.next_request.max(self.expected) >= last
+    }
+
     /// The id of a new request of ours; `None` at the end of the number space.
-    //= rfc7296 §2.2
-    //# the IKE SA MUST be closed or rekeyed before the message id wraps
     fn take_request_id(&mut self) -> Option<MessageId> {
         let id = self.next_request;
         self.next_request = id.next()?;

@@ -150,6 +150,12 @@ impl Stage for Established {
     fn time(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
         let now = cx.now.mono;
         self.channel.tidy(now);
+        //= rfc7296 §2.2
+        //# the IKE SA MUST be closed or rekeyed before the message id wraps
+        if self.channel.is_spent(sa.last_message_id) {
+            let fate = Fate::Fault("its message ids are used up (RFC 7296 §2.2)".to_string());
+            return self.close(sa, cx, End { tell_peer: true, fate });
+        }
         if let Some(mut asking) = self.asking.take() {
             if let Err(fate) = asking.request.on_time(sa, cx) {
                 self.asking = Some(asking);
@@ -176,7 +182,8 @@ impl Stage for Established {
         let installing = self.installing.iter().map(|installing| (installing.until, Reason::Expire));
         let probe = self.probe_at(sa).map(|at| (at, Reason::Liveness));
         let keepalive = self.keepalive_at(sa, sa.keepalive).map(|at| (at, Reason::Keepalive));
-        let one = [asking, tidy, answering, probe, keepalive].into_iter().flatten();
+        let spent = self.channel.is_spent(sa.last_message_id).then_some((sa.heard, Reason::Expire));
+        let one = [asking, tidy, answering, probe, keepalive, spent].into_iter().flatten();
         one.chain(installing).min_by_key(|(at, _)| *at)
     }
 

@@ -3,7 +3,7 @@
 use crate::Cx;
 use crate::child::ChildSa;
 use crate::established::Established;
-use base::{IkeSpi, Instant};
+use base::{IkeSpi, Instant, MessageId};
 use dataplane::ChildId;
 use policy::{Connection, ConnectionId, Identity, IkeSuite};
 use sa::{
@@ -31,6 +31,8 @@ pub(crate) struct Common {
     pub(crate) spoke: Instant,
     /// The pause after which a NAT keepalive is due.
     pub(crate) keepalive: Duration,
+    /// Message ids end here.
+    pub(crate) last_message_id: MessageId,
     /// Orders that wait for it to come up.
     pub(crate) wishes: Vec<Wish>,
 }

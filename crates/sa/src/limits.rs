@@ -1,5 +1,6 @@
 //! Every bound of the version-neutral machinery, with its reason.
 
+use base::MessageId;
 use std::time::Duration;
 
 /// Half-open IKE SAs from which on cookies are demanded: far above what honest peers have open at
@@ -41,3 +42,7 @@ pub const COOKIE_SECRET_LIFE: Duration = Duration::from_secs(60);
 /// Answers a second to messages outside any IKE SA (RFC 7296 §2.21.4): enough to tell a peer that we
 /// have forgotten it, too few to be used as a reflector.
 pub const UNPROTECTED_ANSWERS_PER_SECOND: u32 = 10;
+
+/// Sixteen message ids are left when an IKE SA is closed for want of more: enough for what is under way and for the
+/// deletion itself.
+pub const LAST_MESSAGE_ID: MessageId = MessageId(u32::MAX - 16);

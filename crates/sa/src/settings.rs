@@ -1,6 +1,7 @@
 //! What an endpoint is told once, beside its policy.
 
 use crate::{Shard, limits};
+use base::MessageId;
 use std::time::Duration;
 
 /// How one endpoint behaves; the defaults suit a gateway.
@@ -22,6 +23,8 @@ pub struct Settings {
     pub half_open_timeout: Duration,
     /// A NAT keepalive is sent after this long without anything else sent (RFC 3948 §4).
     pub keepalive: Duration,
+    /// An IKE SA one of whose message ids has come here is closed: they must not wrap (RFC 7296 §2.2).
+    pub last_message_id: MessageId,
 }
 
 impl Default for Settings {
@@ -35,6 +38,7 @@ impl Default for Settings {
             max_half_open_per_source: limits::MAX_HALF_OPEN_PER_SOURCE,
             half_open_timeout: limits::HALF_OPEN_TIMEOUT,
             keepalive: limits::KEEPALIVE,
+            last_message_id: limits::LAST_MESSAGE_ID,
         }
     }
 }

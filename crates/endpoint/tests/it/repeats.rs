@@ -1,7 +1,8 @@
 //! Retransmission, replays and windows (RFC 7296 §2.1 to §2.3).
 
 use crate::common::{A, B, Pair, connection};
-use sa::{Drop, Event, Order, Target};
+use base::MessageId;
+use sa::{Drop, Event, Fate, Order, Reply, Settings, Target};
 use std::time::Duration;
 
 //= rfc7296 §2.1
@@ -84,4 +85,26 @@ fn the_same_seed_gives_the_same_octets() {
         pair.seen.iter().map(|flight| flight.bytes.clone()).collect::<Vec<_>>()
     };
     assert_eq!(run(), run());
+}
+
+//= rfc7296 §2.2
+#[test]
+fn an_ike_sa_is_closed_before_its_message_ids_wrap() {
+    let settings = Settings { last_message_id: MessageId(6), ..Settings::default() };
+    let mut pair = Pair::with(connection(A, B), connection(B, A), settings);
+    pair.up();
+    pair.settle();
+    let Some((_, Reply::Up { ike, .. })) = pair.a.replies.first().cloned() else {
+        panic!("{:?}", pair.a.replies)
+    };
+    for _ in 0..10 {
+        pair.order_a(Order::Probe(ike));
+        pair.settle();
+        pair.pass(Duration::from_secs(1));
+    }
+    assert_eq!((pair.a.sad.len(), pair.b.sad.len()), (0, 0), "the child SAs go with it");
+    let down = |e: &Event| matches!(e, Event::IkeDown(..));
+    assert_eq!((pair.a.count(down), pair.b.count(down)), (1, 1));
+    let fault = |e: &Event| matches!(e, Event::IkeDown(_, Fate::Fault(why)) if why.contains("message ids"));
+    assert_eq!(pair.a.count(fault), 1);
 }

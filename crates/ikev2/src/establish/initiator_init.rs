@@ -67,6 +67,7 @@ pub(crate) fn initiate(
         heard: now,
         spoke: now,
         keepalive: cx.settings.keepalive,
+        last_message_id: cx.settings.last_message_id,
         wishes: vec![wish],
     };
     let nonce = cx.random(limits::NONCE_LEN);

@@ -178,6 +178,7 @@ fn open(
         heard: now,
         spoke: now,
         keepalive: cx.settings.keepalive,
+        last_message_id: cx.settings.last_message_id,
         wishes: Vec::new(),
     };
     let nonce = cx.random(limits::NONCE_LEN);
