@@ -15,7 +15,7 @@ use sa::{Drop, Event, Path, Side};
 use std::net::IpAddr;
 use wire::allowed::Direction;
 use wire::num::{ExchangeType, PayloadType};
-use wire::{Flags, Frame, Header, Payload, Room, Sealed};
+use wire::{Flags, Frame, Header, ParseError, Payload, Room, Sealed};
 
 /// Something whose origin and integrity the IKE SA's keys vouch for. Only [`Channel::receive`] makes it.
 #[derive(Debug)]
@@ -32,6 +32,9 @@ impl Authentic<Message> {
 
     /// Its payloads. What is wrong with them is the peer's fault, since the message is the peer's.
     pub(crate) fn contents(&self) -> Result<Contents<'_>, Fault> {
+        if let Some(flaw) = &self.0.flaw {
+            return Err((*flaw).into());
+        }
         let chain = wire::parse_chain(self.0.first, &self.0.plain, 0)?;
         Contents::sort(chain, self.0.exchange, self.0.direction)
     }
@@ -47,6 +50,8 @@ pub(crate) struct Message {
     first: PayloadType,
     /// The chain of payloads.
     plain: Vec<u8>,
+    /// What is wrong with the padding; there are no payloads then.
+    flaw: Option<ParseError>,
     /// Octets on the wire, all fragments together.
     octets: usize,
     /// In how many datagrams it came.
@@ -382,7 +387,7 @@ impl Channel {
         }
         let repeated = self.place(header, awaited)?;
         let octets = bytes.len();
-        let piece = self.open(bytes)?;
+        let (piece, flaw) = self.open(bytes)?;
         //= rfc7383 §2.3
         //# fragmentation is used only when both peers support it
         if piece.total != 0 && !self.fragments() {
@@ -398,6 +403,7 @@ impl Channel {
                 id: header.message_id,
                 first: piece.first,
                 plain: piece.plain,
+                flaw,
                 octets,
                 datagrams: 1,
             }
@@ -446,7 +452,7 @@ impl Channel {
     }
 
     /// Finds the SK or SKF payload, checks it and decrypts it in place.
-    fn open(&self, bytes: &mut [u8]) -> Result<Fragment, Drop> {
+    fn open(&self, bytes: &mut [u8]) -> Result<(Fragment, Option<ParseError>), Drop> {
         let sealed = Sealed::locate(bytes).map_err(|_| Drop::Malformed)?.ok_or(Drop::NotAllowed)?;
         let spec = self.opener.spec();
         let (aad, rest) = bytes.split_at_mut(sealed.body.start);
@@ -459,9 +465,15 @@ impl Channel {
             return Err(Drop::Malformed);
         }
         self.opener.open(iv, aad, data, &[], icv).map_err(|_| Drop::BadIcv)?;
-        let plain = wire::strip_padding(data).map_err(|_| Drop::Malformed)?.to_vec();
+        //= rfc7296 §2.21.3
+        //# the message was cryptographically protected: what is wrong inside is the peer's fault, and it is told
+        let (plain, flaw) = match wire::strip_padding(data) {
+            Ok(plain) => (plain.to_vec(), None),
+            Err(_) if sealed.fragment.is_some() => return Err(Drop::Malformed),
+            Err(flaw) => (Vec::new(), Some(flaw)),
+        };
         let (number, total) = sealed.fragment.map_or((0, 0), |fragment| (fragment.number, fragment.total));
-        Ok(Fragment { first: sealed.first, number, total, plain })
+        Ok((Fragment { first: sealed.first, number, total, plain }, flaw))
     }
 
     fn assemble(
@@ -483,6 +495,7 @@ impl Channel {
             id: header.message_id,
             first: whole.first,
             plain: whole.plain,
+            flaw: None,
             octets: whole.octets,
             datagrams: whole.datagrams,
         }))

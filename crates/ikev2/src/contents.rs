@@ -255,3 +255,21 @@ pub(crate) fn ike_answer(proposals: &[wire::Proposal<'_>]) -> Result<Offer, Stri
         _ => Err(format!("the answer holds {} proposals instead of one", proposals.len())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_certificates_than_the_limit_are_not_read() {
+        let der = |n: usize| wire::Certificate {
+            encoding: CertEncoding::X509_SIGNATURE,
+            data: vec![n as u8; 3].into(),
+        };
+        let over = limits::MAX_CERTS + 1;
+        let contents = Contents { certs: (0..over).map(der).collect(), ..Contents::default() };
+        let read = contents.x509();
+        assert_eq!(read.len(), limits::MAX_CERTS);
+        assert_eq!(read.last(), Some(&vec![(limits::MAX_CERTS - 1) as u8; 3]), "the first ones count");
+    }
+}

@@ -426,8 +426,13 @@ impl Established {
     }
 
     /// Asks for a sign of life when the exchange under way is over.
-    pub(crate) fn probe(&mut self, _: &mut Common, _: &mut Cx<'_>, order: Option<OrderId>) {
-        self.todo.push_back(Task::Probe(order));
+    pub(crate) fn probe(&mut self, _: &mut Common, cx: &mut Cx<'_>, order: Option<OrderId>) {
+        if self.todo.len() < limits::MAX_TODO {
+            self.todo.push_back(Task::Probe(order));
+        } else if let Some(order) = order {
+            let reason = format!("{} exchanges wait already, which is the limit.", limits::MAX_TODO);
+            cx.out.reply(order, Reply::Refused(self.refusal(RefusalKind::Busy, reason)));
+        }
     }
 
     /// Something unprotected says that the peer has forgotten us: a hint, and a reason to ask.

@@ -23,6 +23,8 @@ pub struct Channel {
     /// Octets of the checksum in the messages that are opened, when it is longer than what the
     /// algorithm checks: HMAC_SHA1_160 begins with HMAC_SHA1_96.
     pub icv_on_the_wire: Option<usize>,
+    /// Whether what is sealed claims more padding than it has.
+    pub wrong_padding: bool,
     initiator: Box<dyn Cipher>,
     responder: Box<dyn Cipher>,
     rng: SimRng,
@@ -104,7 +106,18 @@ impl Channel {
         };
         let (initiator, responder) = (cipher(&keys.ei, &keys.ai), cipher(&keys.er, &keys.ar));
         let (icv_on_the_wire, rng) = (None, SimRng::new(1, "channel"));
-        Self { algorithms, skeyseed, spis, icv_on_the_wire, initiator, responder, rng, keys, suite }
+        Self {
+            wrong_padding: false,
+            algorithms,
+            skeyseed,
+            spis,
+            icv_on_the_wire,
+            initiator,
+            responder,
+            rng,
+            keys,
+            suite,
+        }
     }
 
     fn shape_of(suite: &dyn Suite, algorithms: &IkeSuite) -> CipherSpec {
@@ -157,6 +170,9 @@ impl Channel {
         self.rng.fill(&mut iv);
         let mut bytes = frame.bytes;
         let (mut data, mut icv) = (bytes[frame.plaintext.clone()].to_vec(), vec![0; spec.icv_len]);
+        if let (true, Some(pad_length)) = (self.wrong_padding, data.last_mut()) {
+            *pad_length = 0xff;
+        }
         let cipher = self.cipher(header.flags.initiator);
         bytes[frame.iv.clone()].copy_from_slice(&iv);
         // The minor version and reserved flags of the header are covered as they were written.

@@ -9,6 +9,7 @@ mod deletion;
 mod establish;
 mod floods;
 mod fragments;
+mod limits;
 mod nat;
 mod noise;
 mod refusals;

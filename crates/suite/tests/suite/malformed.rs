@@ -3,7 +3,8 @@
 use base::Rng;
 use sim::{Datagram, SimRng, established};
 use std::time::Duration;
-use suite::{Puppet, World, alice, bob, holdings, is_clean, world};
+use suite::{Puppet, World, alice, bob, holdings, is_clean, notifies, world};
+use wire::num::{ExchangeType, NotifyType};
 
 /// CVE-2013-4564 and others: datagrams of every length up to a header, of every first octet.
 #[test]
@@ -164,4 +165,32 @@ fn sealed_bodies_that_are_too_short_are_dropped() {
     }
     world.run(Duration::from_secs(1));
     assert_eq!(holdings(&mut world, "bob"), before);
+}
+
+/// A message that the keys vouch for, but that claims more padding than it has: the peer is told, and both give the
+/// IKE SA up. Without the keys the same octets are noise.
+//= rfc7296 §2.21.3
+//= rfc7296 §3.14
+#[test]
+fn wrong_padding_inside_of_an_authentic_message_is_the_peers_fault() {
+    for established in [false, true] {
+        let mut world = world(20).site(bob());
+        let mut alice = Puppet::alice();
+        let exchange = match established {
+            true => {
+                alice.establish(&mut world);
+                ExchangeType::INFORMATIONAL
+            }
+            false => {
+                alice.init(&mut world);
+                ExchangeType::IKE_AUTH
+            }
+        };
+        let payloads = if established { Vec::new() } else { alice.auth_payloads() };
+        alice.channel.as_mut().unwrap().wrong_padding = true;
+        let answer = alice.ask(&mut world, exchange, &payloads).expect("an answer");
+        assert_eq!(notifies(&answer), [NotifyType::INVALID_SYNTAX], "{established}");
+        world.run(Duration::from_secs(60));
+        assert!(is_clean(&mut world), "{established}");
+    }
 }
