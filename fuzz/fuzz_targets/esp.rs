@@ -15,7 +15,14 @@ struct Open;
 
 impl Cipher for Open {
     fn spec(&self) -> CipherSpec {
-        CipherSpec { encr_key_len: 0, integ_key_len: 0, iv_len: 8, icv_len: 0, block: 4, iv_kind: IvKind::Counter }
+        CipherSpec {
+            encr_key_len: 0,
+            integ_key_len: 0,
+            iv_len: 8,
+            icv_len: 0,
+            block: 4,
+            iv_kind: IvKind::Counter,
+        }
     }
     fn seal(&self, _: &[u8], _: &[u8], _: &mut [u8], _: &[u8], _: &mut [u8]) {}
     fn open(&self, _: &[u8], _: &[u8], _: &mut [u8], _: &[u8], _: &[u8]) -> Result<(), CryptoError> {
@@ -33,7 +40,8 @@ fn everything() -> Vec<Selector> {
 fuzz_target!(|octets: &[u8]| {
     let Some((choice, octets)) = octets.split_first() else { return };
     let mode = if choice & 1 == 0 { Mode::Tunnel } else { Mode::Transport };
-    let route = ("192.0.2.1:4500".parse().expect("an address"), "192.0.2.2:4500".parse().expect("an address"));
+    let route =
+        ("192.0.2.1:4500".parse().expect("an address"), "192.0.2.2:4500".parse().expect("an address"));
     let sa = InboundSa::new(SPI, Box::new(Open), choice & 2 != 0, 64);
     let mut child = InboundChild::new(ChildId(1), mode, sa, route, true);
     (child.local_ts, child.remote_ts) = (everything(), everything());
