@@ -64,7 +64,7 @@ fn message(m: &MessageTrace) -> String {
     let kind = if m.response { "response" } else { "request" };
     let again = match m.resent {
         0 => String::new(),
-        n if m.sent && !m.response => format!(", retransmission {n}: no answer yet"),
+        n if m.sent && !m.response => format!(", retransmission {n}: no usable answer yet"),
         n => format!(", retransmission {n}"),
     };
     let pieces = match m.datagrams {
@@ -321,7 +321,7 @@ mod tests {
         };
         assert_eq!(
             sentence(&Event::Message(trace)).text,
-            "Sent IKE_SA_INIT request 0 to 198.51.100.2:500 (240 octets, retransmission 2: no answer yet)"
+            "Sent IKE_SA_INIT request 0 to 198.51.100.2:500 (240 octets, retransmission 2: no usable answer yet)"
         );
     }
 
