@@ -6,7 +6,7 @@ use crate::net::NAT_T;
 use crate::peek::{self, Peek};
 use crate::{Stats, limits};
 use base::Instant;
-use dataplane::{ChildSpec, DirectionSpec, Selector};
+use dataplane::{AddressRange, ChildSpec, DirectionSpec, Mode, Selector};
 use policy::Child;
 use sa::Path;
 use std::collections::{BTreeMap, BTreeSet};
@@ -194,6 +194,18 @@ fn reaches(spec: &ChildSpec, host: &Host) -> bool {
     spec.remote.ip() == host.public_address()
 }
 
+/// A host's own selectors as the other end has them: in transport mode a NAT box's address stands for the host's
+/// (RFC 7296 §2.23.1).
+fn seen_outside(host: &Host, spec: &ChildSpec) -> Vec<Selector> {
+    let inside = AddressRange::host(spec.local.ip());
+    let outside = AddressRange::host(host.public_address());
+    let translated = |selector: &Selector| match spec.mode {
+        Mode::Transport if selector.addresses == inside => Selector { addresses: outside, ..*selector },
+        _ => *selector,
+    };
+    spec.local_ts.iter().map(translated).collect()
+}
+
 /// One child SA as both ends have it.
 fn mirror(host: &Host, one: &ChildSpec, peer: &Host, other: &ChildSpec) -> Result<(), String> {
     let keys = |a: &DirectionSpec, b: &DirectionSpec| {
@@ -201,12 +213,13 @@ fn mirror(host: &Host, one: &ChildSpec, peer: &Host, other: &ChildSpec) -> Resul
     };
     let same_set =
         |a: &[Selector], b: &[Selector]| a.len() == b.len() && a.iter().all(|selector| b.contains(selector));
+    let (from, to) = (seen_outside(host, one), seen_outside(peer, other));
     let algorithms = |s: &ChildSpec| (s.encr, s.key_bits, s.integ, s.esn, s.mode, s.udp_encap);
     let what = if !keys(&one.outbound, &other.inbound) || !keys(&one.inbound, &other.outbound) {
         "keys or SPIs"
     } else if algorithms(one) != algorithms(other) {
         "algorithms, mode or encapsulation"
-    } else if !same_set(&one.local_ts, &other.remote_ts) || !same_set(&one.remote_ts, &other.local_ts) {
+    } else if !same_set(&from, &other.remote_ts) || !same_set(&one.remote_ts, &to) {
         "traffic selectors"
     } else {
         return Ok(());
