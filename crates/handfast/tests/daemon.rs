@@ -260,6 +260,30 @@ fn a_flood_of_garbage_touches_nothing_and_is_counted() {
     assert!((1..=40).contains(&lines), "{lines} lines for 200 datagrams:\n{log}");
 }
 
+/// Whoever reads the log may go away (`handfast run 2>&1 | head -1`).
+#[test]
+fn a_log_that_nobody_reads_does_not_end_the_daemon() {
+    let folder = Folder::new();
+    let mut daemon = Daemon::start(&folder, &connection("office", 0));
+    drop(daemon.child.stderr.take());
+    let (code, _, err) = daemon.ask(&["reload"]);
+    assert_eq!(code, Some(0), "{err}");
+    let (code, _, err) = daemon.ask(&["status"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(daemon.is_running());
+}
+
+/// A file that another daemon has put in the place of ours is not ours to remove.
+#[test]
+fn only_the_own_socket_is_removed() {
+    let folder = Folder::new();
+    let daemon = Daemon::start(&folder, &connection("office", 0));
+    std::fs::remove_file(folder.socket()).expect("removed");
+    let _other = std::os::unix::net::UnixListener::bind(folder.socket()).expect("bound");
+    daemon.stop();
+    assert!(folder.socket().exists());
+}
+
 #[test]
 fn a_peer_that_never_answers_ends_in_a_sentence() {
     let folder = Folder::new();

@@ -139,19 +139,29 @@ impl Sockets {
     /// What the kernel knows of the path MTU towards `remote`, outer headers included: the
     /// interface's MTU, or what a router on the way told.
     pub fn path_mtu(&self, remote: IpAddr) -> io::Result<u32> {
-        let family = Family::of(remote);
-        let socket = Socket::new(domain(family), Type::DGRAM, Some(Protocol::UDP))?;
-        if self.config.mark != 0 {
-            socket.set_mark(self.config.mark)?;
-        }
-        // Connecting a UDP socket sends nothing; it only looks the route up. The port has no meaning.
-        socket.connect(&SocketAddr::new(remote, 4500).into())?;
-        let (level, name) = match family {
+        let socket = self.look_up(remote)?;
+        let (level, name) = match Family::of(remote) {
             Family::V4 => (libc::IPPROTO_IP, libc::IP_MTU),
             Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
         };
         let mtu = sys::get_option(socket.as_fd(), level, name)?;
         u32::try_from(mtu).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    /// The source address that the kernel would choose for what we send to `remote` ourselves, past all tunnels.
+    pub fn source(&self, remote: IpAddr) -> io::Result<IpAddr> {
+        let local = self.look_up(remote)?.local_addr()?.as_socket();
+        local.map(|local| local.ip()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// A socket that knows the route to `remote`. Connecting a UDP socket sends nothing, and its port has no meaning.
+    fn look_up(&self, remote: IpAddr) -> io::Result<Socket> {
+        let socket = Socket::new(domain(Family::of(remote)), Type::DGRAM, Some(Protocol::UDP))?;
+        if self.config.mark != 0 {
+            socket.set_mark(self.config.mark)?;
+        }
+        socket.connect(&SocketAddr::new(remote, 4500).into())?;
+        Ok(socket)
     }
 }
 

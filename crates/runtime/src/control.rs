@@ -5,7 +5,7 @@ use crate::limits;
 use crate::protocol::{self, Answer, Ask};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use std::time::Duration;
 pub(crate) struct Listener {
     socket: UnixListener,
     path: PathBuf,
+    /// Device and number of the socket's file: another daemon may have put its own there since.
+    file: (u64, u64),
 }
 
 impl Listener {
@@ -45,21 +47,27 @@ impl Listener {
                     path.display()
                 ));
             }
-            Ok(_) if UnixStream::connect(path).is_ok() => {
-                return Err(format!(
-                    "Another handfast daemon answers on {}. Stop it first, or choose another path with [daemon] \
-                     control.",
-                    path.display()
-                ));
-            }
-            Ok(_) => std::fs::remove_file(path).map_err(|error| fail("replace", error))?,
+            Ok(_) => match UnixStream::connect(path).map_err(|error| (error.kind(), error)) {
+                Ok(_) => {
+                    return Err(format!(
+                        "Another handfast daemon answers on {}. Stop it first, or choose another path with [daemon] \
+                         control.",
+                        path.display()
+                    ));
+                }
+                // Nobody listens there any more.
+                Err((io::ErrorKind::ConnectionRefused, _)) => {
+                    std::fs::remove_file(path).map_err(|error| fail("replace", error))?;
+                }
+                Err((_, error)) => return Err(fail("look who listens on", error)),
+            },
             Err(_) => {}
         }
-        let socket = UnixListener::bind(path).map_err(|error| fail("open", error))?;
-        let listener = Self { socket, path: path.to_path_buf() };
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-            .map_err(|error| fail("protect", error))?;
-        Ok(listener)
+        // There is no moment in which others could connect, whatever the umask was.
+        let bound = crate::os::with_private_files(|| UnixListener::bind(path));
+        let socket = bound.map_err(|error| fail("open", error))?;
+        let file = std::fs::symlink_metadata(path).map_err(|error| fail("find", error))?;
+        Ok(Self { socket, path: path.to_path_buf(), file: (file.dev(), file.ino()) })
     }
 
     /// Serves clients on threads of their own.
@@ -73,7 +81,9 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.file) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -113,8 +113,7 @@ impl Daemon {
             hire,
         };
         let driver = Driver::new(Box::new(endpoint), world, setup.policy.clone(), about, clock.mono());
-        let ike_port = sockets.port(Kind::Ike).unwrap_or_default();
-        let desk = Arc::new(Desk::new(setup.version, inbox, setup.policy, setup.loader, ike_port));
+        let desk = Arc::new(Desk::new(setup.version, inbox, setup.policy, setup.loader, sockets.clone()));
         listener.serve(&desk).map_err(os("serve the control socket"))?;
         starter::start(&desk, None);
         Ok(Self { clock, driver, mailbox, signals, sockets, mine, desk, _listener: listener })

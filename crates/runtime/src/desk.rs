@@ -4,6 +4,7 @@ use crate::driver::{Authority, Input, Voice, own_refusal};
 use crate::mailbox::Inbox;
 use crate::protocol::{Answer, Ask};
 use crate::{resolve, starter};
+use net::Sockets;
 use policy::{Connection, Policy};
 use sa::RefusalKind;
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ pub(crate) struct Desk {
     inbox: Inbox,
     policy: RwLock<Arc<Policy>>,
     loader: Mutex<Loader>,
-    ike_port: u16,
+    sockets: Arc<Sockets>,
 }
 
 impl Desk {
@@ -36,9 +37,9 @@ impl Desk {
         inbox: Inbox,
         policy: Arc<Policy>,
         loader: Loader,
-        ike_port: u16,
+        sockets: Arc<Sockets>,
     ) -> Self {
-        Self { version, inbox, policy: RwLock::new(policy), loader: Mutex::new(loader), ike_port }
+        Self { version, inbox, policy: RwLock::new(policy), loader: Mutex::new(loader), sockets }
     }
 
     pub(crate) fn version(&self) -> &str {
@@ -84,7 +85,7 @@ impl Desk {
         {
             return refuse(RefusalKind::NotFound, unknown_child(connection, child));
         }
-        match resolve::path(connection, self.ike_port) {
+        match resolve::path(connection, &self.sockets) {
             Ok(path) => {
                 self.inbox.send(Input::Up { connection: name.to_string(), child, path, voice });
             }

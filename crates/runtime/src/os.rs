@@ -144,6 +144,17 @@ impl AsFd for Signals {
     }
 }
 
+/// Does `work` with a umask that leaves new files to their owner. The umask is the whole process's: to be called
+/// before there are other threads.
+pub(crate) fn with_private_files<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: umask takes and answers a number and cannot fail.
+    let before = unsafe { libc::umask(0o177) };
+    let done = work();
+    // SAFETY: as above.
+    unsafe { libc::umask(before) };
+    done
+}
+
 fn own(fd: i32) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());

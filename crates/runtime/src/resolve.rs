@@ -1,19 +1,20 @@
 //! From a connection's addresses to a path: DNS and the routing table, which the core never sees.
 
+use net::{Kind, Sockets};
 use policy::{AddressPattern, Connection};
 use sa::Path;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 /// The port that a first IKE message goes to (RFC 7296 §2).
 const IKE_PORT: u16 = 500;
 
-/// The path to initiate `connection` on, sent from `ike_port`. May wait for DNS. The error is a
+/// The path to initiate `connection` on, sent from the IKE port. May wait for DNS. The error is a
 /// sentence for the person who asked.
-pub(crate) fn path(connection: &Connection, ike_port: u16) -> Result<Path, String> {
+pub(crate) fn path(connection: &Connection, sockets: &Sockets) -> Result<Path, String> {
     let remote = remote(connection)?;
     let local = match local(connection, remote) {
         Some(address) => address,
-        None => by_route(remote).map_err(|error| {
+        None => sockets.source(remote).map_err(|error| {
             format!(
                 "There is no route to {remote}, the peer of connection \"{}\": {error}. Check the network, or \
                  name our address with local_addrs.",
@@ -22,7 +23,7 @@ pub(crate) fn path(connection: &Connection, ike_port: u16) -> Result<Path, Strin
         })?,
     };
     Ok(Path {
-        local: SocketAddr::new(local, ike_port),
+        local: SocketAddr::new(local, sockets.port(Kind::Ike).unwrap_or_default()),
         remote: SocketAddr::new(remote, IKE_PORT),
         marked: false,
     })
@@ -82,12 +83,4 @@ fn local(connection: &Connection, remote: IpAddr) -> Option<IpAddr> {
             .find(|address| address.is_ipv4() == remote.is_ipv4()),
         _ => None,
     })
-}
-
-/// The source address that the kernel would take. Connecting a UDP socket sends nothing.
-fn by_route(remote: IpAddr) -> std::io::Result<IpAddr> {
-    let any: IpAddr = if remote.is_ipv4() { [0u8; 4].into() } else { [0u8; 16].into() };
-    let socket = UdpSocket::bind((any, 0))?;
-    socket.connect((remote, IKE_PORT))?;
-    Ok(socket.local_addr()?.ip())
 }
