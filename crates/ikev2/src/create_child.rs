@@ -112,7 +112,7 @@ pub(crate) fn on_response(
         Err((kind, reason)) => {
             // The peer has the child; it must not keep it.
             cx.directory.release_spi(asked.proposed.spi);
-            of.queue(established::Task::Delete(vec![asked.proposed.spi]));
+            of.queue_delete(vec![asked.proposed.spi]);
             of.child_refused(sa, cx, &name, of.refusal(kind, reason));
         }
     }
@@ -194,7 +194,7 @@ fn create(
     contents: &Contents<'_>,
 ) -> Result<(), NoChild> {
     let connection = of.chosen.connection.clone();
-    if of.children.len() + of.installing.len() >= limits::MAX_CHILDREN {
+    if !of.has_place() {
         let reason = format!("The IKE SA has {} child SAs, which is the limit.", limits::MAX_CHILDREN);
         return Err(NoChild::new(
             RefusalKind::NoAdditionalSas,

@@ -11,7 +11,7 @@
 
 use crate::child::ChildSa;
 use crate::contents::Contents;
-use crate::established::{Asked, Asking, Established, Task};
+use crate::established::{Asked, Asking, Established};
 use crate::{Common, Cx};
 use base::EspSpi;
 use dataplane::Op;
@@ -34,7 +34,7 @@ pub(crate) fn order(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, name
         remove(sa, cx, child, Fate::Ordered);
     }
     if !gone.is_empty() {
-        of.queue(Task::Delete(gone.iter().map(|child| child.agreed.spi_in).collect()));
+        of.queue_delete(gone.iter().map(|child| child.agreed.spi_in).collect());
     }
     gone.len()
 }

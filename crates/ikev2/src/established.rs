@@ -354,7 +354,7 @@ impl Established {
             None => self.child_up(sa, cx, child),
             Some(why) => {
                 cx.directory.release_spi(child.agreed.spi_in);
-                self.todo.push_back(Task::Delete(vec![child.agreed.spi_in]));
+                self.queue_delete(vec![child.agreed.spi_in]);
                 let reason = format!("The data plane could not install child `{}`: {why}", child.name);
                 self.child_refused(sa, cx, &child.name, self.refusal(RefusalKind::Dataplane, reason));
             }
@@ -461,10 +461,34 @@ impl Established {
         }
     }
 
-    pub(crate) fn queue(&mut self, task: Task) {
+    /// A child that is not asked for now is asked for when there is a place again: its order still waits.
+    pub(crate) fn queue_create(&mut self, child: Arc<Child>) {
         if self.todo.len() < limits::MAX_TODO {
-            self.todo.push_back(task);
+            self.todo.push_back(Task::Create(child));
         }
+    }
+
+    /// Tells the peer, when its turn comes, that the children with these SPIs of ours are gone. This always has a
+    /// place, because the peer would keep a child that it does not hear of: one deletion at most waits, and takes up
+    /// the later ones. The children that it names count against `MAX_CHILDREN`.
+    pub(crate) fn queue_delete(&mut self, spis: Vec<EspSpi>) {
+        let waiting = self.todo.iter_mut().find_map(|task| match task {
+            Task::Delete(waiting) => Some(waiting),
+            Task::Create(_) | Task::Probe(_) => None,
+        });
+        match waiting {
+            Some(waiting) => waiting.extend(spis),
+            None => self.todo.push_back(Task::Delete(spis)),
+        }
+    }
+
+    /// Whether the peer may have another child: those that it does not know to be gone count.
+    pub(crate) fn has_place(&self) -> bool {
+        let untold = self.todo.iter().map(|task| match task {
+            Task::Delete(spis) => spis.len(),
+            Task::Create(_) | Task::Probe(_) => 0,
+        });
+        self.children.len() + self.installing.len() + untold.sum::<usize>() < limits::MAX_CHILDREN
     }
 
     pub(crate) fn refusal(&self, kind: RefusalKind, reason: String) -> Refusal {

@@ -56,7 +56,8 @@ pub const COOKIE_RANGE: std::ops::RangeInclusive<usize> = 1..=64;
 /// Child SAs of one IKE SA: far more than a gateway's subnets, few enough that a peer cannot fill our memory.
 pub const MAX_CHILDREN: usize = 256;
 
-/// Exchanges that wait for the one before (window size 1): one for each child, and some.
+/// Exchanges that wait for the one before (window size 1): one for each child, and some. One deletion has a place
+/// besides, so that the peer hears of every child that is gone.
 pub const MAX_TODO: usize = 512;
 
 /// Certificates that a peer may send: a chain with cross-signed intermediates has fewer.

@@ -83,7 +83,7 @@ impl Established {
             }
             Some(FirstChild::Unacceptable(proposed, refusal)) => {
                 cx.directory.release_spi(proposed.spi);
-                stage.queue(super::Task::Delete(vec![proposed.spi]));
+                stage.queue_delete(vec![proposed.spi]);
                 stage.child_refused(sa, cx, &proposed.child.name, refusal);
             }
             Some(FirstChild::Refused(proposed, refusal)) => {
@@ -177,7 +177,7 @@ impl Established {
             }
             Err(why) => {
                 cx.directory.release_spi(proposed.spi);
-                self.queue(super::Task::Delete(vec![proposed.spi]));
+                self.queue_delete(vec![proposed.spi]);
                 let refusal = self.refusal(RefusalKind::Dataplane, why);
                 self.child_refused(sa, cx, &proposed.child.name, refusal);
             }

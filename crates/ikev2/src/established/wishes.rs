@@ -37,7 +37,7 @@ impl Established {
                 }
                 if !self.is_begun(&name) {
                     match self.chosen.connection.children.iter().find(|child| child.name == name).cloned() {
-                        Some(child) => self.queue(Task::Create(child)),
+                        Some(child) => self.queue_create(child),
                         None => {
                             let reason = format!("The IKE SA's connection has no child `{name}`.");
                             wish.refused.push((name, self.refusal(RefusalKind::NotFound, reason)));
