@@ -123,6 +123,7 @@ fn strongswan(lab: &Lab, credentials: Auth<'_>, count: usize) -> Result<Cost, St
     // Setting its thresholds to nought one by one would make it drop what comes while one IKE SA is half open.
     config.charon = "dos_protection = no\n ikesa_table_size = 16384\n ikesa_table_segments = 16";
     config.preload = Some(&answers);
+    config.log = false;
     // SPIs that it has reserved stay so: otherwise the kernel takes them back, and charon deletes their child SAs.
     let keep = "echo 3600 > /proc/sys/net/core/xfrm_acq_expires";
     interop::run("ip", &["netns", "exec", &lab.ns("right"), "sh", "-c", keep])?;

@@ -127,7 +127,11 @@ fn handfast_pair(lab: &Lab, binary: &Path) -> Result<Pair, String> {
 }
 
 fn strongswan_pair(lab: &Lab) -> Result<Pair, String> {
-    let start = |side| Charon::start(lab, &CharonConfig::new(side, SUITE.0, SUITE.1, PSK));
+    let start = |side| {
+        let mut config = CharonConfig::new(side, SUITE.0, SUITE.1, PSK);
+        config.log = false;
+        Charon::start(lab, &config)
+    };
     let (right, left) = (start("right")?, start("left")?);
     left.initiate()?;
     let gateways = Some((left.pid(), right.pid()));

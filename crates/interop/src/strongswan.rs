@@ -27,6 +27,8 @@ pub struct CharonConfig<'a> {
     pub charon: &'a str,
     /// A library to preload instead of `kernel-libipsec`: what answers for a kernel that has no ESP.
     pub preload: Option<&'a Path>,
+    /// Whether it logs what tests look for; figures are taken without.
+    pub log: bool,
 }
 
 impl<'a> CharonConfig<'a> {
@@ -43,6 +45,7 @@ impl<'a> CharonConfig<'a> {
             selectors: None,
             charon: "",
             preload: None,
+            log: true,
         }
     }
 }
@@ -137,20 +140,9 @@ fn strongswan_conf(uri: &str, log: &str, config: &CharonConfig<'_>) -> String {
     let more = config.charon;
     // With no data plane at all there are no routes into it either, of which charon would read all for each new SA.
     let plane = if config.preload.is_some() { "no" } else { "yes" };
-    let levels = match config.preload {
-        Some(_) => {
-            " default = -1
-"
-        }
-        None => {
-            " default = 2
- job = 0
- enc = 1
- net = 1
- knl = 1
- lib = 1
-"
-        }
+    let levels = match config.log {
+        true => " default = 2\n job = 0\n enc = 1\n net = 1\n knl = 1\n lib = 1\n",
+        false => " default = -1\n",
     };
     format!(
         "charon {{
