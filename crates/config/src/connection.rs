@@ -8,7 +8,8 @@ use crate::settings::set;
 use crate::value::{address_pattern, choice, duration, number, selector, shown, truth};
 use dataplane::{Mode, Selector};
 use policy::{
-    AddressPattern, Child, Connection, EncapChoice, Proposal, ProposalError, SendCert, StartAction, Unique,
+    AddressPattern, Child, ChildLifetime, Configuration, Connection, EncapChoice, EndAction, IkeLifetime,
+    Proposal, ProposalError, SendCert, StartAction, Unique,
 };
 use std::net::IpAddr;
 use std::ops::Range;
@@ -42,6 +43,13 @@ impl Loader<'_> {
             send_cert: options.send_cert,
             send_certreq: options.send_certreq,
             dpd_delay: options.dpd_delay,
+            dpd_timeout: Duration::ZERO,
+            lifetime: IkeLifetime::default(),
+            keyingtries: 0,
+            retry_interval: Duration::from_secs(10),
+            mobike: true,
+            window: 1,
+            configuration: Configuration::default(),
             unique: options.unique,
         };
         self.check_connection(section, &connection);
@@ -137,6 +145,10 @@ impl Loader<'_> {
             remote_ts: self.selectors(section, "remote_ts"),
             esp_proposals: self.proposals(section, "esp_proposals", Kind::Esp),
             start_action: StartAction::None,
+            dpd_action: EndAction::Clear,
+            close_action: EndAction::Clear,
+            lifetime: ChildLifetime::default(),
+            inactivity: Duration::ZERO,
             replay_window: 1024,
         };
         set(&mut child.mode, self.reader.text(section, "mode", mode));

@@ -71,8 +71,47 @@ pub struct ChildSpec {
     /// The addresses that transport mode behind NAT needs to restore (RFC 7296 §2.23.1): the peers'
     /// own view of local and remote address, when it differs from the outer ones.
     pub original_addresses: Option<(IpAddr, IpAddr)>,
-    /// The child that this one replaces: its policies pass over to this one without a gap.
+    /// The child that this one replaces (RFC 7296 §2.8): its policies pass over to this one without a gap. Both carry
+    /// what comes in until the old one is removed.
     pub replaces: Option<ChildId>,
+    /// What we send does not leave by it yet, but by the child that it replaces: the peer may not have its half.
+    /// [`Op::Use`] ends that, and so does the removal of the child that it replaces.
+    pub hold_outbound: bool,
+    /// What it may carry.
+    pub volume: VolumeLimits,
+}
+
+/// What a child SA may carry in each direction before [`DataplaneEvent::Expired`] is told. `None`: any amount.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct VolumeLimits {
+    /// Octets of inner packets at which new keys are wanted.
+    pub soft_bytes: Option<u64>,
+    /// Octets of inner packets beyond which it carries nothing.
+    pub hard_bytes: Option<u64>,
+    /// Packets at which new keys are wanted.
+    pub soft_packets: Option<u64>,
+    /// Packets beyond which it carries nothing.
+    pub hard_packets: Option<u64>,
+}
+
+/// Names a trap policy within one data plane, from its installation to its removal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct TrapId(pub u64);
+
+/// A policy without an SA: what it means does not leave in the clear, but asks for a child SA
+/// ([`DataplaneEvent::Acquire`]). A child SA over the same traffic goes before it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrapSpec {
+    /// Its name in later operations and events.
+    pub id: TrapId,
+    /// `connection/child`, for people.
+    pub name: String,
+    /// Tunnel or transport.
+    pub mode: Mode,
+    /// Traffic on our side.
+    pub local_ts: Vec<Selector>,
+    /// Traffic on the peer's side.
+    pub remote_ts: Vec<Selector>,
 }
 
 /// What IKE asks of a data plane. Each is answered once, by [`Outcome`], and is done whole or not at all.
@@ -84,6 +123,12 @@ pub enum Op {
     Remove(ChildId),
     /// Reads the counters.
     Query(ChildId),
+    /// What we send leaves by this child from now on; see [`ChildSpec::hold_outbound`]. Done already, it changes nothing.
+    Use(ChildId),
+    /// Installs a trap policy.
+    Trap(TrapSpec),
+    /// Removes a trap policy; the packets that it keeps are dropped.
+    Untrap(TrapId),
     /// The peer's (or our) outer address changed (NAT rebinding, MOBIKE).
     Move {
         /// Which child.
@@ -142,10 +187,20 @@ pub enum DataplaneEvent {
         /// Where the packet came from.
         remote: SocketAddr,
     },
-    /// A packet wants a child SA that a trap policy stands for.
+    /// The first authentic packet came in by a child installed with [`ChildSpec::hold_outbound`]: the peer uses it.
+    FirstPacket(ChildId),
+    /// A child has carried as much as [`VolumeLimits`] says; told once for each of both limits.
+    Expired {
+        /// Which child.
+        id: ChildId,
+        /// Whether it was the hard limit: it carries nothing any more.
+        hard: bool,
+    },
+    /// A packet wants a child SA that a trap policy stands for. It is kept until the child stands, the trap goes or it is
+    /// too old.
     Acquire {
-        /// The connection's child, as `connection/child`.
-        name: String,
+        /// Which trap.
+        id: TrapId,
         /// The packet's own selectors: ours and the peer's.
         packet: (Selector, Selector),
     },

@@ -11,7 +11,7 @@ mod table;
 use base::{Instant, Now, Rng};
 use crypto::Suite;
 use dataplane::DataplaneEvent;
-use ikev2::{Arrival, Cx, Door, End, IkeSa, Superseded};
+use ikev2::{Arrival, Cx, Door, End, IkeSa, Lost, Superseded};
 use orders::Tally;
 use policy::Policy;
 use sa::{Act, Cause, Directory, Drop, Event, Fate, IkeSaId, OrderId, Outbox, Path, Reason, Settings};
@@ -39,6 +39,7 @@ struct World {
     out: Outbox,
     directory: Directory,
     superseded: Vec<Superseded>,
+    lost: Vec<Lost>,
 }
 
 impl World {
@@ -52,6 +53,7 @@ impl World {
             out: &mut self.out,
             directory: &mut self.directory,
             superseded: &mut self.superseded,
+            lost: &mut self.lost,
         }
     }
 }
@@ -62,7 +64,8 @@ impl Endpoint {
     pub fn new(policy: Arc<Policy>, suite: Arc<dyn Suite>, rng: Box<dyn Rng>, settings: Settings) -> Self {
         let out = Outbox::new(settings.shard.index());
         let directory = Directory::default();
-        let world = World { policy, suite, rng, settings, out, directory, superseded: Vec::new() };
+        let world =
+            World { policy, suite, rng, settings, out, directory, superseded: Vec::new(), lost: Vec::new() };
         Self { world, table: Table::default(), door: Door::default(), last_id: 0, tallies: BTreeMap::new() }
     }
 

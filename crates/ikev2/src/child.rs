@@ -326,6 +326,8 @@ pub(crate) fn install(
         remote_ts: agreed.remote.clone(),
         original_addresses: agreed.original,
         replaces: None,
+        hold_outbound: false,
+        volume: dataplane::VolumeLimits::default(),
     };
     let job = cx.out.dataplane(sa.id, Op::Install(Box::new(spec)));
     let born = cx.now.mono;

@@ -2,7 +2,7 @@
 
 use base::{Now, Rng};
 use crypto::Suite;
-use policy::Policy;
+use policy::{EndAction, Policy};
 use sa::{Directory, Drop, Event, IkeSaId, Outbox, Path, Settings};
 use std::sync::Arc;
 
@@ -24,6 +24,21 @@ pub struct Cx<'a> {
     pub directory: &'a mut Directory,
     /// IKE SAs that this step makes obsolete; whoever owns them ends them after it.
     pub superseded: &'a mut Vec<Superseded>,
+    /// Children that are gone against our will, for whoever brings them up again.
+    pub lost: &'a mut Vec<Lost>,
+}
+
+/// A child SA that is gone against our will.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lost {
+    /// The connection's name.
+    pub connection: String,
+    /// The child's name.
+    pub child: String,
+    /// What its configuration wants then: `dpd_action` or `close_action`.
+    pub action: EndAction,
+    /// Where the peer was last.
+    pub path: Path,
 }
 
 /// An older IKE SA that must go.

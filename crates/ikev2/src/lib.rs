@@ -30,7 +30,7 @@ mod trace;
 mod transport;
 
 pub use crate::ike_sa::{End, IkeSa, Wish};
-pub use cx::{Cx, Superseded};
+pub use cx::{Cx, Lost, Superseded};
 pub use door::{Arrival, Door};
 
 use crate::fault::Fault;

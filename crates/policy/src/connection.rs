@@ -1,6 +1,6 @@
 //! Connections and their children.
 
-use crate::{IdPattern, Identity, Proposal};
+use crate::{ChildLifetime, Configuration, IdPattern, Identity, IkeLifetime, Proposal};
 use dataplane::{AddressRange, Mode, Selector};
 use std::fmt;
 use std::net::IpAddr;
@@ -67,6 +67,21 @@ pub struct Connection {
     pub send_certreq: bool,
     /// After this long without anything from the peer, it is probed; zero: never.
     pub dpd_delay: Duration,
+    /// `dpd_timeout`: a peer that does not answer for this long is gone, also when retransmissions would go on; zero: they
+    /// decide.
+    pub dpd_timeout: Duration,
+    /// When the IKE SA gets new keys, and when both ends prove again who they are.
+    pub lifetime: IkeLifetime,
+    /// `keyingtries`: attempts to bring it up before it is given up; zero: for ever.
+    pub keyingtries: u32,
+    /// `retry_initiate_interval`: the wait after the first attempt that failed; it doubles with each further one.
+    pub retry_interval: Duration,
+    /// Whether addresses may change while it stands (RFC 4555).
+    pub mobike: bool,
+    /// `window_size`: requests of the peer that may be under way at once (RFC 7296 §2.3), at least 1.
+    pub window: u8,
+    /// Addresses and what else configuration payloads carry.
+    pub configuration: Configuration,
     /// What happens with older IKE SAs between the same identities.
     pub unique: Unique,
     /// Algorithms that the file names explicitly although they are weak; shown in `status`.
@@ -182,8 +197,16 @@ pub struct Child {
     pub remote_ts: Vec<Selector>,
     /// Proposals for ESP, best first; never empty.
     pub esp_proposals: Vec<Proposal>,
-    /// Whether the first child's tunnel is started by itself.
+    /// What brings it up.
     pub start_action: StartAction,
+    /// What happens with it when the peer is found dead.
+    pub dpd_action: EndAction,
+    /// What happens with it when the peer deletes it.
+    pub close_action: EndAction,
+    /// When it gets new keys, and when it ends for want of them.
+    pub lifetime: ChildLifetime,
+    /// `inactivity`: it is deleted when it has carried nothing for this long; zero: never.
+    pub inactivity: Duration,
     /// Anti-replay window in packets: 0 (off) or 32 to 4096.
     pub replay_window: u32,
 }
@@ -193,8 +216,35 @@ pub struct Child {
 pub enum StartAction {
     /// Nothing: `handfast up`, or the peer, starts it.
     None,
+    /// The first packet that it would carry starts it.
+    Trap,
     /// It is negotiated at once.
     Start,
+    /// Both: at once, and again by a packet whenever it does not stand.
+    TrapStart,
+}
+
+impl StartAction {
+    /// Whether packets start it.
+    pub fn traps(self) -> bool {
+        matches!(self, Self::Trap | Self::TrapStart)
+    }
+
+    /// Whether it is negotiated at once.
+    pub fn starts(self) -> bool {
+        matches!(self, Self::Start | Self::TrapStart)
+    }
+}
+
+/// `dpd_action`, `close_action`: what happens with a child that is gone against our will.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EndAction {
+    /// Nothing more.
+    Clear,
+    /// The next packet that it would carry starts it.
+    Trap,
+    /// It is negotiated anew at once.
+    Restart,
 }
 
 /// `encap`

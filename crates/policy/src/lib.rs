@@ -3,11 +3,13 @@
 #![forbid(unsafe_code)]
 
 mod choose;
+mod configuration;
 mod connection;
 mod dn;
 mod explain;
 mod identity;
 pub mod keyword;
+mod lifetime;
 pub mod limits;
 mod matching;
 mod narrow;
@@ -17,13 +19,15 @@ mod select;
 mod text;
 
 pub use choose::{ChildKe, Choice, choose_child, choose_ike, is_aead};
+pub use configuration::Configuration;
 pub use connection::{
-    AddressPattern, AuthMethod, Certificate, Child, Connection, ConnectionId, EncapChoice, LocalAuth, Policy,
-    RemoteAuth, SendCert, StartAction, Unique,
+    AddressPattern, AuthMethod, Certificate, Child, Connection, ConnectionId, EncapChoice, EndAction,
+    LocalAuth, Policy, RemoteAuth, SendCert, StartAction, Unique,
 };
 pub use dn::{dn_equal, dn_from_text, dn_to_text};
 pub use explain::{Mismatch, NearestProposal, NoProposal};
 pub use identity::{IdPattern, Identity};
+pub use lifetime::{ChildLifetime, IkeLifetime, Volume};
 pub use matching::{Closeness, closeness, kind, match_identity, same_identity};
 pub use narrow::{Ends, Narrowed, Sides, TsRefusal, accept_narrowed, narrow, propose, select_child};
 pub use offer::{BadAnswer, accept_child, accept_ike, child_offers, first_ke, ike_offers};

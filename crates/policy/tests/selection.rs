@@ -2,9 +2,10 @@
 
 use dataplane::{AddressRange, Mode};
 use policy::{
-    AddressPattern, AuthMethod, Child, Claims, Closeness, Connection, ConnectionId, EncapChoice, Ends,
-    IdPattern, Identity, LocalAuth, Policy, RemoteAuth, SendCert, Sides, StartAction, Unique, by_claims,
-    candidates, dn_from_text, match_identity, select_child,
+    AddressPattern, AuthMethod, Child, ChildLifetime, Claims, Closeness, Configuration, Connection,
+    ConnectionId, EncapChoice, EndAction, Ends, IdPattern, Identity, IkeLifetime, LocalAuth, Policy,
+    RemoteAuth, SendCert, Sides, StartAction, Unique, by_claims, candidates, dn_from_text, match_identity,
+    select_child,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +76,13 @@ fn connection(name: &str, remote_addrs: Vec<AddressPattern>, remote_id: IdPatter
         send_cert: SendCert::IfAsked,
         send_certreq: true,
         dpd_delay: Duration::ZERO,
+        dpd_timeout: Duration::ZERO,
+        lifetime: IkeLifetime::default(),
+        keyingtries: 0,
+        retry_interval: Duration::from_secs(10),
+        mobike: true,
+        window: 1,
+        configuration: Configuration::default(),
         unique: Unique::No,
         weak: vec![],
     })
@@ -182,6 +190,10 @@ fn the_child_that_takes_it_all_wins() {
             remote_ts,
             esp_proposals: policy::default_esp(),
             start_action: StartAction::None,
+            dpd_action: EndAction::Clear,
+            close_action: EndAction::Clear,
+            lifetime: ChildLifetime::default(),
+            inactivity: Duration::ZERO,
             replay_window: 32,
         })
     };

@@ -2,7 +2,11 @@
 
 use dataplane::{AddressRange, Mode, Selector};
 use policy::limits::SELECTORS;
-use policy::{Child, Ends, Narrowed, Sides, StartAction, TsRefusal, accept_narrowed, narrow, propose};
+use policy::{
+    Child, ChildLifetime, EndAction, Ends, Narrowed, Sides, StartAction, TsRefusal, accept_narrowed, narrow,
+    propose,
+};
+use std::time::Duration;
 
 fn ts(text: &str) -> Selector {
     let (addresses, rest) = text.split_once('[').map_or((text, ""), |(a, r)| (a, r.trim_end_matches(']')));
@@ -35,6 +39,10 @@ fn child(local: &[&str], remote: &[&str]) -> Child {
         remote_ts: list(remote),
         esp_proposals: policy::default_esp(),
         start_action: StartAction::None,
+        dpd_action: EndAction::Clear,
+        close_action: EndAction::Clear,
+        lifetime: ChildLifetime::default(),
+        inactivity: Duration::ZERO,
         replay_window: 32,
     }
 }

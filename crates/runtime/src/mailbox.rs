@@ -4,7 +4,7 @@
 use crate::driver::Input;
 use crate::limits;
 use crate::os::Waker;
-use dataplane::{ChildId, DataplaneEvent};
+use dataplane::DataplaneEvent;
 use sa::Path;
 use std::collections::BTreeMap;
 use std::io;
@@ -32,7 +32,7 @@ struct Shared {
 #[derive(Default)]
 struct PlaneNews {
     /// The latest of each kind and child: at most two for each child there is.
-    events: BTreeMap<(ChildId, bool), DataplaneEvent>,
+    events: BTreeMap<(u8, u64), DataplaneEvent>,
     /// Why it carries nothing any more.
     fault: Option<String>,
 }
@@ -67,10 +67,11 @@ impl Inbox {
     /// them. A newer event of the same kind and child takes the place of an older one.
     pub(crate) fn plane_event(&self, event: DataplaneEvent) {
         let key = match &event {
-            DataplaneEvent::SequenceNearEnd(id) => (*id, false),
-            DataplaneEvent::Mapping { id, .. } => (*id, true),
-            // The userspace engine has no trap policies.
-            DataplaneEvent::Acquire { .. } => return,
+            DataplaneEvent::SequenceNearEnd(id) => (0, id.0),
+            DataplaneEvent::Mapping { id, .. } => (1, id.0),
+            DataplaneEvent::FirstPacket(id) => (2, id.0),
+            DataplaneEvent::Expired { id, hard } => (3 + u8::from(*hard), id.0),
+            DataplaneEvent::Acquire { id, .. } => (5, id.0),
         };
         self.shared.plane().events.insert(key, event);
         self.shared.waker.wake();
@@ -146,6 +147,7 @@ impl Mailbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dataplane::ChildId;
 
     #[test]
     fn a_flood_of_datagrams_is_counted_and_leaves_room_for_orders() {

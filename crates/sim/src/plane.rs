@@ -69,6 +69,9 @@ impl SimDataplane {
             },
             Some(Op::Query(id)) if self.sad.contains_key(&id) => Ok(Outcome::Counters(Counters::default())),
             Some(Op::Query(id)) => Err(format!("{id:?} is queried and is not installed")),
+            Some(Op::Use(id)) if self.sad.contains_key(&id) => Ok(Outcome::Done),
+            Some(Op::Use(id)) => Err(format!("{id:?} is used and is not installed")),
+            Some(Op::Trap(_) | Op::Untrap(_)) => Ok(Outcome::Done),
             Some(Op::Move { id, local, remote, udp_encap }) => match self.sad.get_mut(&id) {
                 Some(spec) => {
                     (spec.local, spec.remote, spec.udp_encap) = (local, remote, udp_encap);

@@ -5,8 +5,8 @@ use base::Secret;
 use crypto::{SigningKey, Suite};
 use dataplane::{AddressRange, Mode, Selector};
 use policy::{
-    AddressPattern, AuthMethod, Child, Connection, EncapChoice, IdPattern, Identity, LocalAuth, Policy,
-    Proposal, RemoteAuth, SendCert, StartAction, Unique,
+    AddressPattern, AuthMethod, Child, ChildLifetime, Configuration, Connection, EncapChoice, EndAction,
+    IdPattern, Identity, IkeLifetime, LocalAuth, Policy, Proposal, RemoteAuth, SendCert, StartAction, Unique,
 };
 use sa::Settings;
 use std::net::IpAddr;
@@ -159,6 +159,10 @@ pub fn connection(name: &str, address: IpAddr, peer: &str, peer_address: IpAddr)
             remote_ts: vec![lan(peer_address)],
             esp_proposals: vec![esp(Encr::AES_GCM_16, 256, Integ::NONE, &[])],
             start_action: StartAction::None,
+            dpd_action: EndAction::Clear,
+            close_action: EndAction::Clear,
+            lifetime: ChildLifetime::default(),
+            inactivity: Duration::ZERO,
             replay_window: 64,
         })],
         encap: EncapChoice::Auto,
@@ -167,6 +171,13 @@ pub fn connection(name: &str, address: IpAddr, peer: &str, peer_address: IpAddr)
         send_cert: SendCert::Always,
         send_certreq: true,
         dpd_delay: Duration::from_secs(30),
+        dpd_timeout: Duration::ZERO,
+        lifetime: IkeLifetime::default(),
+        keyingtries: 0,
+        retry_interval: Duration::from_secs(10),
+        mobike: true,
+        window: 1,
+        configuration: Configuration::default(),
         unique: Unique::No,
         weak: Vec::new(),
     }

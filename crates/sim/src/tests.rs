@@ -117,6 +117,8 @@ fn child(name: &str, key: u8, local: &str) -> Op {
         remote_ts: vec![net("10.2.0.0/16")],
         original_addresses: None,
         replaces: None,
+        hold_outbound: false,
+        volume: dataplane::VolumeLimits::default(),
     }))
 }
 

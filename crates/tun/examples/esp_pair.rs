@@ -124,6 +124,8 @@ fn spec(args: &Args, suite: &dyn Suite) -> Result<ChildSpec, Box<dyn Error>> {
         remote_ts: args.selectors("remote_ts")?,
         original_addresses: None,
         replaces: None,
+        hold_outbound: false,
+        volume: dataplane::VolumeLimits::default(),
     })
 }
 

@@ -87,6 +87,7 @@ impl Control {
             Op::Install(spec) => self.install(*spec),
             Op::Remove(id) => self.remove(id),
             Op::Query(id) => self.query(id),
+            Op::Use(_) | Op::Trap(_) | Op::Untrap(_) => Err("The engine cannot do this yet.".to_string()),
             Op::Move { id, local, remote, udp_encap } => self.move_to(id, (local, remote), udp_encap),
         };
         result.unwrap_or_else(Outcome::Failed)

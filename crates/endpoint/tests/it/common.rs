@@ -6,8 +6,9 @@ use crypto::Suite;
 use dataplane::{AddressRange, ChildId, ChildSpec, Mode, Op, Outcome, Selector};
 use endpoint::Endpoint;
 use policy::{
-    AddressPattern, AuthMethod, Child, Connection, ConnectionId, EncapChoice, IdPattern, Identity, LocalAuth,
-    Policy, Proposal, RemoteAuth, SendCert, StartAction, Unique,
+    AddressPattern, AuthMethod, Child, ChildLifetime, Configuration, Connection, ConnectionId, EncapChoice,
+    EndAction, IdPattern, Identity, IkeLifetime, LocalAuth, Policy, Proposal, RemoteAuth, SendCert,
+    StartAction, Unique,
 };
 use provider::Provider;
 use sa::{
@@ -116,6 +117,10 @@ pub fn child(name: &str, local: &str, remote: &str) -> Arc<Child> {
         remote_ts: vec![net(remote)],
         esp_proposals: vec![esp_proposal(&[])],
         start_action: StartAction::None,
+        dpd_action: EndAction::Clear,
+        close_action: EndAction::Clear,
+        lifetime: ChildLifetime::default(),
+        inactivity: Duration::ZERO,
         replay_window: 64,
     })
 }
@@ -143,6 +148,13 @@ pub fn connection(me: &str, peer: &str) -> Connection {
         send_cert: SendCert::Always,
         send_certreq: true,
         dpd_delay: Duration::ZERO,
+        dpd_timeout: Duration::ZERO,
+        lifetime: IkeLifetime::default(),
+        keyingtries: 0,
+        retry_interval: Duration::from_secs(10),
+        mobike: true,
+        window: 1,
+        configuration: Configuration::default(),
         unique: Unique::No,
         weak: Vec::new(),
     }
@@ -242,6 +254,7 @@ impl End {
                 Outcome::Counters(Default::default())
             }
             Op::Query(_) => Outcome::Counters(Default::default()),
+            Op::Use(_) | Op::Trap(_) | Op::Untrap(_) => Outcome::Done,
             Op::Move { id, local, remote, udp_encap } => {
                 let spec = self.sad.get_mut(&id).unwrap();
                 (spec.local, spec.remote, spec.udp_encap) = (local, remote, udp_encap);

@@ -94,6 +94,8 @@ pub(crate) fn spec(a: bool) -> ChildSpec {
         remote_ts: ts(theirs),
         original_addresses: None,
         replaces: None,
+        hold_outbound: false,
+        volume: dataplane::VolumeLimits::default(),
     }
 }
 

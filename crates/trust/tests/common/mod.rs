@@ -4,8 +4,8 @@
 use base::{Secret, WallClock};
 use crypto::{SigningKey, Suite};
 use policy::{
-    AddressPattern, AuthMethod, Certificate, Connection, ConnectionId, EncapChoice, IdPattern, Identity,
-    LocalAuth, Policy, RemoteAuth, SendCert, Unique,
+    AddressPattern, AuthMethod, Certificate, Configuration, Connection, ConnectionId, EncapChoice, IdPattern,
+    Identity, IkeLifetime, LocalAuth, Policy, RemoteAuth, SendCert, Unique,
 };
 use provider::Provider;
 use sa::{Answer, AuthProof, Job, PeerProof, SignedOctets, TrustRefusal};
@@ -70,6 +70,13 @@ fn connection(local: LocalAuth, remote: RemoteAuth) -> Connection {
         send_cert: SendCert::Always,
         send_certreq: true,
         dpd_delay: Duration::ZERO,
+        dpd_timeout: Duration::ZERO,
+        lifetime: IkeLifetime::default(),
+        keyingtries: 0,
+        retry_interval: Duration::from_secs(10),
+        mobike: true,
+        window: 1,
+        configuration: Configuration::default(),
         unique: Unique::No,
         weak: vec![],
     }
