@@ -5,6 +5,7 @@
 mod choose;
 mod configuration;
 mod connection;
+mod cover;
 mod dn;
 mod explain;
 mod identity;
@@ -29,7 +30,10 @@ pub use explain::{Mismatch, NearestProposal, NoProposal};
 pub use identity::{IdPattern, Identity};
 pub use lifetime::{ChildLifetime, IkeLifetime, Volume};
 pub use matching::{Closeness, closeness, kind, match_identity, same_identity};
-pub use narrow::{Ends, Narrowed, Sides, TsRefusal, accept_narrowed, narrow, propose, select_child};
+pub use narrow::{
+    Ends, Narrowed, Sides, TsRefusal, accept_narrowed, accept_rekeyed, narrow, narrow_for_rekey, propose,
+    select_child,
+};
 pub use offer::{BadAnswer, accept_child, accept_ike, child_offers, first_ke, ike_offers};
 pub use proposal::{ChildSuite, IkeSuite, Offer, Proposal, Transform};
 pub use select::{Claims, NoConnection, by_claims, candidates};

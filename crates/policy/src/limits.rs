@@ -7,6 +7,10 @@ pub const LISTED_ALGORITHMS: usize = 12;
 /// the list, and the pairs of both lists become kernel policies.
 pub const SELECTORS: usize = 64;
 
+/// Pieces that a selector is cut into by those that may cover it together. Each of 255 selectors of a payload can cut
+/// every piece into seven; one that is still not covered then counts as not covered.
+pub const COVER_BLOCKS: usize = 1024;
+
 /// Characters of a misspelt name that is still compared with the known ones, which costs a time quadratic in it.
 pub const COMPARED_NAME: usize = 64;
 

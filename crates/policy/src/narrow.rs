@@ -1,6 +1,7 @@
 //! Traffic selectors of a child SA: what we propose, what we narrow a proposal to, and whether an
 //! answer to ours was only narrowed (RFC 7296 §2.9).
 
+use crate::cover::{all_within, within};
 use crate::limits::{LISTED_SELECTORS, SELECTORS};
 use crate::{Child, Connection};
 use dataplane::{AddressRange, Mode, Selector};
@@ -34,6 +35,13 @@ pub struct Sides<'a> {
     pub local: &'a [Selector],
     /// The peer's side.
     pub remote: &'a [Selector],
+}
+
+impl Sides<'_> {
+    /// Whether `other` allows all of it on both sides.
+    fn is_within(self, other: Sides<'_>) -> bool {
+        all_within(self.local, other.local) && all_within(self.remote, other.remote)
+    }
 }
 
 /// Why there is no traffic in common (TS_UNACCEPTABLE), or why an answer is not accepted.
@@ -88,9 +96,7 @@ pub fn narrow(child: &Child, offered: Sides<'_>, ends: Ends) -> Result<Narrowed,
             )));
         }
     }
-    let all_remote = remote.clone();
-    local.retain(|a| all_remote.iter().any(|b| meet(a, b)));
-    remote.retain(|b| local.iter().any(|a| meet(a, b)));
+    keep_what_meets(&mut local, &mut remote);
     if local.is_empty() {
         let (offered_local, offered_remote) = (list(offered.local), list(offered.remote));
         return Err(refuse(format!(
@@ -103,8 +109,44 @@ pub fn narrow(child: &Child, offered: Sides<'_>, ends: Ends) -> Result<Narrowed,
     }
     local.truncate(SELECTORS);
     remote.truncate(SELECTORS);
-    let whole = covered_by(offered.local, &local) && covered_by(offered.remote, &remote);
-    Ok(Narrowed { local, remote, narrowed: !whole })
+    let narrowed = !offered.is_within(Sides { local: &local, remote: &remote });
+    Ok(Narrowed { local, remote, narrowed })
+}
+
+/// Narrows, as responder, what the peer proposes for the successor of a child SA that carries `in_use`: never to less
+/// than that, nor to more than `child` allows. After a change of configuration or of addresses, which can leave the old
+/// traffic outside of `child`, the successor carries just the old traffic.
+//= rfc7296 §2.9.2
+//# The responder MUST NOT narrow down the Traffic Selectors narrower than the scope currently in use.
+pub fn narrow_for_rekey(
+    child: &Child,
+    sent: Sides<'_>,
+    in_use: Sides<'_>,
+    ends: Ends,
+) -> Result<Narrowed, TsRefusal> {
+    let (local, remote) = configured(child, ends);
+    let configured = Sides { local: &local, remote: &remote };
+    let own = if in_use.is_within(configured) { configured } else { in_use };
+    let (mut local, mut remote) = (common(sent.local, own.local), common(sent.remote, own.remote));
+    keep_what_meets(&mut local, &mut remote);
+    if local.len() > SELECTORS || remote.len() > SELECTORS {
+        (local, remote) = (in_use.local.to_vec(), in_use.remote.to_vec());
+    }
+    let result = Sides { local: &local, remote: &remote };
+    if !in_use.is_within(result) || !result.is_within(sent) {
+        let reason = format!(
+            "The peer wants new keys for child `{}`, but for less traffic than it carries: it carries {} on our side and {} on \
+             the peer's, asked for are {} and {}.",
+            child.name,
+            list(in_use.local),
+            list(in_use.remote),
+            list(sent.local),
+            list(sent.remote)
+        );
+        return Err(TsRefusal { child: Some(child.name.clone()), reason });
+    }
+    let narrowed = !sent.is_within(result);
+    Ok(Narrowed { local, remote, narrowed })
 }
 
 /// The child of `connection` for what the peer proposes, by its place, with the mode that results.
@@ -176,6 +218,25 @@ pub fn accept_narrowed(sent: Sides<'_>, answer: Sides<'_>) -> Result<(), TsRefus
     Ok(())
 }
 
+/// Checks, as initiator of new keys for a child SA that carries `in_use`, that the answer takes nothing from it.
+//= rfc7296 §2.9.2
+//# the new SA MUST NOT have narrower selectors than the original
+pub fn accept_rekeyed(sent: Sides<'_>, answer: Sides<'_>, in_use: Sides<'_>) -> Result<(), TsRefusal> {
+    accept_narrowed(sent, answer)?;
+    if in_use.is_within(answer) {
+        return Ok(());
+    }
+    let reason = format!(
+        "The peer's answer gives new keys to less traffic than the child carries: it carries {} on our side and {} on the \
+         peer's, the answer names {} and {}.",
+        list(in_use.local),
+        list(in_use.remote),
+        list(answer.local),
+        list(answer.remote)
+    );
+    Err(TsRefusal { child: None, reason })
+}
+
 /// The child's selectors, with `dynamic` filled in; transport mode is about the two hosts only.
 fn configured(child: &Child, ends: Ends) -> (Vec<Selector>, Vec<Selector>) {
     let side = |selectors: &[Selector], end: IpAddr| {
@@ -218,43 +279,16 @@ fn add(found: &mut Vec<Selector>, selector: Selector) {
     found.insert(place, selector);
 }
 
+/// Drops from either side what no packet can have together with anything of the other.
+fn keep_what_meets(local: &mut Vec<Selector>, remote: &mut Vec<Selector>) {
+    local.retain(|a| remote.iter().any(|b| meet(a, b)));
+    remote.retain(|b| local.iter().any(|a| meet(a, b)));
+}
+
 /// Whether one packet can have `a` at one end and `b` at the other.
 fn meet(a: &Selector, b: &Selector) -> bool {
     let same_family = a.addresses.start().is_ipv4() == b.addresses.start().is_ipv4();
     same_family && (a.protocol == 0 || b.protocol == 0 || a.protocol == b.protocol)
-}
-
-fn covered_by(selectors: &[Selector], by: &[Selector]) -> bool {
-    selectors.iter().all(|selector| within(selector, by))
-}
-
-/// Whether `allowed` together allow all of `selector`: one of them, or several whose addresses join up.
-fn within(selector: &Selector, allowed: &[Selector]) -> bool {
-    let on_same_ports = |other: &&Selector| {
-        let addresses = selector.addresses;
-        Selector { addresses, ..**other }.covers(selector)
-    };
-    let mut ranges: Vec<AddressRange> =
-        allowed.iter().filter(on_same_ports).map(|other| other.addresses).collect();
-    ranges.sort_by_key(|range| range.start());
-    let mut next = selector.addresses.start();
-    for range in ranges {
-        if !range.contains(next) {
-            continue;
-        }
-        match successor(range.end()) {
-            Some(after) if range.end() < selector.addresses.end() => next = after,
-            _ => return true,
-        }
-    }
-    false
-}
-
-fn successor(address: IpAddr) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(a) => u32::from(a).checked_add(1).map(|next| IpAddr::V4(next.into())),
-        IpAddr::V6(a) => u128::from(a).checked_add(1).map(|next| IpAddr::V6(next.into())),
-    }
 }
 
 fn list(selectors: &[Selector]) -> String {
