@@ -121,7 +121,7 @@ mod tests {
 
     //= rfc4303 §3.4.3
     #[test]
-    fn the_ring_agrees_with_a_set_of_all_seen_numbers() {
+    fn s166_the_ring_agrees_with_a_set_of_all_seen_numbers() {
         for (seed, size) in [(1, 32), (2, 33), (3, 64), (4, 100), (5, 128), (6, 1024), (7, 4096)] {
             let mut state = 0x9e37_79b9_7f4a_7c15 ^ seed;
             let (mut ring, mut naive) =
@@ -161,7 +161,7 @@ mod tests {
 
     //= rfc4303 §A2.1, §A2.2
     #[test]
-    fn the_high_half_follows_the_window() {
+    fn s166_the_high_half_follows_the_window() {
         // Case A: the window lies within one subspace.
         let window = with_top(64, 5 << 32 | 1000);
         assert_eq!(window.extend(1000 - 63), Some(5 << 32 | (1000 - 63)));

@@ -273,7 +273,7 @@ fn later_fragments_match_only_where_all_ports_do() {
 }
 
 #[test]
-fn icmp_selectors_hold_type_and_code() {
+fn s064_icmp_selectors_hold_type_and_code() {
     let echo = Selector {
         protocol: protocol::ICMP,
         start_port: 0x0800,

@@ -375,7 +375,7 @@ fn an_interrupted_up_leaves_the_daemon_to_finish_or_give_up() {
 }
 
 #[test]
-fn the_socket_answers_what_is_no_request_and_bounds_what_it_reads() {
+fn cve_2018_5388_the_socket_answers_what_is_no_request_and_bounds_what_it_reads() {
     let folder = Folder::new();
     let mut daemon = Daemon::start(&folder, &connection("office", 0));
     let talk = |request: &[u8]| {

@@ -125,9 +125,9 @@ fn masquerade(lab: &Lab) -> IpAddr {
 }
 
 #[test]
-fn transport_mode_in_raw_esp() {
+fn s003_transport_mode_in_raw_esp() {
     works(&Case {
-        test: "transport_mode_in_raw_esp",
+        test: "s003_transport_mode_in_raw_esp",
         family: Family::V4,
         net: Net::Routed,
         connection: "encap = false",

@@ -179,7 +179,7 @@ mod tests {
 
     //= rfc3948 §2.2, §2.3
     #[test]
-    fn the_marker_splits_ike_from_esp() {
+    fn s127_the_marker_splits_ike_from_esp() {
         assert!(matches!(sorted(&mut [0, 0, 0, 0, 1, 2]), Packet::Ike(d) if d.marked && d.bytes == [1, 2]));
         assert!(matches!(sorted(&mut [0, 0, 0, 0]), Packet::Ike(d) if d.bytes.is_empty()));
         assert!(matches!(sorted(&mut [0, 0, 1, 0, 1]), Packet::Esp(p) if p.udp && p.bytes.len() == 5));

@@ -73,7 +73,7 @@ fn every_key_signs_by_method_14() {
 
 /// The hash is one that the peer announced; where several are, the one that fits the key.
 #[test]
-fn the_hash_is_one_that_the_peer_knows() {
+fn s032_the_hash_is_one_that_the_peer_knows() {
     let sha512_with_p256 = claim(Key::EcdsaP256, &[4]);
     assert_eq!(sha512_with_p256.proof.data[12], 4, "ecdsa-with-SHA512");
     sha512_with_p256.check(&verifier()).unwrap();
@@ -93,7 +93,7 @@ fn the_hash_is_one_that_the_peer_knows() {
 //= rfc7296 §3.8
 //= rfc4754 §3
 #[test]
-fn old_peers_get_the_old_methods() {
+fn s034_old_peers_get_the_old_methods() {
     for (key, method, len) in
         [(Key::Rsa2048, 1, 256), (Key::EcdsaP256, 9, 64), (Key::EcdsaP384, 10, 96), (Key::EcdsaP521, 11, 132)]
     {
@@ -128,7 +128,7 @@ const PSS_SHA256: &str = "3046 0609 2a86 4886 f70d 0101 0a30 39a0 0f30 0d06 0960
 
 //= rfc8247 §3.2
 #[test]
-fn rsassa_pss_is_accepted() {
+fn s032_rsassa_pss_is_accepted() {
     let entity = peer(Key::Rsa2048);
     let signature = load(&entity.key).sign(SignatureScheme::RsaPssSha256, &octets().0).unwrap();
     let identifier = testkit::hex(PSS_SHA256);
@@ -140,7 +140,7 @@ fn rsassa_pss_is_accepted() {
 
 //= rfc8247 §3.2
 #[test]
-fn sha1_signatures_of_method_14_are_refused() {
+fn cve_2015_7575_sha1_signatures_of_method_14_are_refused() {
     let entity = peer(Key::Rsa2048);
     let signature = load(&entity.key).sign(SignatureScheme::RsaPkcs1Sha1, &octets().0).unwrap();
     let identifier = testkit::hex("300d 0609 2a86 4886 f70d 0101 0505 00");

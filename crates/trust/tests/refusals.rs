@@ -156,7 +156,7 @@ fn no_more_certificates_are_looked_at_than_the_limit() {
 }
 
 #[test]
-fn the_identity_must_be_in_the_certificate_by_its_type() {
+fn s041_the_identity_must_be_in_the_certificate_by_its_type() {
     let entity =
         root().issue(Key::EcdsaP256, "peer", &[PEER, "192.0.2.1", "2001:db8::1", "peer@example.org"]);
     let verifier = checker(trusting(&[root().der()]));
@@ -202,7 +202,7 @@ fn a_wildcard_names_no_gateway() {
 }
 
 #[test]
-fn the_identity_must_be_the_one_that_is_wanted() {
+fn s041_the_identity_must_be_the_one_that_is_wanted() {
     let entity = root().issue(Key::EcdsaP256, "peer", &[PEER]);
     let verifier = checker(trusting(&[root().der()]));
     let wanted = |wanted| Claim { wanted, ..Claim::by(&entity, fqdn(PEER)) };
@@ -248,7 +248,7 @@ fn a_self_signed_end_entity_may_be_an_anchor() {
 }
 
 #[test]
-fn basic_constraints_and_path_length_hold() {
+fn s042_basic_constraints_and_path_length_hold() {
     let no_authority =
         root().intermediate_with(Key::EcdsaP256, "Middle", |params| params.is_ca = IsCa::ExplicitNoCa);
     says(
@@ -265,7 +265,7 @@ fn basic_constraints_and_path_length_hold() {
 
 //= rfc4945 §5.1.3.2
 #[test]
-fn key_usage_holds_where_it_is_present() {
+fn s042_key_usage_holds_where_it_is_present() {
     let with = |usages: &[KeyUsagePurpose]| {
         root().issue_with(Key::EcdsaP256, "peer", &[PEER], |params| params.key_usages = usages.to_vec())
     };
@@ -382,7 +382,7 @@ fn a_refusal_has_an_end() {
 
 /// What stands in a certificate reaches the log escaped and cut.
 #[test]
-fn text_from_certificates_cannot_forge_a_log() {
+fn s182_text_from_certificates_cannot_forge_a_log() {
     let name = format!("evil\x1b[2J\nINFO all is well {}", "x".repeat(5000));
     let root_of_evil = Authority::root(Key::EcdsaP256, &name);
     let why = refused(&root_of_evil.issue(Key::EcdsaP256, &name, &[PEER]), &root());

@@ -19,8 +19,8 @@ impl Drop for Scratch {
 
 #[test]
 #[allow(clippy::disallowed_methods, reason = "a test may start the program that unpacks the archive")]
-fn fuzz_seeds_do_no_harm() {
-    let name = "fuzz_seeds_do_no_harm";
+fn s176_fuzz_seeds_do_no_harm() {
+    let name = "s176_fuzz_seeds_do_no_harm";
     let Some(archive) = testkit::corpus(name, "fuzz/strongswan-x509-seeds.tar.xz") else { return };
     let scratch = Scratch(std::env::temp_dir().join(format!("handfast-seeds-{}", std::process::id())));
     std::fs::create_dir_all(&scratch.0).unwrap();

@@ -117,8 +117,8 @@ fn aes_gcm_in_udp_over_ipv4() {
 }
 
 #[test]
-fn aes_gcm_in_udp_over_ipv6() {
-    works("aes_gcm_in_udp_over_ipv6", &Case { outer: OUTER_V6, args: "encr=AES_GCM_16" });
+fn s132_aes_gcm_in_udp_over_ipv6() {
+    works("s132_aes_gcm_in_udp_over_ipv6", &Case { outer: OUTER_V6, args: "encr=AES_GCM_16" });
 }
 
 #[test]

@@ -180,8 +180,8 @@ fn captures(root: &Path) -> Vec<(&'static str, std::path::PathBuf)> {
 
 /// Everything that was ever captured, of any version and form, is read or refused; most of it was made to crash somebody.
 #[test]
-fn hostile_captures_are_read_or_refused() {
-    let Some(root) = corpus("hostile_captures_are_read_or_refused", "captures") else { return };
+fn s173_hostile_captures_are_read_or_refused() {
+    let Some(root) = corpus("s173_hostile_captures_are_read_or_refused", "captures") else { return };
     let (mut good, mut bad) = (0, 0);
     for (_, capture) in captures(&root) {
         for frame in pcap::frames(&read(&capture)).expect("a capture") {

@@ -80,8 +80,8 @@ fn mutated_captures_are_read_or_refused() {
 
 /// OpenIKED's inputs: 15,762 messages that its fuzzer found to take different ways through its parser.
 #[test]
-fn openikeds_fuzz_inputs_are_read_or_refused() {
-    const NAME: &str = "openikeds_fuzz_inputs_are_read_or_refused";
+fn s172_openikeds_fuzz_inputs_are_read_or_refused() {
+    const NAME: &str = "s172_openikeds_fuzz_inputs_are_read_or_refused";
     let Some(archive) = corpus(NAME, "fuzz/openiked-corpus.tar.xz") else { return };
     let Some(archive) = testkit::unpack_xz(&archive) else {
         return not_run(NAME, "no xz on this machine");

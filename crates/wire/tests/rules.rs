@@ -107,7 +107,7 @@ fn a_fragment_is_one_of_its_total() {
 }
 
 #[test]
-fn a_payload_length_below_its_header_is_refused() {
+fn s174_a_payload_length_below_its_header_is_refused() {
     for length in 0..4 {
         let error = refused(PayloadType::NOTIFY, &[0, 0, 0, length]);
         assert_eq!(error.problem, Problem::Value { what: "a payload's length", value: length.into() });
@@ -116,7 +116,7 @@ fn a_payload_length_below_its_header_is_refused() {
 }
 
 #[test]
-fn octets_behind_the_last_payload_are_refused() {
+fn s174_octets_behind_the_last_payload_are_refused() {
     let error = refused(PayloadType::VENDOR_ID, &hex("00 00 0005 aa bb"));
     assert!(matches!(error.problem, Problem::Trailing { octets: 1, .. }), "{error}");
     assert_eq!(error.at, 33);

@@ -34,7 +34,7 @@ fn the_responder_narrows_what_the_initiator_proposes() {
 
 //= rfc7296 §1.3.1
 #[test]
-fn transport_mode_needs_both_sides() {
+fn s003_transport_mode_needs_both_sides() {
     let transport = |of: Connection| {
         with_child(of, |child| {
             child.mode = Mode::Transport;
@@ -59,7 +59,7 @@ fn transport_mode_needs_both_sides() {
 }
 
 #[test]
-fn extended_sequence_numbers_are_agreed_on() {
+fn s166_extended_sequence_numbers_are_agreed_on() {
     let esn = |of| with_child(of, |child| child.esp_proposals[0].esn = vec![EsnMode::ESN]);
     let mut pair = Pair::new(esn(connection(A, B)), esn(connection(B, A)));
     pair.up();

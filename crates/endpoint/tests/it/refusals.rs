@@ -107,7 +107,7 @@ fn disjoint_selectors_cost_the_child_and_not_the_ike_sa() {
 }
 
 #[test]
-fn no_common_esp_proposal_costs_the_child_only() {
+fn s021_no_common_esp_proposal_costs_the_child_only() {
     let mut b = connection(B, A);
     Arc::make_mut(&mut b.children[0]).esp_proposals[0].encr = vec![(wire::num::Encr::CHACHA20_POLY1305, 0)];
     let mut pair = Pair::new(connection(A, B), b);

@@ -38,7 +38,7 @@ fn a_retransmission_is_the_same_octet_for_octet_and_so_is_its_answer() {
 }
 
 #[test]
-fn the_first_message_once_more_gets_the_first_answer_once_more() {
+fn s027_the_first_message_once_more_gets_the_first_answer_once_more() {
     let mut pair = Pair::new(connection(A, B), connection(B, A));
     pair.up();
     let first = pair.flights[0].clone();

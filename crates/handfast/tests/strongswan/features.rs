@@ -6,8 +6,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 #[test]
-fn strongswan_demands_a_cookie() {
-    if cannot_run("strongswan_demands_a_cookie") {
+fn s023_strongswan_demands_a_cookie() {
+    if cannot_run("s023_strongswan_demands_a_cookie") {
         return;
     }
     let mut pair =
@@ -41,8 +41,8 @@ fn ike_sa_init() -> Vec<u8> {
 }
 
 #[test]
-fn we_demand_a_cookie_of_strongswan() {
-    if cannot_run("we_demand_a_cookie_of_strongswan") {
+fn s023_we_demand_a_cookie_of_strongswan() {
+    if cannot_run("s023_we_demand_a_cookie_of_strongswan") {
         return;
     }
     let mut pair = Setup { ours: "right", daemon: "cookie_threshold = 0", ..Setup::default() }.start();
@@ -53,8 +53,8 @@ fn we_demand_a_cookie_of_strongswan() {
 }
 
 #[test]
-fn strongswan_wants_another_group() {
-    if cannot_run("strongswan_wants_another_group") {
+fn s005_strongswan_wants_another_group() {
+    if cannot_run("s005_strongswan_wants_another_group") {
         return;
     }
     let both = ("aes256gcm16-prfsha384-x25519-ecp384", "aes256gcm16");
@@ -67,8 +67,8 @@ fn strongswan_wants_another_group() {
 }
 
 #[test]
-fn we_want_another_group_of_strongswan() {
-    if cannot_run("we_want_another_group_of_strongswan") {
+fn s005_we_want_another_group_of_strongswan() {
+    if cannot_run("s005_we_want_another_group_of_strongswan") {
         return;
     }
     let both = ("aes256gcm16-prfsha384-x25519-ecp384", "aes256gcm16");
@@ -82,9 +82,9 @@ fn we_want_another_group_of_strongswan() {
 }
 
 #[test]
-fn fragments_both_ways() {
+fn s122_fragments_both_ways() {
     for ours in ["left", "right"] {
-        if cannot_run("fragments_both_ways") {
+        if cannot_run("s122_fragments_both_ways") {
             return;
         }
         let setup = Setup {
@@ -158,9 +158,9 @@ fn further_children_with_and_without_key_exchange() {
 }
 
 #[test]
-fn a_wrong_psk_is_told_by_both_sides() {
+fn s029_a_wrong_psk_is_told_by_both_sides() {
     for ours in ["left", "right"] {
-        if cannot_run("a_wrong_psk_is_told_by_both_sides") {
+        if cannot_run("s029_a_wrong_psk_is_told_by_both_sides") {
             return;
         }
         let mut pair = Setup { ours, charon_psk: "another rope of another sand", ..Setup::default() }.start();
@@ -183,9 +183,9 @@ fn a_wrong_psk_is_told_by_both_sides() {
 }
 
 #[test]
-fn no_common_proposal_names_what_was_offered_and_wanted() {
+fn s008_no_common_proposal_names_what_was_offered_and_wanted() {
     for ours in ["left", "right"] {
-        if cannot_run("no_common_proposal_names_what_was_offered_and_wanted") {
+        if cannot_run("s008_no_common_proposal_names_what_was_offered_and_wanted") {
             return;
         }
         let other = Some(("aes128-sha256-modp2048", "aes256gcm16"));
@@ -203,9 +203,9 @@ fn no_common_proposal_names_what_was_offered_and_wanted() {
 }
 
 #[test]
-fn disjoint_selectors_leave_the_ike_sa() {
+fn s021_disjoint_selectors_leave_the_ike_sa() {
     for ours in ["left", "right"] {
-        if cannot_run("disjoint_selectors_leave_the_ike_sa") {
+        if cannot_run("s021_disjoint_selectors_leave_the_ike_sa") {
             return;
         }
         let setup = Setup {
@@ -224,9 +224,9 @@ fn disjoint_selectors_leave_the_ike_sa() {
 }
 
 #[test]
-fn selectors_are_narrowed_to_what_both_have() {
+fn s060_selectors_are_narrowed_to_what_both_have() {
     for ours in ["left", "right"] {
-        if cannot_run("selectors_are_narrowed_to_what_both_have") {
+        if cannot_run("s060_selectors_are_narrowed_to_what_both_have") {
             return;
         }
         // Ours is wide, strongSwan's is what the lab has: the child must be strongSwan's.
@@ -241,12 +241,12 @@ fn selectors_are_narrowed_to_what_both_have() {
 }
 
 #[test]
-fn a_silent_peer_is_probed() {
+fn s108_a_silent_peer_is_probed() {
     for (ours, theirs, sign) in [
         ("dpd_delay = \"1s\"", "", "parsed INFORMATIONAL request"),
         ("", "dpd_delay = 1s", "sending DPD request"),
     ] {
-        if cannot_run("a_silent_peer_is_probed") {
+        if cannot_run("s108_a_silent_peer_is_probed") {
             return;
         }
         let mut pair = Setup { connection: ours, charon_connection: theirs, ..Setup::default() }.start();

@@ -40,21 +40,21 @@ macro_rules! matrix {
 }
 
 matrix! {
-    initiator_psk_gcm: INITIATOR, PSK, GCM, Routed, V4, Handfast;
+    s001_initiator_psk_gcm: INITIATOR, PSK, GCM, Routed, V4, Handfast;
     initiator_psk_cbc_nat: INITIATOR, PSK, CBC, LeftBehindNat, V4, StrongSwan;
-    initiator_rsa_chacha_v6: INITIATOR, RSA, CHACHA, Routed, V6, Handfast;
-    initiator_rsa_gcm_nat: INITIATOR, RSA, GCM, LeftBehindNat, V4, StrongSwan;
-    initiator_ecdsa_cbc_v6: INITIATOR, ECDSA, CBC, Routed, V6, StrongSwan;
+    s132_initiator_rsa_chacha_v6: INITIATOR, RSA, CHACHA, Routed, V6, Handfast;
+    s002_initiator_rsa_gcm_nat: INITIATOR, RSA, GCM, LeftBehindNat, V4, StrongSwan;
+    s034_initiator_ecdsa_cbc_v6: INITIATOR, ECDSA, CBC, Routed, V6, StrongSwan;
     initiator_ecdsa_chacha_nat_v6: INITIATOR, ECDSA, CHACHA, LeftBehindNat, V6, Handfast;
     initiator_ed25519_gcm: INITIATOR, ED25519, GCM, Routed, V4, StrongSwan;
-    initiator_ed25519_cbc_nat: INITIATOR, ED25519, CBC, LeftBehindNat, V4, Handfast;
-    responder_psk_gcm: RESPONDER, PSK, GCM, Routed, V4, StrongSwan;
-    responder_psk_chacha_nat: RESPONDER, PSK, CHACHA, LeftBehindNat, V4, Handfast;
-    responder_rsa_cbc_v6: RESPONDER, RSA, CBC, Routed, V6, StrongSwan;
+    s125_initiator_ed25519_cbc_nat: INITIATOR, ED25519, CBC, LeftBehindNat, V4, Handfast;
+    s001_responder_psk_gcm: RESPONDER, PSK, GCM, Routed, V4, StrongSwan;
+    s125_responder_psk_chacha_nat: RESPONDER, PSK, CHACHA, LeftBehindNat, V4, Handfast;
+    s002_responder_rsa_cbc_v6: RESPONDER, RSA, CBC, Routed, V6, StrongSwan;
     responder_rsa_gcm_nat: RESPONDER, RSA, GCM, LeftBehindNat, V4, Handfast;
     responder_ecdsa_gcm_v6: RESPONDER, ECDSA, GCM, Routed, V6, Handfast;
     responder_ecdsa_cbc_nat_v6: RESPONDER, ECDSA, CBC, LeftBehindNat, V6, StrongSwan;
-    responder_ed25519_chacha: RESPONDER, ED25519, CHACHA, Routed, V4, Handfast;
+    s034_responder_ed25519_chacha: RESPONDER, ED25519, CHACHA, Routed, V4, Handfast;
     responder_ed25519_cbc_nat: RESPONDER, ED25519, CBC, LeftBehindNat, V4, StrongSwan;
 }
 

@@ -27,7 +27,7 @@ fn both(seed: u64, ours: &EndEntity, theirs: &EndEntity, root: &Authority) -> Wo
 
 //= rfc7427 §3
 #[test]
-fn every_kind_of_key_proves_an_identity() {
+fn s034_every_kind_of_key_proves_an_identity() {
     let root = Authority::root(Key::EcdsaP256, "Root");
     for (n, key) in Key::ALL.into_iter().enumerate() {
         let ours = root.issue(key, "alice", &["alice.example"]);
@@ -79,7 +79,7 @@ fn refused(mut world: World, words: &[&str]) {
 }
 
 #[test]
-fn an_unknown_authority_is_refused() {
+fn s042_an_unknown_authority_is_refused() {
     let (root, other) = (Authority::root(Key::EcdsaP256, "Root"), Authority::root(Key::EcdsaP256, "Other"));
     let ours = other.issue(Key::EcdsaP256, "alice", &["alice.example"]);
     let theirs = root.issue(Key::EcdsaP256, "bob", &["bob.example"]);
@@ -96,7 +96,7 @@ fn a_certificate_that_its_own_key_signed_is_refused() {
 
 /// The world's clock stands at 2027-01-15.
 #[test]
-fn an_expired_certificate_is_refused_with_its_date() {
+fn s042_an_expired_certificate_is_refused_with_its_date() {
     let root = Authority::root(Key::EcdsaP256, "Root");
     let ours = root.issue_with(Key::EcdsaP256, "alice", &["alice.example"], |params| {
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
@@ -107,7 +107,7 @@ fn an_expired_certificate_is_refused_with_its_date() {
 }
 
 #[test]
-fn a_certificate_from_the_future_is_refused() {
+fn s042_a_certificate_from_the_future_is_refused() {
     let root = Authority::root(Key::EcdsaP256, "Root");
     let ours = root.issue_with(Key::EcdsaP256, "alice", &["alice.example"], |params| {
         params.not_before = rcgen::date_time_ymd(2030, 1, 1);
@@ -119,7 +119,7 @@ fn a_certificate_from_the_future_is_refused() {
 
 /// The identity has to stand in the certificate (RFC 7296 §2.15, RFC 4945 §3.1).
 #[test]
-fn an_identity_that_is_not_in_the_certificate_is_refused() {
+fn s041_an_identity_that_is_not_in_the_certificate_is_refused() {
     let root = Authority::root(Key::EcdsaP256, "Root");
     let ours = root.issue(Key::EcdsaP256, "mallory", &["mallory.example"]);
     let theirs = root.issue(Key::EcdsaP256, "bob", &["bob.example"]);
@@ -128,7 +128,7 @@ fn an_identity_that_is_not_in_the_certificate_is_refused() {
 
 /// CVE-2004-0155: the right certificate, the signature of another key.
 #[test]
-fn somebody_elses_certificate_is_of_no_use_without_its_key() {
+fn cve_2004_0155_somebody_elses_certificate_is_of_no_use_without_its_key() {
     let root = Authority::root(Key::EcdsaP256, "Root");
     let ours = root.issue(Key::EcdsaP256, "alice", &["alice.example"]);
     let theirs = root.issue(Key::EcdsaP256, "bob", &["bob.example"]);
@@ -201,7 +201,7 @@ fn certificates_pass_foul_weather() {
 /// A PSK in one direction, a certificate in the other.
 //= rfc7296 §2.15
 #[test]
-fn the_two_sides_may_prove_themselves_differently() {
+fn s037_the_two_sides_may_prove_themselves_differently() {
     let root = Authority::root(Key::EcdsaP256, "Root");
     let theirs = root.issue(Key::EcdsaP256, "bob", &["bob.example"]);
     for flip in [false, true] {

@@ -6,7 +6,7 @@ use wire::num::{ExchangeType, NotifyType, PayloadType};
 
 //= rfc6023 §3
 #[test]
-fn an_ike_sa_without_a_child_stands() {
+fn s020_an_ike_sa_without_a_child_stands() {
     let childless = |site: sim::Site| site.with(|c| c.children.clear());
     let mut world = world(1).peers(childless(alice()), childless(bob()));
     let order = world.up("alice");
@@ -19,7 +19,7 @@ fn an_ike_sa_without_a_child_stands() {
 
 /// We say that we can, and answer whoever does it.
 #[test]
-fn a_peer_that_asks_for_no_child_gets_none() {
+fn s020_a_peer_that_asks_for_no_child_gets_none() {
     let mut world = world(2).site(bob());
     let mut alice = Puppet::alice();
     let response = alice.init(&mut world);

@@ -27,7 +27,7 @@ fn with_cookie(alice: &mut Puppet, world: &mut suite::World) -> Vec<u8> {
 
 //= rfc7296 §2.6
 #[test]
-fn a_cookie_that_is_demanded_is_returned() {
+fn s023_a_cookie_that_is_demanded_is_returned() {
     let mut site = bob();
     site.settings.cookie_threshold = 0;
     let mut world = world(1).peers(alice(), site);
@@ -38,7 +38,7 @@ fn a_cookie_that_is_demanded_is_returned() {
 }
 
 #[test]
-fn a_demand_for_a_cookie_keeps_no_state() {
+fn s023_a_demand_for_a_cookie_keeps_no_state() {
     let mut site = bob();
     site.settings.cookie_threshold = 0;
     let mut world = world(2).site(site);

@@ -144,7 +144,7 @@ fn a_second_child_with_the_same_selectors_is_made_or_refused_by_notification() {
 
 /// Every payload left out in turn; nothing is installed, the IKE SA stands as far as the answer lets it.
 #[test]
-fn a_request_that_lacks_a_payload_installs_nothing() {
+fn cve_2014_2037_a_request_that_lacks_a_payload_installs_nothing() {
     for missing in [PayloadType::SA, PayloadType::NONCE, PayloadType::TSI, PayloadType::TSR] {
         let (mut world, mut alice) = standing(8);
         let mut payloads = request(&alice, true);
@@ -239,7 +239,7 @@ fn children_are_bounded() {
 
 /// Transport mode is asked for and agreed on, or the child is not made (RFC 7296 §1.3.1).
 #[test]
-fn modes_have_to_agree() {
+fn s003_modes_have_to_agree() {
     let hosts = |site: Site, mode| {
         site.child(|child| {
             child.mode = mode;

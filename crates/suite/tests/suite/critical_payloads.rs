@@ -12,7 +12,7 @@ fn unknown(kind: u8, critical: bool) -> Payload<'static> {
 /// The notification carries the type, one octet, and nothing else happens.
 //= rfc7296 §2.5
 #[test]
-fn an_unknown_critical_payload_is_named_in_the_refusal() {
+fn s018_an_unknown_critical_payload_is_named_in_the_refusal() {
     let mut world = world(1).site(bob());
     let mut alice = Puppet::alice();
     alice.establish(&mut world);
@@ -33,7 +33,7 @@ fn an_unknown_critical_payload_is_named_in_the_refusal() {
 
 //= rfc7296 §2.5
 #[test]
-fn an_unknown_payload_that_is_not_critical_is_skipped() {
+fn s018_an_unknown_payload_that_is_not_critical_is_skipped() {
     let mut world = world(2).site(bob());
     let mut alice = Puppet::alice();
     let mut payloads = alice.init_payloads();
@@ -53,7 +53,7 @@ fn an_unknown_payload_that_is_not_critical_is_skipped() {
 
 /// In IKE_SA_INIT the refusal goes out in the clear, and no state is kept.
 #[test]
-fn an_unknown_critical_payload_in_a_first_message_is_refused_without_state() {
+fn s018_an_unknown_critical_payload_in_a_first_message_is_refused_without_state() {
     let mut world = world(3).site(bob());
     let mut alice = Puppet::alice();
     let mut payloads = alice.init_payloads();
@@ -75,7 +75,7 @@ fn an_unknown_critical_payload_in_a_first_message_is_refused_without_state() {
 }
 
 #[test]
-fn an_unknown_critical_payload_in_ike_auth_is_refused() {
+fn s018_an_unknown_critical_payload_in_ike_auth_is_refused() {
     let mut world = world(4).site(bob());
     let mut alice = Puppet::alice();
     alice.init(&mut world);
@@ -89,7 +89,7 @@ fn an_unknown_critical_payload_in_ike_auth_is_refused() {
 /// The critical bit is 0x80, as RFC 7296 §3.2 draws it; and on a payload that everybody knows it means nothing.
 //= rfc7296 §2.5
 #[test]
-fn the_critical_bit_of_a_known_payload_is_ignored() {
+fn openiked_149_the_critical_bit_of_a_known_payload_is_ignored() {
     let mut world = world(5).peers(alice(), bob()).attacked(|scene| {
         let Some(peek) = scene.datagram.peek() else { return };
         if peek.exchange == sim::peek::IKE_SA_INIT && !peek.response && peek.payloads[0] == 33 {

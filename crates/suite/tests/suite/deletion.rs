@@ -10,7 +10,7 @@ use wire::{Delete, Payload};
 
 //= rfc7296 §1.4.1
 #[test]
-fn either_side_closes_the_ike_sa_and_all_goes() {
+fn s106_either_side_closes_the_ike_sa_and_all_goes() {
     for name in ["alice", "bob"] {
         let mut world = world(1).peers(alice(), bob());
         world.up("alice");
@@ -32,7 +32,7 @@ fn either_side_closes_the_ike_sa_and_all_goes() {
 
 //= rfc7296 §1.4.1
 #[test]
-fn either_side_closes_the_child_and_the_ike_sa_stays() {
+fn s106_either_side_closes_the_child_and_the_ike_sa_stays() {
     for name in ["alice", "bob"] {
         let mut world = world(2).peers(alice(), bob());
         world.up("alice");
@@ -55,7 +55,7 @@ fn either_side_closes_the_child_and_the_ike_sa_stays() {
 /// The answer to a Delete names the other half of the pair.
 //= rfc7296 §1.4.1
 #[test]
-fn the_answer_names_the_other_direction() {
+fn s106_the_answer_names_the_other_direction() {
     let mut world = world(3).site(bob());
     let mut alice = Puppet::alice();
     alice.establish(&mut world);
@@ -90,7 +90,7 @@ fn deletes_of_what_is_not_there_are_harmless() {
 
 /// CVE-2023-38712: the IKE SA's Delete, another one, and more behind it in one message.
 #[test]
-fn a_message_with_several_deletes_and_more_behind_them_ends_the_sa_once() {
+fn cve_2023_38712_a_message_with_several_deletes_and_more_behind_them_ends_the_sa_once() {
     let mut world = world(5).site(bob());
     let mut alice = Puppet::alice();
     alice.establish(&mut world);
@@ -126,7 +126,7 @@ fn a_deletion_that_nobody_answers_ends_too() {
 
 /// Requests on an SA that has been deleted find nobody (CVE-2009-0790).
 #[test]
-fn a_deleted_sa_does_not_answer() {
+fn cve_2009_0790_a_deleted_sa_does_not_answer() {
     let mut world = world(7).site(bob());
     let mut alice = Puppet::alice();
     alice.establish(&mut world);

@@ -6,7 +6,7 @@ use suite::{alice, answered, bob, is_clean, world};
 
 //= rfc7296 §1.2
 #[test]
-fn four_messages_make_an_ike_sa_and_a_child() {
+fn s001_four_messages_make_an_ike_sa_and_a_child() {
     let mut world = world(1).peers(alice(), bob());
     let order = world.up("alice");
     world.until(established).until(answered);

@@ -8,7 +8,7 @@ use wire::{Authentication, Delete, Payload};
 /// An exchange that we do not know, under protection: INVALID_SYNTAX or an answer without effect; the
 /// IKE SA lives as far as RFC 7296 §2.21.3 lets it.
 #[test]
-fn an_unknown_exchange_is_answered_and_carries_nothing_out() {
+fn s109_an_unknown_exchange_is_answered_and_carries_nothing_out() {
     for exchange in [38u8, 39, 43, 44, 99, 240, 255] {
         let mut world = world(1).site(bob());
         let mut alice = Puppet::alice();
@@ -48,7 +48,7 @@ fn an_unknown_exchange_without_protection_is_dropped() {
 /// CVE-2019-12312: INFORMATIONAL and CREATE_CHILD_SA under keys that are not authenticated yet.
 //= rfc7296 §1.2
 #[test]
-fn requests_before_ike_auth_are_not_carried_out() {
+fn cve_2019_12312_requests_before_ike_auth_are_not_carried_out() {
     for exchange in [ExchangeType::INFORMATIONAL, ExchangeType::CREATE_CHILD_SA] {
         for id in [0u32, 1, 2] {
             let mut world = world(3).site(bob());
@@ -174,7 +174,7 @@ fn payloads_out_of_place_in_a_first_message_are_noise() {
 /// A response under the right id but of another exchange answers nothing: whoever sends it and we do not mean the
 /// same.
 #[test]
-fn a_response_of_another_exchange_is_no_response() {
+fn s109_a_response_of_another_exchange_is_no_response() {
     let mut world = world(8).site(alice());
     let mut bob = Puppet::bob();
     world.up("alice");

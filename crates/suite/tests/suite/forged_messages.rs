@@ -67,7 +67,7 @@ fn an_unprotected_authentication_failure_does_not_kill() {
 /// (CVE-2004-0164, CVE-2007-1841).
 //= rfc7296 §2.21.4
 #[test]
-fn unprotected_informational_messages_do_not_touch_an_sa() {
+fn cve_2004_0164_unprotected_informational_messages_do_not_touch_an_sa() {
     let mut world = world(2).peers(alice(), bob());
     world.up("alice");
     world.until(established);

@@ -20,7 +20,7 @@ fn small(site: sim::Site) -> sim::Site {
 
 //= rfc7383 §2.5
 #[test]
-fn large_messages_go_in_fragments_and_small_ones_whole() {
+fn s122_large_messages_go_in_fragments_and_small_ones_whole() {
     let mut world = world(1).peers(small(alice()), small(bob()));
     world.up("alice");
     world.until(established);
@@ -38,7 +38,7 @@ fn large_messages_go_in_fragments_and_small_ones_whole() {
 }
 
 #[test]
-fn without_the_peers_support_nothing_is_fragmented() {
+fn s124_without_the_peers_support_nothing_is_fragmented() {
     let mut world = world(2).peers(small(alice()), small(bob()).with(|c| c.fragmentation = false));
     world.up("alice");
     world.until(established);
@@ -47,7 +47,7 @@ fn without_the_peers_support_nothing_is_fragmented() {
 
 /// A path that loses what is large: fragments pass it.
 #[test]
-fn fragments_pass_where_whole_messages_do_not() {
+fn s122_fragments_pass_where_whole_messages_do_not() {
     let narrow = Weather { mtu: Some(600), ..Weather::fair() };
     let mut world = world(3).peers(small(alice()), small(bob())).under(narrow);
     world.up("alice");
@@ -141,7 +141,7 @@ fn totals_that_change_follow_the_larger_one() {
 
 /// Numbers that cannot be, under right keys.
 #[test]
-fn impossible_fragments_are_dropped() {
+fn cve_2013_6076_impossible_fragments_are_dropped() {
     let mut world = world(43).site(bob());
     let mut alice = puppet(&mut world);
     let before = holdings(&mut world, "bob");
@@ -180,7 +180,7 @@ fn a_message_of_too_many_fragments_is_not_kept() {
 /// SKF although it was not negotiated.
 //= rfc7383 §2.3
 #[test]
-fn fragments_that_were_not_agreed_on_are_dropped() {
+fn s124_fragments_that_were_not_agreed_on_are_dropped() {
     let mut world = world(45).site(bob().with(|c| c.fragmentation = false));
     let mut alice = puppet(&mut world);
     let header = alice.header(ExchangeType::INFORMATIONAL, false, 2);
@@ -195,7 +195,7 @@ fn fragments_that_were_not_agreed_on_are_dropped() {
 /// A repeated first fragment of an answered request brings the answer again; the others do not (RFC 7383 §2.6.1).
 //= rfc7383 §2.6.1
 #[test]
-fn only_the_first_fragment_repeats_the_answer() {
+fn s116_only_the_first_fragment_repeats_the_answer() {
     let mut world = world(46).site(bob());
     let mut alice = puppet(&mut world);
     let header = alice.header(ExchangeType::INFORMATIONAL, false, 2);

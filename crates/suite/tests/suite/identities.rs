@@ -45,7 +45,7 @@ fn a_responder_that_is_somebody_else_is_refused() {
 /// IDr in the request picks the connection (RFC 7296 §3.5, §1.2).
 //= rfc7296 §1.2
 #[test]
-fn idr_chooses_among_several_connections() {
+fn s048_idr_chooses_among_several_connections() {
     let two = |name: &str, id: &str| {
         let mut connection = bob().connections.remove(0);
         connection.name = name.to_string();
@@ -61,7 +61,7 @@ fn idr_chooses_among_several_connections() {
 }
 
 #[test]
-fn idi_chooses_among_several_connections() {
+fn s048_idi_chooses_among_several_connections() {
     let two = |name: &str, id: &str| {
         let mut connection = bob().connections.remove(0);
         connection.name = name.to_string();
@@ -87,7 +87,7 @@ fn a_wildcard_accepts_what_is_below_it() {
 
 /// Each ID type with nothing in it and with nonsense is refused, and harms nobody.
 #[test]
-fn odd_identities_are_refused() {
+fn cve_2014_2891_odd_identities_are_refused() {
     let kinds =
         [IdType::IPV4_ADDR, IdType::FQDN, IdType::RFC822_ADDR, IdType::IPV6_ADDR, IdType::DER_ASN1_DN];
     let kinds = kinds.into_iter().chain([IdType::DER_ASN1_GN, IdType::KEY_ID, IdType(0), IdType(255)]);

@@ -23,7 +23,7 @@ fn again(world: &mut suite::World, contact: bool) -> Puppet {
 
 //= rfc7296 §2.4
 #[test]
-fn the_older_sas_of_a_peer_that_starts_anew_go() {
+fn s049_the_older_sas_of_a_peer_that_starts_anew_go() {
     let mut world = world(1).site(bob());
     again(&mut world, false);
     again(&mut world, false);
@@ -36,7 +36,7 @@ fn the_older_sas_of_a_peer_that_starts_anew_go() {
 }
 
 #[test]
-fn whoever_wants_any_number_of_sas_does_not_heed_it() {
+fn s049_whoever_wants_any_number_of_sas_does_not_heed_it() {
     let mut world = world(2).site(bob().with(|c| c.unique = Unique::Never));
     again(&mut world, false);
     again(&mut world, true);
@@ -44,7 +44,7 @@ fn whoever_wants_any_number_of_sas_does_not_heed_it() {
 }
 
 #[test]
-fn a_new_sa_replaces_the_older_ones_where_that_is_wanted() {
+fn s049_a_new_sa_replaces_the_older_ones_where_that_is_wanted() {
     let mut world = world(3).site(bob().with(|c| c.unique = Unique::Replace));
     again(&mut world, false);
     again(&mut world, false);
@@ -54,7 +54,7 @@ fn a_new_sa_replaces_the_older_ones_where_that_is_wanted() {
 }
 
 #[test]
-fn an_older_sa_stays_where_that_is_wanted() {
+fn s049_an_older_sa_stays_where_that_is_wanted() {
     let mut world = world(4).site(bob().with(|c| c.unique = Unique::Keep));
     let first = again(&mut world, false);
     let mut second = Puppet::alice();

@@ -20,7 +20,7 @@ fn two_groups() -> World {
 
 //= rfc7296 §1.2
 #[test]
-fn the_initiator_tries_again_with_the_group_that_is_wanted() {
+fn s005_the_initiator_tries_again_with_the_group_that_is_wanted() {
     let mut world = two_groups();
     world.up("alice");
     world.until(established);

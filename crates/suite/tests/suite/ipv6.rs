@@ -19,7 +19,7 @@ fn pair() -> (Site, Site) {
 }
 
 #[test]
-fn a_tunnel_over_ipv6_comes_up_and_goes_down() {
+fn s132_a_tunnel_over_ipv6_comes_up_and_goes_down() {
     let (one, other) = pair();
     let mut world = world(1).peers(one, other);
     world.up("alice");
@@ -34,7 +34,7 @@ fn a_tunnel_over_ipv6_comes_up_and_goes_down() {
 /// The IPv6 header counts into the fragment size.
 //= rfc7383 §2.5.1
 #[test]
-fn fragments_over_ipv6_leave_room_for_its_header() {
+fn s122_fragments_over_ipv6_leave_room_for_its_header() {
     let networks = |side: u8| (0..80u8).map(move |n| sim::site::net(&format!("10.20{side}.{n}.0/24")));
     let large = |site: Site, (own, other): (u8, u8)| {
         site.with(|connection| connection.fragment_size = 1280).child(|child| {

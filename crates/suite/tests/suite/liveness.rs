@@ -7,7 +7,7 @@ use suite::{Puppet, alice, answered, bob, is_clean, world};
 
 //= rfc7296 §2.4
 #[test]
-fn a_probe_is_an_empty_informational_exchange() {
+fn s108_a_probe_is_an_empty_informational_exchange() {
     let mut world = world(1).site(alice());
     world.up("alice");
     let mut bob = Puppet::bob();

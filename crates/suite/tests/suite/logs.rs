@@ -7,7 +7,7 @@ use wire::{Identification, Notify, Payload};
 
 /// Escape sequences, line ends, quotes and bidirectional marks in every text that a peer can send.
 #[test]
-fn control_characters_of_a_peer_do_not_reach_the_log() {
+fn s182_control_characters_of_a_peer_do_not_reach_the_log() {
     let nasty = "\x1b[31mroot\x07\r\n2026-01-01 handfast: all is well\t$(reboot)`id`\u{202e}".as_bytes();
     for kind in [IdType::FQDN, IdType::RFC822_ADDR, IdType::KEY_ID, IdType(99)] {
         let mut world = world(1).site(bob());

@@ -8,7 +8,7 @@ use wire::num::{ExchangeType, NotifyType};
 
 /// CVE-2013-4564 and others: datagrams of every length up to a header, of every first octet.
 #[test]
-fn datagrams_that_are_shorter_than_a_header_are_dropped() {
+fn cve_2013_4564_datagrams_that_are_shorter_than_a_header_are_dropped() {
     let mut world = world(1).site(bob());
     let alice = Puppet::alice();
     for len in 0..=28 {
@@ -23,7 +23,7 @@ fn datagrams_that_are_shorter_than_a_header_are_dropped() {
 
 /// strongSwan #3091: a length in the header that is not the datagram's.
 #[test]
-fn a_length_that_lies_is_dropped() {
+fn strongswan_3091_a_length_that_lies_is_dropped() {
     let mut alice = Puppet::alice();
     let payloads = alice.init_payloads();
     let request = alice.init_request(payloads);
@@ -41,7 +41,7 @@ fn a_length_that_lies_is_dropped() {
 
 /// Every prefix of a first message, with and without a length that fits.
 #[test]
-fn truncated_first_messages_make_no_sa() {
+fn cve_2005_0398_truncated_first_messages_make_no_sa() {
     let mut alice = Puppet::alice();
     let payloads = alice.init_payloads();
     let request = alice.init_request(payloads);
@@ -104,7 +104,7 @@ fn nothing_made_of_an_sas_own_messages_touches_it() {
 
 /// The largest datagrams that UDP has: random, zero, and a header with a fitting length before them.
 #[test]
-fn the_largest_datagrams_are_dropped() {
+fn cve_2004_0403_the_largest_datagrams_are_dropped() {
     let mut world = standing(5);
     let before = holdings(&mut world, "bob");
     let alice = Puppet::alice();
@@ -127,7 +127,7 @@ fn the_largest_datagrams_are_dropped() {
 
 /// Malformed payloads under right keys are the peer's fault: it is told, and only it.
 #[test]
-fn malformed_payloads_under_right_keys_are_answered_with_invalid_syntax() {
+fn s174_malformed_payloads_under_right_keys_are_answered_with_invalid_syntax() {
     use wire::num::{ExchangeType, NotifyType, PayloadType};
     for inner in
         [&[0, 0, 0, 3][..], &[0, 0, 0xff, 0xff], &[41, 0, 0, 8, 0, 0, 0x40, 1], &[0, 0, 0, 6, 3, 200]]
@@ -148,7 +148,7 @@ fn malformed_payloads_under_right_keys_are_answered_with_invalid_syntax() {
 
 /// Padding that is longer than the message, empty bodies, bodies shorter than IV and checksum.
 #[test]
-fn sealed_bodies_that_are_too_short_are_dropped() {
+fn s174_sealed_bodies_that_are_too_short_are_dropped() {
     let mut world = standing(7);
     let before = holdings(&mut world, "bob");
     let alice = Puppet::alice();

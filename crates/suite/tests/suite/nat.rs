@@ -13,7 +13,7 @@ fn behind(seed: u64, expiry: u64) -> World {
 
 //= rfc7296 §2.23
 #[test]
-fn behind_a_nat_everything_floats_to_port_4500() {
+fn s125_behind_a_nat_everything_floats_to_port_4500() {
     let mut world = behind(1, 120);
     world.up("alice");
     world.until(established);

@@ -9,7 +9,7 @@ use wire::num::{Encr, ExchangeType, Integ, KeMethod, NotifyType, Prf, TransformT
 use wire::{Message, Payload, Transform};
 
 #[test]
-fn no_common_proposal_is_told_at_both_ends() {
+fn s008_no_common_proposal_is_told_at_both_ends() {
     let other = vec![ike(Encr::AES_CBC, 128, Integ::HMAC_SHA1_96, &[KeMethod::CURVE25519])];
     let mut world = world(1).peers(alice(), bob().with(|c| c.proposals = other));
     let order = world.up("alice");
@@ -31,7 +31,7 @@ fn no_common_proposal_is_told_at_both_ends() {
 
 //= rfc7296 §3.3.6
 #[test]
-fn the_first_acceptable_of_several_proposals_is_taken() {
+fn s009_the_first_acceptable_of_several_proposals_is_taken() {
     let many = vec![
         ike(Encr::AES_CCM_16, 256, Integ::NONE, &[KeMethod::CURVE25519]),
         ike(Encr::AES_CBC, 256, Integ::HMAC_SHA2_256_128, &[KeMethod::CURVE25519]),
@@ -47,7 +47,7 @@ fn the_first_acceptable_of_several_proposals_is_taken() {
 /// Every algorithm that this project has, through a whole handshake (CVE-2016-3071: an AES-XCBC that
 /// was offered and not there).
 #[test]
-fn every_encryption_and_every_prf_carries_a_handshake() {
+fn cve_2016_3071_every_encryption_and_every_prf_carries_a_handshake() {
     let encryptions = [
         (Encr::AES_GCM_16, 128, Integ::NONE),
         (Encr::AES_GCM_12, 192, Integ::NONE),
@@ -124,7 +124,7 @@ fn every_group_carries_a_handshake() {
 /// CVE-2016-5391 and others: a proposal that lacks a kind of transform is no match, whatever else it has.
 //= rfc7296 §3.3.3
 #[test]
-fn a_proposal_without_a_mandatory_transform_is_not_chosen() {
+fn cve_2016_5391_a_proposal_without_a_mandatory_transform_is_not_chosen() {
     for missing in [TransformType::ENCR, TransformType::PRF, TransformType::KE] {
         let mut world = world(60).site(bob());
         let mut alice = Puppet::alice();
@@ -143,7 +143,7 @@ fn a_proposal_without_a_mandatory_transform_is_not_chosen() {
 
 /// CVE-2011-3380: key lengths that no cipher has.
 #[test]
-fn a_key_length_that_does_not_exist_is_not_chosen() {
+fn cve_2011_3380_a_key_length_that_does_not_exist_is_not_chosen() {
     for bits in [None, Some(0), Some(1), Some(64), Some(257), Some(512), Some(65_535)] {
         let mut world = world(61).site(bob());
         let mut alice = Puppet::alice();

@@ -7,7 +7,7 @@ use wire::{Authentication, Payload};
 
 //= rfc7296 §2.21.2
 #[test]
-fn a_wrong_psk_is_told_in_one_sentence_at_both_ends() {
+fn s029_a_wrong_psk_is_told_in_one_sentence_at_both_ends() {
     let mut world = world(1).peers(alice(), bob().with_psk(b"what the other one does not know"));
     let order = world.up("alice");
     world.until(answered);
@@ -30,7 +30,7 @@ fn a_wrong_psk_is_told_in_one_sentence_at_both_ends() {
 /// The initiator is the one that does not believe: it tells the responder, which has an IKE SA already.
 //= rfc7296 §2.21.2
 #[test]
-fn an_initiator_that_does_not_believe_its_responder_says_so() {
+fn s029_an_initiator_that_does_not_believe_its_responder_says_so() {
     let mut world = world(2).site(alice());
     let order = world.up("alice");
     let mut bob = Puppet::bob();

@@ -10,7 +10,7 @@ use wire::num::ExchangeType;
 /// A request that comes again gets the same octets again.
 //= rfc7296 §2.1
 #[test]
-fn a_repeated_request_gets_the_same_response() {
+fn s116_a_repeated_request_gets_the_same_response() {
     let mut world = world(1).site(bob());
     let mut alice = Puppet::alice();
     let payloads = alice.init_payloads();

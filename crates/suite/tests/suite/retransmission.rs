@@ -7,7 +7,7 @@ use suite::{Puppet, alice, answered, bob, world};
 //= rfc7296 §2.1
 //= rfc7296 §2.4
 #[test]
-fn a_request_is_sent_again_with_growing_waits_and_then_given_up() {
+fn s115_a_request_is_sent_again_with_growing_waits_and_then_given_up() {
     let mut world = world(1).site(alice());
     let order = world.up("alice");
     world.until(answered);
@@ -32,7 +32,7 @@ fn a_request_is_sent_again_with_growing_waits_and_then_given_up() {
 /// CVE-2016-5361: a responder sends one answer for one request, however long it waits for the next one.
 //= rfc7296 §2.1
 #[test]
-fn a_responder_does_not_send_again_by_itself() {
+fn cve_2016_5361_a_responder_does_not_send_again_by_itself() {
     let mut world = world(2).site(bob());
     let mut alice = Puppet::alice();
     let payloads = alice.init_payloads();

@@ -12,7 +12,7 @@ use wire::{AddressRange, IpSelector, Payload, TrafficSelector};
 //= rfc7296 §2.9
 //= rfc7296 §1.3.1
 #[test]
-fn disjoint_selectors_refuse_the_child_and_leave_the_ike_sa() {
+fn s021_disjoint_selectors_refuse_the_child_and_leave_the_ike_sa() {
     let mut world = world(1).peers(alice(), bob().child(|child| child.local_ts = vec![net("172.16.0.0/12")]));
     let order = world.up("alice");
     world.until(answered);
@@ -34,7 +34,7 @@ fn disjoint_selectors_refuse_the_child_and_leave_the_ike_sa() {
 
 //= rfc7296 §2.9
 #[test]
-fn a_responder_narrows_to_what_both_want() {
+fn s060_a_responder_narrows_to_what_both_want() {
     let mut world = world(2).peers(alice(), bob().child(|child| child.local_ts = vec![net("10.2.64.0/18")]));
     world.up("alice");
     world.until(established);
@@ -43,7 +43,7 @@ fn a_responder_narrows_to_what_both_want() {
 }
 
 #[test]
-fn several_selectors_of_both_families_protocols_and_ports_pass_narrowing() {
+fn s060_several_selectors_of_both_families_protocols_and_ports_pass_narrowing() {
     let many = vec![
         net("10.1.0.0/16"),
         net("2001:db8:1::/48"),

@@ -7,7 +7,7 @@ use wire::{Header, Message, Payload};
 
 //= rfc7296 §2.5
 #[test]
-fn a_higher_minor_version_is_accepted() {
+fn s016_a_higher_minor_version_is_accepted() {
     let mut world = world(1).site(bob());
     let mut alice = Puppet::alice();
     let payloads = alice.init_payloads();
@@ -21,7 +21,7 @@ fn a_higher_minor_version_is_accepted() {
 }
 
 #[test]
-fn a_higher_minor_version_is_accepted_under_protection_too() {
+fn s016_a_higher_minor_version_is_accepted_under_protection_too() {
     let mut world = world(2).site(bob());
     let mut alice = Puppet::alice();
     alice.establish(&mut world);
@@ -36,7 +36,7 @@ fn a_higher_minor_version_is_accepted_under_protection_too() {
 /// The answer says which version we speak, and who sent it keeps nothing.
 //= rfc7296 §2.5
 #[test]
-fn a_foreign_major_version_is_answered_with_ours() {
+fn s016_a_foreign_major_version_is_answered_with_ours() {
     for major in [3u8, 4, 15] {
         let mut world = world(3).site(bob());
         let mut alice = Puppet::alice();

@@ -72,7 +72,7 @@ fn cve_2009_1958_ike_auth_without_a_payload() {
 
 /// A response that lacks a payload, at an initiator.
 #[test]
-fn cve_2009_1957_responses_without_a_payload() {
+fn cve_2013_6466_responses_without_a_payload() {
     for kind in [PayloadType::IDR, PayloadType::AUTH, PayloadType::SA, PayloadType::TSI, PayloadType::TSR] {
         let mut world = world(3).site(alice());
         let order = world.up("alice");
@@ -249,7 +249,7 @@ fn cve_2016_6415_replies_come_from_the_request_alone() {
 /// Amplification (Leverett; CVE-2016-5361 for IKEv2): what an unproven source gets back is bounded by what
 /// it sent, for every kind of first message.
 #[test]
-fn amplification_is_bounded() {
+fn attack_ikev1_amplification_is_bounded() {
     let mut site = bob();
     site.settings.cookie_threshold = 0;
     let mut world = world(7).site(site);
@@ -388,7 +388,7 @@ fn cve_2014_9221_key_exchange_payloads_of_any_group() {
 
 /// A corrupted message, then the right one with the same id (Libreswan's ikev2-impair-04).
 #[test]
-fn a_corrupted_message_does_not_spoil_the_right_one() {
+fn s120_a_corrupted_message_does_not_spoil_the_right_one() {
     let mut world = world(12).peers(suite::alice(), bob()).attacked(|scene| {
         if scene.datagram.peek().is_some_and(|peek| peek.is_protected()) {
             for at in [28, 32, 40, 60] {
