@@ -25,7 +25,6 @@ pub struct Endpoint {
     world: World,
     table: Table,
     door: Door,
-    last_id: u64,
     /// Orders that wait for IKE SAs to end.
     tallies: BTreeMap<OrderId, Tally>,
 }
@@ -39,6 +38,7 @@ struct World {
     out: Outbox,
     directory: Directory,
     superseded: Vec<Superseded>,
+    born: Vec<IkeSa>,
     lost: Vec<Lost>,
 }
 
@@ -53,6 +53,7 @@ impl World {
             out: &mut self.out,
             directory: &mut self.directory,
             superseded: &mut self.superseded,
+            born: &mut self.born,
             lost: &mut self.lost,
         }
     }
@@ -64,9 +65,18 @@ impl Endpoint {
     pub fn new(policy: Arc<Policy>, suite: Arc<dyn Suite>, rng: Box<dyn Rng>, settings: Settings) -> Self {
         let out = Outbox::new(settings.shard.index());
         let directory = Directory::default();
-        let world =
-            World { policy, suite, rng, settings, out, directory, superseded: Vec::new(), lost: Vec::new() };
-        Self { world, table: Table::default(), door: Door::default(), last_id: 0, tallies: BTreeMap::new() }
+        let world = World {
+            policy,
+            suite,
+            rng,
+            settings,
+            out,
+            directory,
+            superseded: Vec::new(),
+            born: Vec::new(),
+            lost: Vec::new(),
+        };
+        Self { world, table: Table::default(), door: Door::default(), tallies: BTreeMap::new() }
     }
 
     /// Takes in one thing that happened. What has to be done about it comes out of [`Endpoint::poll`].
@@ -86,6 +96,7 @@ impl Endpoint {
             Cause::Dataplane(event) => self.dataplane(now, &event),
             Cause::Order(id, order) => self.order(now, id, order),
         }
+        self.take_in();
         self.supersede(now);
     }
 
@@ -142,25 +153,35 @@ impl Endpoint {
     }
 
     fn stranger(&mut self, now: Now, path: Path, header: &Header, bytes: &[u8]) {
-        let id = IkeSaId(self.last_id + 1);
+        let id = self.world.out.next_ike();
         let mut cx = self.world.cx(now);
         if self.table.drew(header.spi_i) {
             // Our own request, sent back by somebody on the path: we do not become our own peer.
             return cx.out.tell(Event::Dropped { path, why: Drop::Unexpected });
         }
         if let Some(sa) = self.door.knock(&mut cx, id, Arrival { path, header: *header, bytes }) {
-            self.last_id += 1;
+            self.world.out.new_ike();
             self.door.half_open.enter(path.remote.ip());
             self.table.insert(id, sa, Some((header.spi_i, path.remote)));
         }
     }
 
     fn dataplane(&mut self, now: Now, event: &DataplaneEvent) {
-        if let DataplaneEvent::Mapping { id: child, remote } = event
-            && let Some(id) = self.table.owner_of(*child)
-        {
-            self.step(now, id, |sa, cx| sa.moved(cx, *remote));
-        }
+        let child = match event {
+            DataplaneEvent::SequenceNearEnd(id)
+            | DataplaneEvent::Mapping { id, .. }
+            | DataplaneEvent::FirstPacket(id)
+            | DataplaneEvent::Expired { id, .. } => *id,
+            DataplaneEvent::Acquire { .. } => return,
+        };
+        let Some(id) = self.table.owner_of(child) else { return };
+        self.step(now, id, |sa, cx| match event {
+            DataplaneEvent::Mapping { remote, .. } => sa.moved(cx, *remote),
+            DataplaneEvent::FirstPacket(_) => sa.use_child(cx, child),
+            DataplaneEvent::Expired { hard, .. } => sa.wear_out(cx, child, *hard),
+            DataplaneEvent::SequenceNearEnd(_) => sa.wear_out(cx, child, false),
+            DataplaneEvent::Acquire { .. } => {}
+        });
     }
 
     /// One step of one IKE SA, and what has to be known of it afterwards.
@@ -177,10 +198,18 @@ impl Endpoint {
         self.settle_tallies(id);
     }
 
+    /// Takes in the IKE SAs that the last steps have made.
+    fn take_in(&mut self) {
+        for sa in std::mem::take(&mut self.world.born) {
+            self.table.insert(sa.id(), sa, None);
+        }
+    }
+
     /// Ends the IKE SAs that the last step has made obsolete.
     fn supersede(&mut self, now: Now) {
         while let Some(Superseded { ike, tell_peer }) = self.world.superseded.pop() {
             self.step(now, ike, |sa, cx| sa.close(cx, End { tell_peer, fate: Fate::Replaced }));
+            self.take_in();
         }
     }
 }

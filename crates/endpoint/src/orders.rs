@@ -24,6 +24,7 @@ impl Endpoint {
             }
             Order::Down(target) => self.down(now, order, &target),
             Order::Probe(id) => self.probe(now, order, id),
+            Order::Rekey(target) => self.rekey(now, order, &target),
             Order::Status => {
                 let all = self.table.iter().filter_map(|(_, sa)| sa.status(now.mono)).collect();
                 self.world.out.reply(order, Reply::Status(all));
@@ -67,9 +68,9 @@ impl Endpoint {
             self.step(now, id, |sa, cx| sa.wish(cx, wish));
             return Ok(());
         }
-        let id = IkeSaId(self.last_id + 1);
+        let id = self.world.out.next_ike();
         let sa = ikev2::initiate(&mut self.world.cx(now), id, connection, path, wish)?;
-        self.last_id += 1;
+        self.world.out.new_ike();
         self.table.insert(id, sa, None);
         Ok(())
     }
@@ -136,6 +137,21 @@ impl Endpoint {
             }
             open
         });
+    }
+
+    fn rekey(&mut self, now: Now, order: OrderId, target: &Target) {
+        let (mut ike, mut children) = (0, 0);
+        for id in self.matching(target) {
+            self.step(now, id, |sa, cx| match target {
+                Target::Child(_, name) => children += sa.rekey_child(cx, name),
+                _ => ike += usize::from(sa.rekey(cx)),
+            });
+        }
+        let reply = match ike + children {
+            0 => Reply::Refused(not_found("There is no established SA of that name to give new keys to.")),
+            _ => Reply::Rekeying { ike, children },
+        };
+        self.world.out.reply(order, reply);
     }
 
     fn probe(&mut self, now: Now, order: OrderId, id: IkeSaId) {

@@ -26,6 +26,7 @@ pub(crate) struct Slot {
     pub(crate) half_open: Option<(IkeSpi, SocketAddr)>,
     wake: Option<(Instant, Reason)>,
     children: Vec<ChildId>,
+    rival: Option<IkeSpi>,
 }
 
 impl Table {
@@ -34,7 +35,7 @@ impl Table {
         if let Some(first) = half_open {
             self.by_first.insert(first, id);
         }
-        self.slots.insert(id, Slot { sa, half_open, wake: None, children: Vec::new() });
+        self.slots.insert(id, Slot { sa, half_open, wake: None, children: Vec::new(), rival: None });
         self.refresh(id);
     }
 
@@ -94,6 +95,14 @@ impl Table {
             }
             self.children.extend(children.iter().map(|child| (*child, id)));
             slot.children = children;
+        }
+        let rival = slot.sa.rival_spi();
+        if rival != slot.rival {
+            if let Some(spi) = slot.rival {
+                self.by_spi.remove(&spi);
+            }
+            self.by_spi.extend(rival.map(|spi| (spi, id)));
+            slot.rival = rival;
         }
         let wake = slot.sa.wake();
         if wake.map(|(at, _)| at) != slot.wake.map(|(at, _)| at) {

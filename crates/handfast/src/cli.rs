@@ -77,6 +77,14 @@ pub(crate) enum Command {
         #[arg(value_name = "NAME[/CHILD]")]
         name: String,
     },
+    /// Give a connection's IKE SAs new keys, or one child of it
+    ///
+    /// Returns when the exchange has begun; the log and `watch` tell what comes of it. Traffic flows on meanwhile.
+    Rekey {
+        /// The connection's name, or NAME/CHILD for one child of it
+        #[arg(value_name = "NAME[/CHILD]")]
+        name: String,
+    },
     /// Show what stands: SAs, algorithms, counters
     ///
     /// `--json` prints the stable shape that docs/status-json.md describes.

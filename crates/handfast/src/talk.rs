@@ -55,6 +55,23 @@ pub(crate) fn down(socket: Option<&Path>, name: &str, json: bool) -> Exit {
     Exit::Done
 }
 
+/// `handfast rekey`
+pub(crate) fn rekey(socket: Option<&Path>, name: &str, json: bool) -> Exit {
+    let (connection, child) = split_name(name);
+    match call(socket, &Ask::Rekey { connection, child }, json) {
+        Ok(answer @ Answer::Rekeying { .. }) if json => print_json(&answer),
+        Ok(Answer::Rekeying { ike_sas, child_sas: 0 }) => {
+            say(&format!("{name}: new keys are asked for, for {}.", table::count(ike_sas, "IKE SA")));
+        }
+        Ok(Answer::Rekeying { child_sas, .. }) => {
+            say(&format!("{name}: new keys are asked for, for {}.", table::count(child_sas, "child SA")));
+        }
+        Ok(answer) => return other(&answer, json),
+        Err(exit) => return exit,
+    }
+    Exit::Done
+}
+
 /// `handfast status`
 pub(crate) fn status(socket: Option<&Path>, json: bool) -> Exit {
     match call(socket, &Ask::Status {}, json) {

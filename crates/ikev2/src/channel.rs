@@ -8,6 +8,7 @@ use crate::fragment::{Assembly, Fragment};
 use crate::limits;
 use crate::sent::Sent;
 use crate::trace::{Trace, Way};
+use crate::window::{Place, Window};
 use crate::{Common, Cx, Datagram, Fault};
 use base::{Instant, MessageId};
 use crypto::{Cipher, IvKind, Spis};
@@ -77,23 +78,12 @@ pub(crate) struct Channel {
     last_iv: u64,
     /// The id of our next request.
     next_request: MessageId,
-    /// The id of the peer's next request.
-    expected: MessageId,
-    /// The peer's last request waits for our response.
-    owes: bool,
-    kept: Option<Kept>,
+    /// The peer's requests, and our responses to them.
+    window: Window,
     /// The largest datagram that a message may take without being cut; `None`: it is never cut.
     fragment_size: Option<u16>,
-    /// What is not complete yet: of a request, of a response.
-    assemblies: [Option<Box<Assembly>>; 2],
-}
-
-/// The response to the peer's last request.
-struct Kept {
-    datagrams: Vec<Vec<u8>>,
-    trace: Trace,
-    again: u32,
-    since: Instant,
+    /// Messages that are not complete yet.
+    assemblies: Vec<Assembly>,
 }
 
 /// What came of a datagram.
@@ -101,7 +91,7 @@ enum Received {
     /// A whole message.
     Whole(Incoming),
     /// A request that has its answer already: that is to be sent again.
-    Repeated,
+    Repeated(MessageId),
     /// A fragment of a message of which others are missing.
     Piece,
 }
@@ -140,10 +130,28 @@ pub(crate) struct Request {
 impl Channel {
     /// The conversation after IKE_SA_INIT: the initiator's next request is number 1.
     pub(crate) fn new(side: Side, spis: Spis, ciphers: Ciphers, fragment_size: Option<u16>) -> Self {
-        let (next_request, expected) = match side {
+        let first = match side {
             Side::Initiator => (MessageId(1), MessageId(0)),
             Side::Responder => (MessageId(0), MessageId(1)),
         };
+        Self::with_ids(side, spis, ciphers, fragment_size, first)
+    }
+
+    /// The conversation of an IKE SA that takes the place of another.
+    //= rfc7296 §2.2
+    //# rekeying an IKE SA resets the sequence numbers
+    pub(crate) fn rekeyed(side: Side, spis: Spis, ciphers: Ciphers, fragment_size: Option<u16>) -> Self {
+        Self::with_ids(side, spis, ciphers, fragment_size, (MessageId(0), MessageId(0)))
+    }
+
+    /// `first`: the ids of our first request and of the peer's.
+    fn with_ids(
+        side: Side,
+        spis: Spis,
+        ciphers: Ciphers,
+        fragment_size: Option<u16>,
+        first: (MessageId, MessageId),
+    ) -> Self {
         let Ciphers { sealer, opener } = ciphers;
         Self {
             side,
@@ -151,18 +159,21 @@ impl Channel {
             sealer,
             opener,
             last_iv: 0,
-            next_request,
-            expected,
-            owes: false,
-            kept: None,
+            next_request: first.0,
+            window: Window::new(1, first.1),
             fragment_size,
-            assemblies: [None, None],
+            assemblies: Vec::new(),
         }
     }
 
     /// Whether both sides support fragmentation.
     pub(crate) fn fragments(&self) -> bool {
         self.fragment_size.is_some()
+    }
+
+    /// The largest datagram that a message may take without being cut; `None`: it is never cut.
+    pub(crate) fn cut(&self) -> Option<u16> {
+        self.fragment_size
     }
 
     /// From now on larger messages are cut so that each datagram has at most this many octets.
@@ -172,7 +183,17 @@ impl Channel {
 
     /// Whether the message ids of either direction have come to their end.
     pub(crate) fn is_spent(&self, last: MessageId) -> bool {
-        self.next_request.max(self.expected) >= last
+        self.next_request.max(self.window.base()) >= last
+    }
+
+    /// The id that our next request will have.
+    pub(crate) fn next_request(&self) -> MessageId {
+        self.next_request
+    }
+
+    /// So many requests of the peer may be under way at once from now on.
+    pub(crate) fn widen(&mut self, size: u8) {
+        self.window.widen(size);
     }
 
     /// The id of a new request of ours; `None` at the end of the number space.
@@ -198,9 +219,6 @@ impl Channel {
     }
 
     /// Sends the response to a request that came by `path`, and keeps it: a repeated request gets the same octets.
-    //= rfc7296 §2.1
-    //# The responder MUST remember each response until it receives a request whose sequence number is
-    //# larger than or equal to the sequence number in the response plus its window size
     //= rfc7296 §2.11
     //# an implementation MUST respond from the address and port at which the request was received, to the
     //# address and port from which it came
@@ -214,15 +232,14 @@ impl Channel {
         let Request { path, exchange, id } = to;
         let datagrams = self.seal(cx, path.remote.ip(), Envelope { exchange, id, response: true }, payloads);
         let trace = Trace::new(exchange, id, true, payloads);
-        self.owes = false;
-        self.kept = Some(Kept { datagrams, trace, again: 0, since: cx.now.mono });
-        self.transmit_kept(sa, cx, path);
+        self.window.answer(id, datagrams, trace, cx.now.mono);
+        self.transmit_kept(sa, cx, path, id);
     }
 
-    fn transmit_kept(&mut self, sa: &mut Common, cx: &mut Cx<'_>, path: Path) {
-        let Some(kept) = &mut self.kept else { return };
-        let trace = kept.trace.message(sa, Way::out(&kept.datagrams, kept.again));
-        kept.again += 1;
+    fn transmit_kept(&mut self, sa: &mut Common, cx: &mut Cx<'_>, path: Path, id: MessageId) {
+        let Some(kept) = self.window.kept(id) else { return };
+        let trace = kept.trace.message(sa, Way::out(&kept.datagrams, kept.sent));
+        kept.sent += 1;
         cx.out.tell(Event::Message(sa::MessageTrace { path, ..trace }));
         for datagram in &kept.datagrams {
             cx.out.transmit(path, datagram.clone());
@@ -232,40 +249,43 @@ impl Channel {
 
     /// Whether a response is kept.
     pub(crate) fn has_response(&self) -> bool {
-        self.kept.is_some()
+        self.window.has_response()
     }
 
     /// After the end: only a request that was answered is answered once more.
     pub(crate) fn take_repeated(&mut self, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) {
         let Datagram { path, header, bytes } = datagram;
-        let before = header.message_id.next() == Some(self.expected) && !header.flags.response;
-        let received =
-            if before { self.receive(cx.now.mono, None, &header, bytes) } else { Err(Drop::Unexpected) };
+        let before = !header.flags.response && self.window.place(header.message_id) == Place::Repeated;
+        let received = if before {
+            self.receive(cx.now.mono, &|_| false, &header, bytes)
+        } else {
+            Err(Drop::Unexpected)
+        };
         match received {
-            Ok(Received::Repeated) => self.transmit_kept(sa, cx, path),
+            Ok(Received::Repeated(id)) => self.transmit_kept(sa, cx, path, id),
             Ok(_) => {}
             Err(why) => cx.out.tell(Event::Dropped { path, why }),
         }
     }
 
     /// Takes a datagram in: `None` when it is noise, a fragment, or a request that has its answer.
-    /// `awaited` is the id of our request that has no response yet.
+    /// `awaits` tells whether a request of ours has no response yet.
     pub(crate) fn take(
         &mut self,
         sa: &mut Common,
         cx: &mut Cx<'_>,
-        awaited: Option<MessageId>,
+        awaits: impl Fn(MessageId) -> bool,
         datagram: Datagram<'_>,
     ) -> Option<Incoming> {
         let Datagram { path, header, bytes } = datagram;
-        match self.receive(cx.now.mono, awaited, &header, bytes) {
+        match self.receive(cx.now.mono, &awaits, &header, bytes) {
             Err(why) => {
                 cx.out.tell(Event::Dropped { path, why });
                 None
             }
             Ok(Received::Piece) => None,
-            Ok(Received::Repeated) => {
-                self.transmit_kept(sa, cx, path);
+            Ok(Received::Repeated(id)) => {
+                self.transmit_kept(sa, cx, path, id);
                 None
             }
             Ok(Received::Whole(incoming)) => {
@@ -283,21 +303,14 @@ impl Channel {
 
     /// Forgets what is too old to be asked for again, and fragments that stay alone.
     pub(crate) fn tidy(&mut self, now: Instant) {
-        if self.kept.as_ref().is_some_and(|kept| now.since(kept.since) >= limits::RESPONSE_LIFE) {
-            self.kept = None;
-        }
-        for slot in &mut self.assemblies {
-            if slot.as_ref().is_some_and(|assembly| assembly.is_stale(now)) {
-                *slot = None;
-            }
-        }
+        self.window.tidy(now);
+        self.assemblies.retain(|assembly| !assembly.is_stale(now));
     }
 
     /// When [`Channel::tidy`] has something to do.
     pub(crate) fn tidy_at(&self) -> Option<Instant> {
-        let kept = self.kept.as_ref().map(|kept| kept.since + limits::RESPONSE_LIFE);
-        let assemblies = self.assemblies.iter().flatten().map(|assembly| assembly.stale_at());
-        kept.into_iter().chain(assemblies).min()
+        let assemblies = self.assemblies.iter().map(Assembly::stale_at);
+        self.window.tidy_at().into_iter().chain(assemblies).min()
     }
 
     /// Encrypts a message: one datagram, or several fragments where it is too large for one.
@@ -375,7 +388,7 @@ impl Channel {
     fn receive(
         &mut self,
         now: Instant,
-        awaited: Option<MessageId>,
+        awaits: &dyn Fn(MessageId) -> bool,
         header: &Header,
         bytes: &mut [u8],
     ) -> Result<Received, Drop> {
@@ -385,7 +398,7 @@ impl Channel {
         if header.flags.initiator == (self.side == Side::Initiator) {
             return Err(Drop::Malformed);
         }
-        let repeated = self.place(header, awaited)?;
+        let repeated = self.place(header, awaits)?;
         let octets = bytes.len();
         let (piece, flaw) = self.open(bytes)?;
         //= rfc7383 §2.3
@@ -394,7 +407,7 @@ impl Channel {
             return Err(Drop::BadFragment);
         }
         if repeated {
-            return self.repeat(&piece);
+            return self.repeat(header.message_id, &piece);
         }
         let message = if piece.total == 0 {
             Message {
@@ -413,40 +426,35 @@ impl Channel {
                 None => return Ok(Received::Piece),
             }
         };
-        self.assemblies[usize::from(header.flags.response)] = None;
+        let key = assembly_key(header);
+        self.assemblies.retain(|assembly| (assembly.key().0, assembly.key().1) != (key.0, key.1));
         if header.flags.response {
             return Ok(Received::Whole(Incoming::Response(Authentic(message))));
         }
-        // `place` has let only the expected id through, and there is one after it.
-        self.expected = self.expected.next().unwrap_or(self.expected);
-        self.owes = true;
-        self.kept = None;
+        self.window.enter(header.message_id);
         Ok(Received::Whole(Incoming::Request(Authentic(message))))
     }
 
     /// Whether the message id stands in the window; `true` for a request that was answered before.
-    fn place(&self, header: &Header, awaited: Option<MessageId>) -> Result<bool, Drop> {
+    fn place(&self, header: &Header, awaits: &dyn Fn(MessageId) -> bool) -> Result<bool, Drop> {
         let id = header.message_id;
         if header.flags.response {
-            return if awaited == Some(id) { Ok(false) } else { Err(Drop::Unexpected) };
+            return if awaits(id) { Ok(false) } else { Err(Drop::Unexpected) };
         }
         //= rfc7296 §2.2
         //# each endpoint […] MUST NOT process a request with a message ID outside of its window
-        //= rfc7296 §2.3
-        //# An IKE endpoint MUST NOT exceed the peer's stated window size for transmitted IKE requests. [Ours is 1: before
-        //# our response the peer's next request is out of it.]
-        match () {
-            () if id == self.expected && !self.owes && id.next().is_some() => Ok(false),
-            () if id.next() == Some(self.expected) => Ok(true),
-            () => Err(Drop::OutOfWindow),
+        match self.window.place(id) {
+            Place::New => Ok(false),
+            Place::Repeated => Ok(true),
+            Place::Outside => Err(Drop::OutOfWindow),
         }
     }
 
     //= rfc7383 §2.6.1
     //# the responder MUST only retransmit the response when it receives a fragment with Fragment Number 1
-    fn repeat(&self, piece: &Fragment) -> Result<Received, Drop> {
-        match &self.kept {
-            Some(_) if piece.number <= 1 => Ok(Received::Repeated),
+    fn repeat(&mut self, id: MessageId, piece: &Fragment) -> Result<Received, Drop> {
+        match self.window.kept(id) {
+            Some(_) if piece.number <= 1 => Ok(Received::Repeated(id)),
             _ => Err(Drop::Replay),
         }
     }
@@ -476,6 +484,20 @@ impl Channel {
         Ok((Fragment { first: sealed.first, number, total, plain }, flaw))
     }
 
+    /// No more messages are put together at once than may be under way in their direction; an earlier one of the same
+    /// id goes too.
+    fn make_room_for_assembly(&mut self, header: &Header) {
+        let (id, response, _) = assembly_key(header);
+        self.assemblies.retain(|assembly| (assembly.key().0, assembly.key().1) != (id, response));
+        let most = if response { limits::MAX_WINDOW as usize } else { self.window.size() };
+        let alike = |assembly: &Assembly| assembly.key().1 == response;
+        if self.assemblies.iter().filter(|assembly| alike(assembly)).count() >= most
+            && let Some(oldest) = self.assemblies.iter().position(alike)
+        {
+            self.assemblies.remove(oldest);
+        }
+    }
+
     fn assemble(
         &mut self,
         now: Instant,
@@ -483,11 +505,16 @@ impl Channel {
         piece: Fragment,
         octets: usize,
     ) -> Result<Option<Message>, Drop> {
-        let key = (header.message_id, header.flags.response, header.exchange);
-        let assembly = match &mut self.assemblies[usize::from(header.flags.response)] {
-            Some(assembly) if assembly.key() == key => assembly,
-            slot => slot.insert(Box::new(Assembly::new(key, piece.total, now))),
+        let key = assembly_key(header);
+        let index = match self.assemblies.iter().position(|assembly| assembly.key() == key) {
+            Some(index) => index,
+            None => {
+                self.make_room_for_assembly(header);
+                self.assemblies.push(Assembly::new(key, piece.total, now));
+                self.assemblies.len() - 1
+            }
         };
+        let Some(assembly) = self.assemblies.get_mut(index) else { return Ok(None) };
         assembly.add(piece, octets)?;
         Ok(assembly.complete().map(|whole| Message {
             exchange: header.exchange,
@@ -500,6 +527,11 @@ impl Channel {
             datagrams: whole.datagrams,
         }))
     }
+}
+
+/// Names a message that comes in fragments.
+fn assembly_key(header: &Header) -> (MessageId, bool, ExchangeType) {
+    (header.message_id, header.flags.response, header.exchange)
 }
 
 /// Whether a message is a request or a response.

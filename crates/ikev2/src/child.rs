@@ -2,6 +2,7 @@
 //! both make them of this.
 
 use crate::contents::{self, Contents};
+use crate::established::{ChildDues, lifetimes};
 use crate::ext::Nat;
 use crate::transport::{self, Substituted};
 use crate::{Common, Cx};
@@ -20,9 +21,23 @@ use wire::{Notify, Payload};
 pub(crate) struct ChildSa {
     pub(crate) id: ChildId,
     pub(crate) name: String,
+    /// What it was made from.
+    pub(crate) config: Arc<Child>,
     pub(crate) agreed: Box<Agreement>,
     pub(crate) udp_encap: bool,
     pub(crate) born: Instant,
+    pub(crate) dues: ChildDues,
+}
+
+/// Where a new child SA stands among those over the same traffic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// It replaces none.
+    Own,
+    /// In the place of that one, from which it takes over at once.
+    After(ChildId),
+    /// In the place of that one, which goes on carrying what we send until it is told otherwise.
+    Held(ChildId),
 }
 
 /// What both sides have agreed on for a child SA.
@@ -189,6 +204,51 @@ impl Decided {
                 reason,
             ));
         };
+        Self::with(cx, connection, request, &child, Outline { mode, narrowed, original })
+    }
+
+    /// Decides on a peer's proposal for a child SA in the place of `old`.
+    //= rfc7296 §2.9.2
+    //# The Traffic Selectors of a rekeyed Child SA SHOULD NOT be narrower than those in use
+    pub(crate) fn again(
+        sa: &Common,
+        cx: &mut Cx<'_>,
+        connection: &Connection,
+        request: &ChildRequest<'_>,
+        old: &ChildSa,
+    ) -> Result<Self, NoChild> {
+        let contents = request.contents;
+        let (remote, local) = contents.selectors().map_err(|fault| {
+            NoChild::new(RefusalKind::Protocol, NotifyType::INVALID_SYNTAX, connection, fault.to_string())
+        })?;
+        let Agreement { mode, original, .. } = *old.agreed;
+        if contents.has(NotifyType::USE_TRANSPORT_MODE) != (mode == Mode::Transport) {
+            let reason = format!("The peer wants another mode for child `{}` with its new keys.", old.name);
+            let kind = RefusalKind::NoProposalChosen;
+            return Err(NoChild::new(kind, NotifyType::NO_PROPOSAL_CHOSEN, connection, reason));
+        }
+        let seen = match mode {
+            Mode::Transport => transport::substitute(local, remote, ends(sa), request.nat),
+            Mode::Tunnel => Substituted { local, remote, original },
+        };
+        let sent = Sides { local: &seen.local, remote: &seen.remote };
+        let in_use = Sides { local: &old.agreed.local, remote: &old.agreed.remote };
+        let narrowed = policy::narrow_for_rekey(&old.config, sent, in_use, ends(sa)).map_err(|error| {
+            NoChild::new(RefusalKind::TsUnacceptable, NotifyType::TS_UNACCEPTABLE, connection, error.reason)
+        })?;
+        let original = seen.original;
+        Self::with(cx, connection, request, &old.config, Outline { mode, narrowed, original })
+    }
+
+    fn with(
+        cx: &mut Cx<'_>,
+        connection: &Connection,
+        request: &ChildRequest<'_>,
+        child: &Arc<Child>,
+        outline: Outline,
+    ) -> Result<Self, NoChild> {
+        let Outline { mode, narrowed, original } = outline;
+        let contents = request.contents;
         let offers = contents::offers(contents.sa.as_deref().unwrap_or_default(), ProtocolId::ESP, 4);
         let plain: Vec<Offer> = offers.iter().map(|(offer, _)| offer.clone()).collect();
         let choice = policy::choose_child(&child.esp_proposals, &plain, request.ke).map_err(|error| {
@@ -208,7 +268,7 @@ impl Decided {
             original,
         };
         let answer = Offer { number: choice.number, transforms: choice.answer, has_unknown: false };
-        Ok(Self { child, agreed, answer })
+        Ok(Self { child: child.clone(), agreed, answer })
     }
 
     /// SA.
@@ -228,6 +288,13 @@ impl Decided {
         }
         out
     }
+}
+
+/// What a child SA is to carry, and how.
+struct Outline {
+    mode: Mode,
+    narrowed: Narrowed,
+    original: Option<(IpAddr, IpAddr)>,
 }
 
 /// The child of a connection that a proposal leads to.
@@ -284,9 +351,10 @@ pub(crate) struct Keying<'a> {
 pub(crate) fn install(
     sa: &Common,
     cx: &mut Cx<'_>,
-    child: &Child,
+    child: &Arc<Child>,
     agreed: Agreement,
     keying: Keying<'_>,
+    place: Place,
 ) -> Result<(JobId, ChildSa), String> {
     let suite = agreed.suite;
     let prf = cx.suite.prf(keying.ike.prf).ok_or("the PRF of the IKE SA is not available")?;
@@ -305,6 +373,11 @@ pub(crate) fn install(
     //# UDP encapsulation MUST NOT be done on port 500.
     let udp_encap = keying.nat.encapsulates() && sa.path.marked;
     let port = |address: SocketAddr| if udp_encap { address } else { SocketAddr::new(address.ip(), 0) };
+    let (replaces, hold_outbound) = match place {
+        Place::Own => (None, false),
+        Place::After(old) => (Some(old), false),
+        Place::Held(old) => (Some(old), true),
+    };
     let direction =
         |spi, keys: crypto::DirectionKeys| DirectionSpec { spi, encr_key: keys.encr, integ_key: keys.integ };
     let id = cx.out.new_child();
@@ -325,13 +398,15 @@ pub(crate) fn install(
         local_ts: agreed.local.clone(),
         remote_ts: agreed.remote.clone(),
         original_addresses: agreed.original,
-        replaces: None,
-        hold_outbound: false,
-        volume: dataplane::VolumeLimits::default(),
+        replaces,
+        hold_outbound,
+        volume: lifetimes::volume(cx, &child.lifetime),
     };
     let job = cx.out.dataplane(sa.id, Op::Install(Box::new(spec)));
     let born = cx.now.mono;
-    Ok((job, ChildSa { id, name: child.name.clone(), agreed: Box::new(agreed), udp_encap, born }))
+    let dues = ChildDues::new(cx, &child.lifetime);
+    let (name, config) = (child.name.clone(), child.clone());
+    Ok((job, ChildSa { id, name, config, agreed: Box::new(agreed), udp_encap, born, dues }))
 }
 
 impl ChildSa {

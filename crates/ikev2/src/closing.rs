@@ -1,61 +1,83 @@
 //! The end of an IKE SA: its deletion on the way, and what is kept a while for a lost response.
 
-use crate::channel::{Channel, Incoming, Request};
-use crate::ike_sa::{Datagram, End, Gone, Known, Next, Stage};
+use crate::channel::{Authentic, Channel, Incoming, Message, Request};
+use crate::established::{Asked, Asking};
+use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
+use crate::rekey_ike::{self, Parent};
 use crate::sent::Sent;
-use crate::{Common, Cx, limits};
-use base::Instant;
-use policy::Connection;
-use sa::{Answer, Event, Fate, IkeFacts, JobId, Reason};
+use crate::{Common, Cx, delete, limits};
+use base::{Instant, Secret};
+use policy::{Connection, IkeSuite};
+use sa::{Answer, Event, Fate, IkeFacts, JobId, Path, Reason};
 use std::sync::Arc;
 use wire::num::{ExchangeType, NotifyType};
 use wire::{Delete, Notify, Payload};
 
-/// Our request to delete the IKE SA is on its way, or waits for the end of the exchange before it.
+/// Our request to delete the IKE SA is on its way.
 pub(crate) struct Closing {
     connection: Arc<Connection>,
     channel: Channel,
     request: Sent,
-    /// Whether `request` deletes the IKE SA; else it is an earlier one, whose response comes first.
-    deletes: bool,
     /// What the log hears at the end, if it has not heard it yet.
     epitaph: Option<(IkeFacts, Fate)>,
 }
 
 /// What is left of an IKE SA that stood.
 pub(crate) struct Standing {
-    pub(crate) connection: Arc<Connection>,
+    pub(crate) chosen: Chosen,
     pub(crate) channel: Channel,
-    pub(crate) asking: Option<Sent>,
+    pub(crate) suite: IkeSuite,
+    pub(crate) sk_d: Secret,
+    /// Requests that have no response.
+    pub(crate) asking: Vec<Asking>,
+}
+
+/// The requests before our deletion of the IKE SA are not answered yet.
+pub(crate) struct Finishing {
+    standing: Standing,
+    epitaph: (IkeFacts, Fate),
 }
 
 impl Closing {
-    /// Tells the peer that an established IKE SA is gone; `asking` is a request that it has not answered.
+    /// Tells the peer that an established IKE SA is gone.
     //= rfc7296 §2.3
     //# An IKE endpoint MUST wait for a response to each of its messages before sending a subsequent message
     pub(crate) fn begin(
         sa: &mut Common,
         cx: &mut Cx<'_>,
-        Standing { connection, channel, asking }: Standing,
+        mut standing: Standing,
         epitaph: (IkeFacts, Fate),
     ) -> Next {
-        match asking {
-            None => Self::delete(sa, cx, connection, channel, Some(epitaph)),
-            Some(request) => {
-                let request = request.hurry(sa, cx, limits::DELETE_TRANSMISSIONS);
-                Box::new(Self { connection, channel, request, deletes: false, epitaph: Some(epitaph) })
-            }
+        if standing.asking.is_empty() {
+            let Standing { chosen, channel, .. } = standing;
+            return Self::delete(sa, cx, (chosen.connection, channel), Some(epitaph));
         }
+        let hurried = |asking: Asking, sa: &mut Common, cx: &mut Cx<'_>| Asking {
+            request: asking.request.hurry(sa, cx, limits::DELETE_TRANSMISSIONS),
+            what: asking.what,
+        };
+        let asking = std::mem::take(&mut standing.asking);
+        standing.asking = asking.into_iter().map(|asking| hurried(asking, sa, cx)).collect();
+        Box::new(Finishing { standing, epitaph })
+    }
+
+    /// Tells the peer that an IKE SA is gone that has a successor, or never had a child. Nobody else need know.
+    pub(crate) fn after_rekey(
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        connection: Arc<Connection>,
+        channel: Channel,
+    ) -> Next {
+        Self::delete(sa, cx, (connection, channel), None)
     }
 
     fn delete(
         sa: &mut Common,
         cx: &mut Cx<'_>,
-        connection: Arc<Connection>,
-        channel: Channel,
+        of: (Arc<Connection>, Channel),
         epitaph: Option<(IkeFacts, Fate)>,
     ) -> Next {
-        Self::with(sa, cx, (connection, channel), &[Payload::Delete(Delete::ike_sa())], epitaph)
+        Self::with(sa, cx, of, &[Payload::Delete(Delete::ike_sa())], epitaph)
     }
 
     /// Tells the responder that we do not believe who it is. The order and the log have been answered.
@@ -81,7 +103,7 @@ impl Closing {
         match channel.ask(sa, cx, ExchangeType::INFORMATIONAL, payloads) {
             Some(request) => {
                 let request = request.at_most(limits::DELETE_TRANSMISSIONS);
-                Box::new(Self { connection, channel, request, deletes: true, epitaph })
+                Box::new(Self { connection, channel, request, epitaph })
             }
             None => {
                 if let Some((facts, fate)) = epitaph {
@@ -111,22 +133,14 @@ impl Stage for Closing {
 
     fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
         let path = datagram.path;
-        match self.channel.take(sa, cx, Some(self.request.id), datagram) {
-            Some(Incoming::Response(_)) if self.deletes => self.finish(cx),
-            Some(Incoming::Response(_)) => {
-                let Self { connection, channel, epitaph, .. } = *self;
-                Self::delete(sa, cx, connection, channel, epitaph)
-            }
+        let id = self.request.id;
+        match self.channel.take(sa, cx, |awaited| awaited == id, datagram) {
+            Some(Incoming::Response(_)) => self.finish(cx),
             Some(Incoming::Request(message)) => {
-                //= rfc7296 §2.25.2
-                //# If a peer receives a request to delete an IKE SA that it is currently trying to close, it SHOULD
-                //# reply as usual, and forget about its own close request.
-                let to = Request { path, exchange: message.exchange(), id: message.id() };
-                let deletes = message.contents().is_ok_and(|c| c.deletes.iter().any(|d| d.protocol.0 == 1));
-                let refused = to.exchange == ExchangeType::CREATE_CHILD_SA;
-                let payloads = if refused { vec![Payload::Notify(no_more())] } else { Vec::new() };
-                self.channel.respond(sa, cx, to, &payloads);
-                if deletes { self.finish(cx) } else { self }
+                match last_answer(&mut self.channel, sa, cx, path, &message) {
+                    Last::Deleted => self.finish(cx),
+                    Last::Other => self,
+                }
             }
             None => self,
         }
@@ -154,6 +168,174 @@ impl Stage for Closing {
 
     fn close(self: Box<Self>, _: &mut Common, _: &mut Cx<'_>, _: End) -> Next {
         self
+    }
+}
+
+impl Finishing {
+    /// The peer's turn is over: ours is to delete.
+    fn go_on(self, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+        let Self { standing, epitaph } = self;
+        let Standing { chosen, channel, .. } = standing;
+        Closing::delete(sa, cx, (chosen.connection, channel), Some(epitaph))
+    }
+
+    fn on_response(
+        mut self: Box<Self>,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        message: &Authentic<Message>,
+    ) -> Next {
+        let standing = &mut self.standing;
+        if let Some(index) = standing.asking.iter().position(|asking| asking.request.id == message.id()) {
+            let asking = standing.asking.remove(index);
+            if let Asked::RekeyIke(asked) = &asking.what {
+                let fragment_size = standing.channel.cut();
+                let parent = Parent { suite: &standing.suite, sk_d: &standing.sk_d, fragment_size };
+                rekey_ike::bury(&standing.chosen, sa, cx, (asked, &parent), message);
+            }
+        }
+        if self.standing.asking.is_empty() { self.go_on(sa, cx) } else { self }
+    }
+
+    fn finish(self, cx: &mut Cx<'_>) -> Next {
+        let (facts, fate) = self.epitaph;
+        cx.out.tell(Event::IkeDown(facts, fate));
+        Lingering::begin(cx, self.standing.channel)
+    }
+}
+
+impl Stage for Finishing {
+    fn name(&self) -> &'static str {
+        "deleting"
+    }
+
+    fn known(&self) -> Known<'_> {
+        Known { connection: Some(&self.standing.chosen.connection), ..Known::default() }
+    }
+
+    fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
+        let path = datagram.path;
+        let Standing { channel, asking, .. } = &mut self.standing;
+        let awaits = |id| asking.iter().any(|asking| asking.request.id == id);
+        match channel.take(sa, cx, awaits, datagram) {
+            Some(Incoming::Response(message)) => self.on_response(sa, cx, &message),
+            Some(Incoming::Request(message)) => match last_answer(channel, sa, cx, path, &message) {
+                Last::Deleted => self.finish(cx),
+                Last::Other => self,
+            },
+            None => self,
+        }
+    }
+
+    fn answer(self: Box<Self>, _: &mut Common, _: &mut Cx<'_>, _: JobId, _: Answer) -> Next {
+        self
+    }
+
+    fn time(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+        let asking = &mut self.standing.asking;
+        match asking.iter_mut().find_map(|asking| asking.request.on_time(sa, cx).err()) {
+            None => self,
+            Some(_) => {
+                let (facts, fate) = self.epitaph;
+                cx.out.tell(Event::IkeDown(facts, fate));
+                Box::new(Gone)
+            }
+        }
+    }
+
+    fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
+        let due = self.standing.asking.iter().map(|asking| asking.request.due()).min();
+        due.map(|at| (at, Reason::Retransmit))
+    }
+
+    fn close(self: Box<Self>, _: &mut Common, _: &mut Cx<'_>, _: End) -> Next {
+        self
+    }
+}
+
+/// What a request was that came at the end.
+enum Last {
+    /// It deletes the IKE SA.
+    Deleted,
+    Other,
+}
+
+/// Answers a request to an IKE SA that is at its end.
+//= rfc7296 §2.25.2
+//# If a peer receives a request to delete an IKE SA that it is currently trying to close, it SHOULD
+//# reply as usual, and forget about its own close request.
+fn last_answer(
+    channel: &mut Channel,
+    sa: &mut Common,
+    cx: &mut Cx<'_>,
+    path: Path,
+    message: &Authentic<Message>,
+) -> Last {
+    let to = Request { path, exchange: message.exchange(), id: message.id() };
+    let deletes = message.contents().is_ok_and(|contents| delete::names_ike_sa(&contents));
+    let refused = to.exchange == ExchangeType::CREATE_CHILD_SA;
+    let payloads = if refused { vec![Payload::Notify(no_more())] } else { Vec::new() };
+    channel.respond(sa, cx, to, &payloads);
+    if deletes { Last::Deleted } else { Last::Other }
+}
+
+/// An IKE SA whose successor stands, or that is redundant: the peer is to delete it.
+pub(crate) struct Replaced {
+    connection: Arc<Connection>,
+    channel: Channel,
+    until: Instant,
+}
+
+impl Replaced {
+    pub(crate) fn begin(cx: &Cx<'_>, connection: Arc<Connection>, channel: Channel) -> Next {
+        Box::new(Self { connection, channel, until: cx.now.mono + limits::HEIR_PATIENCE })
+    }
+}
+
+impl Stage for Replaced {
+    fn name(&self) -> &'static str {
+        "deleting"
+    }
+
+    fn known(&self) -> Known<'_> {
+        Known { connection: Some(&self.connection), ..Known::default() }
+    }
+
+    fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
+        let path = datagram.path;
+        match self.channel.take(sa, cx, |_| false, datagram) {
+            Some(Incoming::Request(message)) => {
+                match last_answer(&mut self.channel, sa, cx, path, &message) {
+                    Last::Deleted => Lingering::begin(cx, self.channel),
+                    Last::Other => self,
+                }
+            }
+            Some(Incoming::Response(_)) | None => self,
+        }
+    }
+
+    fn answer(self: Box<Self>, _: &mut Common, _: &mut Cx<'_>, _: JobId, _: Answer) -> Next {
+        self
+    }
+
+    fn time(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+        self.channel.tidy(cx.now.mono);
+        match cx.now.mono >= self.until {
+            true => Closing::after_rekey(sa, cx, self.connection, self.channel),
+            false => self,
+        }
+    }
+
+    fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
+        let at = self.channel.tidy_at().map_or(self.until, |at| at.min(self.until));
+        Some((at, Reason::Expire))
+    }
+
+    fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next {
+        match end.tell_peer {
+            true => Closing::after_rekey(sa, cx, self.connection, self.channel),
+            false => Box::new(Gone),
+        }
     }
 }
 

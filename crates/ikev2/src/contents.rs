@@ -3,7 +3,7 @@
 
 use crate::fault::Fault;
 use crate::limits;
-use base::EspSpi;
+use base::{EspSpi, IkeSpi};
 use dataplane::{AddressRange, Selector};
 use policy::{Identity, Offer};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -244,6 +244,16 @@ pub(crate) fn esp_answer(proposals: &[wire::Proposal<'_>]) -> Result<(Offer, Esp
             Ok((offer(proposal), EspSpi(u32::from_be_bytes(spi))))
         }
         _ => Err("the answer is not for ESP with an SPI of four octets above 255".to_string()),
+    }
+}
+
+/// The one proposal of an answer for an IKE SA in another's place, with the peer's SPI.
+pub(crate) fn ike_rekey_answer(proposals: &[wire::Proposal<'_>]) -> Result<(Offer, IkeSpi), String> {
+    let offer = ike_answer(proposals)?;
+    let spi = proposals.first().and_then(|proposal| <[u8; 8]>::try_from(&proposal.spi[..]).ok());
+    match spi.map(u64::from_be_bytes) {
+        Some(spi) if spi != 0 => Ok((offer, IkeSpi(spi))),
+        _ => Err("the answer has no SPI of eight octets".to_string()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Further child SAs (RFC 7296 §1.3.1).
+//! Further child SAs (RFC 7296 §1.3.1), and what a child in another's place has in common with them (`rekey_child`).
 //!
 //! ```text
 //!   initiator                                     responder
@@ -9,14 +9,17 @@
 //! ```
 
 use crate::channel::Request;
-use crate::child::{self, ChildRequest, Decided, Keying, NoChild, Proposed};
+use crate::child::{self, ChildRequest, ChildSa, Decided, Keying, NoChild, Place, Proposed};
 use crate::contents::Contents;
-use crate::established::{After, Asking, Established, Waiting};
+use crate::delete::Named;
+use crate::established::{After, Asking, Established, Task, Waiting};
 use crate::ext::Nat;
 use crate::fault::Fault;
+use crate::rekey_child::Replaces;
 use crate::{Common, Cx, established, limits, rekey_child, rekey_ike};
 use base::{EspSpi, Secret};
 use crypto::{KePrivate, Nonces};
+use dataplane::ChildId;
 use policy::{Child, ChildKe};
 use sa::{Event, Refusal, RefusalKind, Side};
 use std::sync::Arc;
@@ -26,12 +29,23 @@ use wire::{KeyExchange, Notify, Payload};
 /// What we have asked for.
 pub(crate) struct Asked {
     pub(crate) proposed: Proposed,
+    /// The child in whose place it comes.
+    pub(crate) replaces: Option<ChildId>,
     nonce: Vec<u8>,
     ke: Option<(KeMethod, Box<dyn KePrivate>)>,
     /// The method that the peer has asked for instead of our first.
     corrected: bool,
     /// SPIs that the peer has deleted since, which we do not know: the answer may be about one of them.
     deleted: Vec<EspSpi>,
+}
+
+/// What we are going to ask for.
+pub(crate) struct Plan {
+    pub(crate) child: Arc<Child>,
+    /// The key exchange method that the peer has asked for.
+    pub(crate) wished: Option<KeMethod>,
+    /// The child in whose place it comes, and the SPI that we receive with.
+    pub(crate) replaces: Option<(ChildId, EspSpi)>,
 }
 
 impl Asked {
@@ -52,9 +66,17 @@ pub(crate) fn begin(
     child: Arc<Child>,
     wished: Option<KeMethod>,
 ) -> Option<Asking> {
+    ask(of, sa, cx, Plan { child, wished, replaces: None })
+}
+
+/// Asks for a child, in another's place or not.
+pub(crate) fn ask(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, plan: Plan) -> Option<Asking> {
+    let Plan { child, wished, replaces } = plan;
     let proposed = Proposed::new(sa, cx, child, true);
     let nonce = cx.random(limits::NONCE_LEN);
-    let mut payloads = vec![proposed.sa_payload(), Payload::Nonce(nonce.clone().into())];
+    let mut payloads: Vec<Payload<'static>> = Vec::new();
+    payloads.extend(replaces.map(|(_, spi)| Payload::Notify(rekey_child::notify(spi))));
+    payloads.extend([proposed.sa_payload(), Payload::Nonce(nonce.clone().into())]);
     let mut ke = None;
     if let Some(method) = wished.or(child::wished_ke(&proposed.offers)) {
         let generated = cx.suite.key_exchange(method).and_then(|ke| ke.generate(cx.rng).ok());
@@ -69,9 +91,13 @@ pub(crate) fn begin(
         ke = Some((method, private));
     }
     payloads.extend(proposed.ts_payloads());
-    let request = of.channel.ask(sa, cx, ExchangeType::CREATE_CHILD_SA, &payloads)?;
-    let asked = Asked { proposed, nonce, ke, corrected: wished.is_some(), deleted: Vec::new() };
-    Some(Asking { request, what: established::Asked::Child(asked) })
+    let Some(request) = of.channel.ask(sa, cx, ExchangeType::CREATE_CHILD_SA, &payloads) else {
+        cx.directory.release_spi(proposed.spi);
+        return None;
+    };
+    let replaces = replaces.map(|(id, _)| id);
+    let asked = Asked { proposed, replaces, nonce, ke, corrected: wished.is_some(), deleted: Vec::new() };
+    Some(Asking { request, what: established::Asked::Child(Box::new(asked)) })
 }
 
 /// The peer has answered.
@@ -82,40 +108,66 @@ pub(crate) fn on_response(
     asked: Asked,
     contents: &Contents<'_>,
 ) {
-    let name = asked.proposed.child.name.clone();
     if let Some(notify) = contents.error() {
         cx.directory.release_spi(asked.proposed.spi);
-        //= rfc7296 §1.3
-        //# the initiator MUST retry with the corrected group, if that was in its proposal
-        if let Some(wished) = corrected(&asked, notify) {
-            cx.note(sa.id, format!("The peer wants key exchange {wished} for child `{name}`: asking again."));
-            of.asking = begin(of, sa, cx, asked.proposed.child, Some(wished)).map(Box::new);
-            return;
-        }
-        let refusal = child::refused_by_peer(notify, &of.chosen.connection, &asked.proposed.child);
-        of.child_refused(sa, cx, &name, refusal);
-        return;
+        return on_error(of, sa, cx, asked, notify);
     }
+    let name = asked.proposed.child.name.clone();
+    let nothing = asked.replaces.map(|old| Replaces { old, lowest: Vec::new() });
     match accept(&asked, sa, of.nat, contents) {
         Ok((agreed, ..)) if asked.deleted.contains(&agreed.spi_out) => {
             cx.directory.release_spi(asked.proposed.spi);
             let reason = format!("The peer deleted child `{name}` before its answer came.");
             of.child_refused(sa, cx, &name, of.refusal(RefusalKind::PeerError, reason));
+            rekey_child::ours_done(of, sa, cx, nothing, None);
         }
         Ok((agreed, nonce, g_ir)) => {
             let nonces = Nonces { initiator: &asked.nonce, responder: &nonce };
             let (side, g_ir, nat) = (Side::Initiator, g_ir.as_ref(), of.nat);
             let keying = Keying { ike: &of.suite, sk_d: &of.sk_d, nonces, g_ir, side, nat };
-            let installed = child::install(sa, cx, &asked.proposed.child, agreed, keying);
-            of.await_install(sa, cx, &asked.proposed, installed);
+            let place = asked.replaces.map_or(Place::Own, |old| of.place_of(old));
+            let installed = child::install(sa, cx, &asked.proposed.child, agreed, keying, place);
+            let replaces = asked.replaces.map(|old| Replaces::new(old, (&asked.nonce, &nonce)));
+            of.await_install(sa, cx, &asked.proposed, replaces, installed);
         }
         Err((kind, reason)) => {
             // The peer has the child; it must not keep it.
             cx.directory.release_spi(asked.proposed.spi);
-            of.queue_delete(vec![asked.proposed.spi]);
+            of.queue_delete(vec![Named::unheard(asked.proposed.spi)]);
             of.child_refused(sa, cx, &name, of.refusal(kind, reason));
+            rekey_child::ours_done(of, sa, cx, nothing, None);
         }
     }
+}
+
+/// The peer has refused.
+fn on_error(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, asked: Asked, notify: &Notify<'_>) {
+    let child = &asked.proposed.child;
+    //= rfc7296 §1.3
+    //# the initiator MUST retry with the corrected group, if that was in its proposal
+    if let Some(wished) = corrected(&asked, notify) {
+        cx.note(
+            sa.id,
+            format!("The peer wants key exchange {wished} for child `{}`: asking again.", child.name),
+        );
+        match asked.replaces {
+            Some(old) => rekey_child::again(of, sa, cx, old, wished),
+            None => {
+                let asking = begin(of, sa, cx, asked.proposed.child, Some(wished));
+                of.asking.extend(asking);
+            }
+        }
+        return;
+    }
+    if let Some(old) = asked.replaces {
+        return rekey_child::refused(of, sa, cx, old, notify);
+    }
+    if notify.kind == NotifyType::TEMPORARY_FAILURE {
+        cx.note(sa.id, format!("The peer is busy: child `{}` is asked for again later.", child.name));
+        return of.queue_later(cx, Task::Create(asked.proposed.child));
+    }
+    let refusal = child::refused_by_peer(notify, &of.chosen.connection, child);
+    of.child_refused(sa, cx, &child.name, refusal);
 }
 
 /// The method that INVALID_KE_PAYLOAD names, if we have offered it and not tried it.
@@ -161,40 +213,49 @@ pub(crate) fn on_request(
     to: Request,
     contents: &Contents<'_>,
 ) -> After {
-    let refused = if let Some(notify) = contents.notify(NotifyType::REKEY_SA) {
-        Some(rekey_child::refuse(of, notify))
-    } else if contents.sa.iter().flatten().any(|proposal| proposal.protocol == ProtocolId::IKE) {
-        Some(rekey_ike::refuse(of))
-    } else {
-        None
-    };
-    if let Some(no_child) = refused {
-        refuse(of, sa, cx, to, no_child);
-        return After::Stay;
-    }
+    let for_ike = contents.sa.iter().flatten().any(|proposal| proposal.protocol == ProtocolId::IKE);
+    let rekeyed = contents.notify(NotifyType::REKEY_SA);
     if contents.sa.is_none() || contents.nonce.is_none() {
         return of.fault(sa, cx, to, &Fault::missing("SA or Nonce"));
     }
-    if let Err(no_child) = create(of, sa, cx, to, contents) {
+    if rekeyed.is_none() && for_ike {
+        return rekey_ike::on_request(of, sa, cx, to, contents);
+    }
+    let done = match rekeyed {
+        _ if of.is_rekeying_ike() => Err(busy(of)),
+        Some(notify) => rekey_child::on_request(of, sa, cx, to, contents, notify),
+        None => answer(of, sa, cx, to, contents, None).map(|waiting| of.install_then_answer(sa, cx, waiting)),
+    };
+    if let Err(no_child) = done {
         refuse(of, sa, cx, to, no_child);
     }
     After::Stay
 }
 
-fn refuse(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, to: Request, no_child: NoChild) {
+//= rfc7296 §2.25.2
+//# If a peer receives a request to create or rekey a Child SA when it is currently rekeying the IKE SA, it SHOULD reply
+//# with TEMPORARY_FAILURE.
+fn busy(of: &Established) -> NoChild {
+    let reason = "The peer wants a child SA while the IKE SA gets new keys; it may ask again.";
+    NoChild::new(RefusalKind::Busy, NotifyType::TEMPORARY_FAILURE, &of.chosen.connection, reason)
+}
+
+pub(crate) fn refuse(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, to: Request, no_child: NoChild) {
     of.channel.respond(sa, cx, to, &[Payload::Notify(no_child.notify)]);
     cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal: no_child.refusal });
 }
 
-fn create(
+/// Decides on a child that the peer asks for, in the place of `old` or not.
+pub(crate) fn answer(
     of: &mut Established,
     sa: &mut Common,
     cx: &mut Cx<'_>,
     to: Request,
     contents: &Contents<'_>,
-) -> Result<(), NoChild> {
+    old: Option<&ChildSa>,
+) -> Result<Waiting, NoChild> {
     let connection = of.chosen.connection.clone();
-    if !of.has_place() {
+    if !of.has_place(old.is_some()) {
         let reason = format!("The IKE SA has {} child SAs, which is the limit.", limits::MAX_CHILDREN);
         return Err(NoChild::new(
             RefusalKind::NoAdditionalSas,
@@ -205,7 +266,10 @@ fn create(
     }
     let sent = contents.ke.as_ref().map(|ke| ke.method);
     let request = ChildRequest { contents, ke: ChildKe::Payload(sent), nat: of.nat };
-    let decided = Decided::new(sa, cx, &connection, &request)?;
+    let decided = match old {
+        None => Decided::new(sa, cx, &connection, &request)?,
+        Some(old) => Decided::again(sa, cx, &connection, &request, old)?,
+    };
     let method = decided.agreed.suite.ke;
     let mut body = vec![decided.sa_payload()];
     let nonce = cx.random(limits::NONCE_LEN);
@@ -227,9 +291,8 @@ fn create(
     }
     body.extend(decided.ts_payloads());
     let peer_nonce = contents.nonce.as_ref().map_or(Vec::new(), |nonce| nonce.to_vec());
-    let waiting = Waiting { to, head: Vec::new(), body, decided, nonces: (peer_nonce, nonce), g_ir };
-    of.install_then_answer(sa, cx, waiting);
-    Ok(())
+    let replaces = old.map(|old| Replaces::new(old.id, (&peer_nonce, &nonce)));
+    Ok(Waiting { to, head: Vec::new(), body, decided, nonces: (peer_nonce, nonce), g_ir, replaces })
 }
 
 fn wrong_ke(connection: &str, decided: &Decided, sent: Option<KeMethod>, wanted: KeMethod) -> NoChild {

@@ -1,5 +1,6 @@
 //! What a step may use: the time, chance, the policy, and where its acts go.
 
+use crate::ike_sa::IkeSa;
 use base::{Now, Rng};
 use crypto::Suite;
 use policy::{EndAction, Policy};
@@ -24,6 +25,8 @@ pub struct Cx<'a> {
     pub directory: &'a mut Directory,
     /// IKE SAs that this step makes obsolete; whoever owns them ends them after it.
     pub superseded: &'a mut Vec<Superseded>,
+    /// IKE SAs that this step has made; whoever owns the others owns them after it.
+    pub born: &'a mut Vec<IkeSa>,
     /// Children that are gone against our will, for whoever brings them up again.
     pub lost: &'a mut Vec<Lost>,
 }

@@ -11,13 +11,33 @@
 
 use crate::child::ChildSa;
 use crate::contents::Contents;
-use crate::established::{Asked, Asking, Established};
+use crate::established::{Asked, Asking, Established, Installing};
+use crate::rekey_child;
 use crate::{Common, Cx};
 use base::EspSpi;
 use dataplane::Op;
 use sa::{Event, Fate};
 use wire::num::{ExchangeType, ProtocolId};
 use wire::{Delete, Payload};
+
+/// A child SA that is deleted, as both sides know it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Named {
+    pub(crate) spi_in: EspSpi,
+    /// `None`: the peer's answer named none that we could use.
+    pub(crate) spi_out: Option<EspSpi>,
+}
+
+impl Named {
+    pub(crate) fn of(child: &ChildSa) -> Self {
+        Self { spi_in: child.agreed.spi_in, spi_out: Some(child.agreed.spi_out) }
+    }
+
+    /// One that the peer has made and that we never had.
+    pub(crate) fn unheard(spi_in: EspSpi) -> Self {
+        Self { spi_in, spi_out: None }
+    }
+}
 
 /// Takes down one child SA here.
 pub(crate) fn remove(sa: &Common, cx: &mut Cx<'_>, child: &ChildSa, fate: Fate) {
@@ -31,10 +51,11 @@ pub(crate) fn order(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, name
     let (gone, stay): (Vec<_>, Vec<_>) = of.children.drain(..).partition(|child| child.name == name);
     of.children = stay;
     for child in &gone {
+        of.abandon_rekeys_of(child.id);
         remove(sa, cx, child, Fate::Ordered);
     }
     if !gone.is_empty() {
-        of.queue_delete(gone.iter().map(|child| child.agreed.spi_in).collect());
+        of.queue_delete(gone.iter().map(Named::of).collect());
     }
     gone.len()
 }
@@ -44,11 +65,12 @@ pub(crate) fn begin(
     of: &mut Established,
     sa: &mut Common,
     cx: &mut Cx<'_>,
-    spis: Vec<EspSpi>,
+    named: Vec<Named>,
 ) -> Option<Asking> {
+    let spis: Vec<EspSpi> = named.iter().map(|named| named.spi_in).collect();
     let payloads = [Payload::Delete(Delete::children(ProtocolId::ESP, &spis))];
     let request = of.channel.ask(sa, cx, ExchangeType::INFORMATIONAL, &payloads)?;
-    Some(Asking { request, what: Asked::Delete })
+    Some(Asking { request, what: Asked::Delete(named) })
 }
 
 /// Whether a request deletes the IKE SA.
@@ -72,18 +94,28 @@ pub(crate) fn on_request(
     for spi in named.flat_map(Delete::esp_spis) {
         if let Some(index) = of.children.iter().position(|child| child.agreed.spi_out == spi) {
             let child = of.children.remove(index);
-            remove(sa, cx, &child, Fate::DeletedByPeer);
             ours.push(child.agreed.spi_in);
+            let successor = of.successor_by_peer(child.id);
+            of.forget_rekeys_of(child.id);
+            match successor {
+                Some(successor) => of.retired_by_peer(sa, cx, child, successor),
+                None => remove(sa, cx, &child, Fate::DeletedByPeer),
+            }
         } else if let Some(index) = of.installing.iter().position(|i| i.child.agreed.spi_out == spi) {
-            let child = of.installing.remove(index).child;
+            let Installing { child, replaces, .. } = of.installing.remove(index);
             cx.out.dataplane(sa.id, Op::Remove(child.id));
             cx.directory.release_spi(child.agreed.spi_in);
             ours.push(child.agreed.spi_in);
             let reason = format!("The peer deleted child `{}` while it was being installed.", child.name);
             let refusal = of.refusal(sa::RefusalKind::PeerError, reason);
             of.child_refused(sa, cx, &child.name, refusal);
-        } else if let Some(Asked::Child(asked)) = of.asking.as_mut().map(|asking| &mut asking.what) {
-            asked.note_deleted(spi);
+            rekey_child::ours_done(of, sa, cx, replaces, None);
+        } else {
+            for asking in &mut of.asking {
+                if let Asked::Child(asked) = &mut asking.what {
+                    asked.note_deleted(spi);
+                }
+            }
         }
     }
     match ours.is_empty() {

@@ -1,10 +1,19 @@
-//! An IKE SA that stands: its children, the exchange that we have under way, the request of the peer
-//! that we are working on, and what waits for its turn (window size 1, RFC 7296 §2.3).
+//! An IKE SA that stands: its children, the exchanges that we have under way, the requests of the peer
+//! that we are working on, and what waits for its turn.
+//!
+//! ```text
+//!   order, lifetime, wish ──► todo ──► asking ──► installing ──► children ──► retired ──► gone
+//!   the peer's request ─────────────► answering ────────────────►┘
+//! ```
 
 mod begin;
+pub(crate) mod lifetimes;
+mod tasks;
 mod wishes;
 
 pub(crate) use begin::{AuthAnswer, Authenticated, FirstChild, Identities, Waiting};
+pub(crate) use lifetimes::ChildDues;
+pub(crate) use tasks::Task;
 
 use crate::channel::{Authentic, Channel, Incoming, Message, Request};
 use crate::child::ChildSa;
@@ -13,14 +22,14 @@ use crate::contents::Contents;
 use crate::ext::Nat;
 use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage, refusal_of};
+use crate::rekey_child::{Rekey, Replaces, Retired};
 use crate::sent::Sent;
-use crate::{Common, Cx, create_child, delete, establish, limits, probe};
-use base::{EspSpi, Instant, Secret};
+use crate::{Common, Cx, create_child, delete, establish, limits, probe, rekey_child, rekey_ike};
+use base::{IkeSpi, Instant, Secret};
 use dataplane::{Op, Outcome};
-use policy::{Child, IkeSuite};
+use policy::IkeSuite;
 use sa::{Answer, Event, Fate, JobId, OrderId, Path, Reason, Refusal, RefusalKind, Reply};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use wire::num::{ExchangeType, NotifyType};
 use wire::{Notify, Payload};
 
@@ -33,13 +42,28 @@ pub(crate) struct Established {
     pub(crate) sk_d: Secret,
     pub(crate) nat: Nat,
     pub(crate) children: Vec<ChildSa>,
-    /// Our request that waits for its response.
-    pub(crate) asking: Option<Box<Asking>>,
-    /// The peer's request that waits for the data plane.
-    pub(crate) answering: Option<Box<Answering>>,
+    /// Our requests that wait for their responses, in the order of their ids.
+    pub(crate) asking: Vec<Asking>,
+    /// How many of them the peer takes at once (RFC 7296 §2.3).
+    pub(crate) peer_window: u32,
+    /// Requests of the peer that wait for the data plane.
+    pub(crate) answering: Vec<Answering>,
     /// Children that we asked for and that the data plane is installing.
     pub(crate) installing: Vec<Installing>,
+    /// Children that have a successor: what is still under way to them comes in.
+    pub(crate) retired: Vec<Retired>,
+    /// Children that are being replaced, by our request, by the peer's, or by both at once.
+    pub(crate) rekeys: Vec<Rekey>,
+    /// The IKE SA that the peer makes of this one while we make another (RFC 7296 §2.8.2).
+    pub(crate) rival: Option<Box<rekey_ike::Rival>>,
+    /// What waits for its turn.
     todo: VecDeque<Task>,
+    /// What waits for a moment.
+    later: Vec<(Instant, Task)>,
+    /// When this IKE SA needs a successor, and when it ends for want of one.
+    dues: lifetimes::IkeDues,
+    /// Since when the peer answers TEMPORARY_FAILURE to everything.
+    busy_since: Option<Instant>,
     /// When something from outside last made us probe.
     provoked: Option<Instant>,
 }
@@ -52,9 +76,14 @@ pub(crate) struct Asking {
 
 /// What an exchange of ours is about.
 pub(crate) enum Asked {
-    Child(create_child::Asked),
+    /// A child SA, a new one or one in another's place.
+    Child(Box<create_child::Asked>),
+    /// An IKE SA in this one's place.
+    RekeyIke(Box<rekey_ike::Asked>),
     /// Children, which are gone here already.
-    Delete,
+    Delete(Vec<delete::Named>),
+    /// Something told, whose answer says only that it came.
+    Told,
     /// Orders that want to know whether the peer lives.
     Probe(Option<OrderId>),
 }
@@ -62,8 +91,8 @@ pub(crate) enum Asked {
 impl Asked {
     fn exchange(&self) -> ExchangeType {
         match self {
-            Self::Child(_) => ExchangeType::CREATE_CHILD_SA,
-            Self::Delete | Self::Probe(_) => ExchangeType::INFORMATIONAL,
+            Self::Child(_) | Self::RekeyIke(_) => ExchangeType::CREATE_CHILD_SA,
+            Self::Delete(_) | Self::Told | Self::Probe(_) => ExchangeType::INFORMATIONAL,
         }
     }
 }
@@ -76,6 +105,8 @@ pub(crate) struct Answering {
     /// SA, then what CREATE_CHILD_SA has besides, then the selectors.
     pub(crate) body: Vec<Payload<'static>>,
     pub(crate) child: ChildSa,
+    /// The child that it replaces, and the lower of the exchange's nonces.
+    pub(crate) replaces: Option<Replaces>,
     pub(crate) job: JobId,
     pub(crate) until: Instant,
 }
@@ -83,15 +114,10 @@ pub(crate) struct Answering {
 /// A child of ours that is being installed.
 pub(crate) struct Installing {
     pub(crate) child: ChildSa,
+    /// The child that it replaces, and the lower of the exchange's nonces.
+    pub(crate) replaces: Option<Replaces>,
     pub(crate) job: JobId,
     pub(crate) until: Instant,
-}
-
-/// Something to do when the exchange under way is over.
-pub(crate) enum Task {
-    Create(Arc<Child>),
-    Delete(Vec<EspSpi>),
-    Probe(Option<OrderId>),
 }
 
 /// Whether the IKE SA goes on after a step.
@@ -99,6 +125,8 @@ pub(crate) enum After {
     Stay,
     /// It ends, and the peer knows.
     End(Fate),
+    /// Another IKE SA has taken its place.
+    Handed(rekey_ike::Handover),
 }
 
 impl Stage for Established {
@@ -120,9 +148,14 @@ impl Stage for Established {
     }
 
     fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
+        if self.rival.as_ref().is_some_and(|rival| rival.local_spi() == datagram.header.receiver_spi()) {
+            rekey_ike::on_rival_datagram(&mut self, sa, cx, datagram);
+            return self;
+        }
         let path = datagram.path;
-        let awaited = self.asking.as_ref().map(|asking| asking.request.id);
-        let after = match self.channel.take(sa, cx, awaited, datagram) {
+        let asking = &self.asking;
+        let awaits = |id| asking.iter().any(|asking| asking.request.id == id);
+        let after = match self.channel.take(sa, cx, awaits, datagram) {
             None => return self,
             Some(Incoming::Request(message)) => {
                 self.follow(sa, cx, path);
@@ -156,14 +189,15 @@ impl Stage for Established {
             let fate = Fate::Fault("its message ids are used up (RFC 7296 §2.2)".to_string());
             return self.close(sa, cx, End { tell_peer: true, fate });
         }
-        if let Some(mut asking) = self.asking.take() {
-            if let Err(fate) = asking.request.on_time(sa, cx) {
-                self.asking = Some(asking);
-                return self.end(sa, cx, fate);
-            }
-            self.asking = Some(asking);
+        let silent = self.asking.iter_mut().find_map(|asking| asking.request.on_time(sa, cx).err());
+        if let Some(fate) = silent {
+            return self.on_silence(sa, cx, fate);
         }
         self.give_up_on_dataplane(sa, cx);
+        self.release_retired(sa, cx);
+        if let Some(end) = self.on_lifetimes(sa, cx) {
+            return self.close(sa, cx, end);
+        }
         if self.probe_at(sa).is_some_and(|at| now >= at) {
             self.todo.push_back(Task::Probe(None));
         }
@@ -176,15 +210,19 @@ impl Stage for Established {
     }
 
     fn wake(&self, sa: &Common) -> Option<(Instant, Reason)> {
-        let asking = self.asking.as_ref().map(|asking| (asking.request.due(), Reason::Retransmit));
+        let asking = self.asking.iter().map(|asking| (asking.request.due(), Reason::Retransmit));
         let tidy = self.channel.tidy_at().map(|at| (at, Reason::Expire));
-        let answering = self.answering.as_ref().map(|answering| (answering.until, Reason::Expire));
+        let answering = self.answering.iter().map(|answering| (answering.until, Reason::Expire));
         let installing = self.installing.iter().map(|installing| (installing.until, Reason::Expire));
         let probe = self.probe_at(sa).map(|at| (at, Reason::Liveness));
         let keepalive = self.keepalive_at(sa, sa.keepalive).map(|at| (at, Reason::Keepalive));
         let spent = self.channel.is_spent(sa.last_message_id).then_some((sa.heard, Reason::Expire));
-        let one = [asking, tidy, answering, probe, keepalive, spent].into_iter().flatten();
-        one.chain(installing).min_by_key(|(at, _)| *at)
+        let retired = self.retired.iter().filter_map(|retired| Some((retired.until?, Reason::Expire)));
+        let later = self.later.iter().map(|(at, _)| (*at, Reason::Rekey));
+        let dues = self.next_due().map(|at| (at, Reason::Rekey));
+        let one = [tidy, probe, keepalive, spent, dues].into_iter().flatten();
+        let many = asking.chain(answering).chain(installing).chain(retired).chain(later);
+        one.chain(many).min_by_key(|(at, _)| *at)
     }
 
     fn close(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next {
@@ -194,9 +232,14 @@ impl Stage for Established {
         let facts = sa.facts(&self.known(), cx.now.mono);
         let asking = self.clear(sa, cx, &end.fate);
         cx.out.disown(sa.id);
-        let Self { chosen, channel, .. } = *self;
-        let standing = Standing { connection: chosen.connection, channel, asking };
+        let Self { chosen, channel, suite, sk_d, rival, .. } = *self;
+        rekey_ike::close_rival(&chosen, sa, cx, rival);
+        let standing = Standing { chosen, channel, suite, sk_d, asking };
         Closing::begin(sa, cx, standing, (facts, end.fate))
+    }
+
+    fn rival_spi(&self) -> Option<IkeSpi> {
+        self.rival.as_ref().map(|rival| rival.local_spi())
     }
 
     fn established(&mut self) -> Option<&mut Established> {
@@ -248,38 +291,96 @@ impl Established {
         }
         if delete::names_ike_sa(contents) {
             self.channel.respond(sa, cx, to, &[]);
-            return After::End(Fate::DeletedByPeer);
+            return match rekey_ike::hand_to_rival(self) {
+                Some(handover) => After::Handed(handover),
+                None => After::End(Fate::DeletedByPeer),
+            };
         }
+        self.heed_window(contents);
         let payloads = delete::on_request(self, sa, cx, contents);
         self.channel.respond(sa, cx, to, &payloads);
         After::Stay
     }
 
     fn on_response(&mut self, sa: &mut Common, cx: &mut Cx<'_>, message: &Authentic<Message>) -> After {
-        let Some(asking) = self.asking.take() else { return After::Stay };
-        let Asking { request, what } = *asking;
-        let contents = message.contents().and_then(|contents| match message.exchange() {
-            exchange if exchange == what.exchange() => Ok(contents),
-            other => Err(Fault::syntax("RFC 7296 §2.2", format!("a response of exchange type {other} came"))),
-        });
+        let Some(index) = self.asking.iter().position(|asking| asking.request.id == message.id()) else {
+            return After::Stay;
+        };
+        let contents =
+            message.contents().and_then(|contents| match (message.exchange(), self.asking.get(index)) {
+                (exchange, Some(asking)) if exchange == asking.what.exchange() => Ok(contents),
+                (other, _) => {
+                    Err(Fault::syntax("RFC 7296 §2.2", format!("a response of exchange type {other} came")))
+                }
+            });
         let contents = match contents {
             Ok(contents) => contents,
-            Err(fault) => {
-                // A response that cannot be read leaves both sides with different views: RFC 7296 §2.21.
-                self.asking = Some(Box::new(Asking { request, what }));
-                return After::End(Fate::Fault(fault.to_string()));
-            }
+            // A response that cannot be read leaves both sides with different views: RFC 7296 §2.21.
+            Err(fault) => return After::End(Fate::Fault(fault.to_string())),
         };
         if contents.has(NotifyType::INVALID_SYNTAX) {
-            self.asking = Some(Box::new(Asking { request, what }));
             return After::End(Fate::Fault("the peer answered INVALID_SYNTAX to our request".to_string()));
         }
+        let Asking { request, what } = self.asking.remove(index);
+        if !contents.has(NotifyType::TEMPORARY_FAILURE) {
+            self.busy_since = None;
+        } else if self.is_out_of_step(cx.now.mono) {
+            let fate =
+                "the peer answers TEMPORARY_FAILURE for minutes (RFC 7296 §2.25): its state and ours differ";
+            return After::End(Fate::Fault(fate.to_string()));
+        }
+        self.heed_window(&contents);
         match what {
-            Asked::Child(asked) => create_child::on_response(self, sa, cx, asked, &contents),
-            Asked::Delete => {}
+            Asked::Child(asked) => create_child::on_response(self, sa, cx, *asked, &contents),
+            Asked::RekeyIke(asked) => return rekey_ike::on_response(self, sa, cx, *asked, &contents),
+            Asked::Delete(named) => self.on_deleted(cx, &named),
+            Asked::Told => {}
             Asked::Probe(order) => probe::on_response(cx, order, &request),
         }
         After::Stay
+    }
+
+    /// Whether the peer has been too busy for too long; notes that it is.
+    //= rfc7296 §2.25
+    //# If a peer receives a TEMPORARY_FAILURE notification […] it MAY conclude that there is a problem, if it continues to
+    //# receive it after several minutes, and SHOULD close the IKE SA
+    fn is_out_of_step(&mut self, now: Instant) -> bool {
+        let since = *self.busy_since.get_or_insert(now);
+        now.since(since) >= limits::BUSY_PATIENCE
+    }
+
+    /// What the peer says of its window.
+    //= rfc7296 §2.3
+    //# The SET_WINDOW_SIZE notification asserts that the sending endpoint is capable of keeping state for multiple
+    //# outstanding exchanges, permitting the recipient to send multiple requests before getting a response to the first.
+    fn heed_window(&mut self, contents: &Contents<'_>) {
+        if let Some(size) = contents.notify(NotifyType::SET_WINDOW_SIZE).and_then(crate::ext::window_size) {
+            self.peer_window = self.peer_window.max(size);
+        }
+    }
+
+    /// A request had its last chance: where the peer has gone over to another IKE SA, so do we.
+    fn on_silence(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, fate: Fate) -> Next {
+        match rekey_ike::hand_to_rival(&mut self) {
+            Some(handover) => self.after(sa, cx, After::Handed(handover)),
+            None => self.end(sa, cx, fate),
+        }
+    }
+
+    /// Answers requests that came before it stood.
+    pub(crate) fn on_held(
+        mut self: Box<Self>,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        held: Vec<(Path, Authentic<Message>)>,
+    ) -> Next {
+        for (path, message) in held {
+            match self.on_request(sa, cx, path, &message) {
+                After::Stay => {}
+                after => return self.after(sa, cx, after),
+            }
+        }
+        self.after(sa, cx, After::Stay)
     }
 
     /// Answers a message that breaks the protocol.
@@ -300,6 +401,7 @@ impl Established {
                 self
             }
             After::End(fate) => self.end(sa, cx, fate),
+            After::Handed(handover) => rekey_ike::hand_over(self, sa, cx, handover),
         }
     }
 
@@ -308,30 +410,31 @@ impl Established {
         let facts = sa.facts(&self.known(), cx.now.mono);
         self.clear(sa, cx, &fate);
         cx.out.disown(sa.id);
+        rekey_ike::close_rival(&self.chosen, sa, cx, self.rival.take());
         cx.out.tell(Event::IkeDown(facts, fate));
         if self.channel.has_response() { Lingering::begin(cx, self.channel) } else { Box::new(Gone) }
     }
 
-    /// Takes down all that hangs on this IKE SA; gives back the request that has no response.
-    fn clear(&mut self, sa: &mut Common, cx: &mut Cx<'_>, fate: &Fate) -> Option<Sent> {
+    /// Takes down all that hangs on this IKE SA; gives back the requests that have no response.
+    fn clear(&mut self, sa: &mut Common, cx: &mut Cx<'_>, fate: &Fate) -> Vec<Asking> {
         for child in std::mem::take(&mut self.children) {
             delete::remove(sa, cx, &child, fate.clone());
         }
         let unfinished = self.installing.drain(..).map(|installing| installing.child);
-        for child in unfinished.chain(self.answering.take().map(|answering| answering.child)) {
+        let unfinished = unfinished.chain(self.answering.drain(..).map(|answering| answering.child));
+        for child in unfinished.chain(self.retired.drain(..).map(|retired| retired.child)) {
             cx.out.dataplane(sa.id, Op::Remove(child.id));
             cx.directory.release_spi(child.agreed.spi_in);
         }
         let refusal = refusal_of(fate, sa.path, Some(&self.chosen.connection.name));
-        let asking = self.asking.take().map(|asking| {
-            match asking.what {
+        for asking in &self.asking {
+            match &asking.what {
                 Asked::Child(asked) => cx.directory.release_spi(asked.proposed.spi),
-                Asked::Probe(Some(order)) => cx.out.reply(order, Reply::Refused(refusal.clone())),
-                Asked::Probe(None) | Asked::Delete => {}
+                Asked::Probe(Some(order)) => cx.out.reply(*order, Reply::Refused(refusal.clone())),
+                Asked::Probe(None) | Asked::Delete(_) | Asked::Told | Asked::RekeyIke(_) => {}
             }
-            asking.request
-        });
-        for task in self.todo.drain(..) {
+        }
+        for task in self.todo.drain(..).chain(self.later.drain(..).map(|(_, task)| task)) {
             if let Task::Probe(Some(order)) = task {
                 cx.out.reply(order, Reply::Refused(refusal.clone()));
             }
@@ -340,23 +443,29 @@ impl Established {
             cx.out.reply(wish.order, Reply::Refused(refusal.clone()));
         }
         cx.directory.leave(&self.identities.pair, sa.id);
-        asking
+        std::mem::take(&mut self.asking)
     }
 
     /// The data plane has installed a child, or has not.
     fn installed(&mut self, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, failure: Option<String>) {
-        if let Some(answering) = self.answering.take_if(|answering| answering.job == job) {
-            return self.answer_child(sa, cx, *answering, failure);
+        if let Some(index) = self.answering.iter().position(|answering| answering.job == job) {
+            let answering = self.answering.remove(index);
+            return self.answer_child(sa, cx, answering, failure);
         }
         let Some(index) = self.installing.iter().position(|installing| installing.job == job) else { return };
-        let child = self.installing.remove(index).child;
+        let Installing { child, replaces, .. } = self.installing.remove(index);
         match failure {
-            None => self.child_up(sa, cx, child),
+            None => {
+                let id = child.id;
+                self.child_up(sa, cx, child);
+                rekey_child::ours_done(self, sa, cx, replaces, Some(id));
+            }
             Some(why) => {
                 cx.directory.release_spi(child.agreed.spi_in);
-                self.queue_delete(vec![child.agreed.spi_in]);
+                self.queue_delete(vec![delete::Named::of(&child)]);
                 let reason = format!("The data plane could not install child `{}`: {why}", child.name);
                 self.child_refused(sa, cx, &child.name, self.refusal(RefusalKind::Dataplane, reason));
+                rekey_child::ours_done(self, sa, cx, replaces, None);
             }
         }
     }
@@ -371,12 +480,14 @@ impl Established {
         answering: Answering,
         failure: Option<String>,
     ) {
-        let Answering { to, mut head, body, child, .. } = answering;
+        let Answering { to, mut head, body, child, replaces, .. } = answering;
         match failure {
             None => {
                 head.extend(body);
                 self.channel.respond(sa, cx, to, &head);
+                let id = child.id;
                 self.child_up(sa, cx, child);
+                rekey_child::theirs_done(self, sa, cx, replaces, Some(id));
             }
             Some(why) => {
                 let notify = match to.exchange {
@@ -389,6 +500,7 @@ impl Established {
                 let reason = format!("The data plane could not install child `{}`: {why}", child.name);
                 let refusal = self.refusal(RefusalKind::Dataplane, reason);
                 cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal });
+                rekey_child::theirs_done(self, sa, cx, replaces, None);
             }
         }
     }
@@ -419,7 +531,8 @@ impl Established {
         }
         cx.note(sa.id, format!("The peer is now at {} instead of {}.", path.remote, sa.path.remote));
         sa.path = path;
-        for child in self.children.iter().filter(|child| child.udp_encap) {
+        let retired = self.retired.iter().map(|retired| &retired.child);
+        for child in self.children.iter().chain(retired).filter(|child| child.udp_encap) {
             let (local, remote) = (path.local, path.remote);
             cx.out.dataplane(sa.id, Op::Move { id: child.id, local, remote, udp_encap: true });
         }
@@ -441,54 +554,10 @@ impl Established {
     //# should initiate a liveness check for any such IKE SA. An implementation SHOULD limit the frequency.
     pub(crate) fn provoke(&mut self, now: Instant) {
         let soon = self.provoked.is_some_and(|at| now.since(at) < limits::PROVOKED_PROBE_INTERVAL);
-        if !soon && self.asking.is_none() {
+        if !soon && self.asking.is_empty() {
             self.provoked = Some(now);
             self.todo.push_back(Task::Probe(None));
         }
-    }
-
-    /// Begins what waits, as far as the window allows.
-    pub(crate) fn go_on(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
-        self.settle_wishes(sa, cx);
-        while self.asking.is_none() {
-            let Some(task) = self.todo.pop_front() else { return };
-            let asking = match task {
-                Task::Create(child) => create_child::begin(self, sa, cx, child, None),
-                Task::Delete(spis) => delete::begin(self, sa, cx, spis),
-                Task::Probe(order) => probe::begin(self, sa, cx, order),
-            };
-            self.asking = asking.map(Box::new);
-        }
-    }
-
-    /// A child that is not asked for now is asked for when there is a place again: its order still waits.
-    pub(crate) fn queue_create(&mut self, child: Arc<Child>) {
-        if self.todo.len() < limits::MAX_TODO {
-            self.todo.push_back(Task::Create(child));
-        }
-    }
-
-    /// Tells the peer, when its turn comes, that the children with these SPIs of ours are gone. This always has a
-    /// place, because the peer would keep a child that it does not hear of: one deletion at most waits, and takes up
-    /// the later ones. The children that it names count against `MAX_CHILDREN`.
-    pub(crate) fn queue_delete(&mut self, spis: Vec<EspSpi>) {
-        let waiting = self.todo.iter_mut().find_map(|task| match task {
-            Task::Delete(waiting) => Some(waiting),
-            Task::Create(_) | Task::Probe(_) => None,
-        });
-        match waiting {
-            Some(waiting) => waiting.extend(spis),
-            None => self.todo.push_back(Task::Delete(spis)),
-        }
-    }
-
-    /// Whether the peer may have another child: those that it does not know to be gone count.
-    pub(crate) fn has_place(&self) -> bool {
-        let untold = self.todo.iter().map(|task| match task {
-            Task::Delete(spis) => spis.len(),
-            Task::Create(_) | Task::Probe(_) => 0,
-        });
-        self.children.len() + self.installing.len() + untold.sum::<usize>() < limits::MAX_CHILDREN
     }
 
     pub(crate) fn refusal(&self, kind: RefusalKind, reason: String) -> Refusal {
@@ -500,15 +569,9 @@ impl Established {
         delete::order(self, sa, cx, name)
     }
 
-    /// Whether a deletion of children is not answered yet.
-    pub(crate) fn is_deleting(&self) -> bool {
-        let asking = self.asking.as_ref().is_some_and(|asking| matches!(asking.what, Asked::Delete));
-        asking || self.todo.iter().any(|task| matches!(task, Task::Delete(_)))
-    }
-
     fn probe_at(&self, sa: &Common) -> Option<Instant> {
         let delay = self.chosen.connection.dpd_delay;
-        let idle = self.asking.is_none() && self.todo.is_empty();
+        let idle = self.asking.is_empty() && self.todo.is_empty();
         (idle && !delay.is_zero()).then(|| sa.heard + delay)
     }
 

@@ -4,7 +4,7 @@ use crate::Cx;
 use crate::child::ChildSa;
 use crate::established::Established;
 use base::{IkeSpi, Instant, MessageId};
-use dataplane::ChildId;
+use dataplane::{ChildId, Op};
 use policy::{Connection, ConnectionId, Identity, IkeSuite};
 use sa::{
     Answer, Event, Fate, IkeFacts, IkeSaId, IkeStatus, JobId, OrderId, Path, Reason, Refusal, RefusalKind,
@@ -99,6 +99,10 @@ pub(crate) trait Stage: Send {
     fn wake(&self, sa: &Common) -> Option<(Instant, Reason)>;
     /// It must end: by order, or because another one takes its place.
     fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next;
+    /// The SPI of another IKE SA that this one answers for.
+    fn rival_spi(&self) -> Option<IkeSpi> {
+        None
+    }
     /// A responder's whose peer is not authenticated yet.
     fn is_half_open(&self) -> bool {
         false
@@ -169,6 +173,41 @@ impl IkeSa {
         let mut count = 0;
         self.on_established(cx, |stage, sa, cx| count = stage.close_child(sa, cx, name));
         count
+    }
+
+    /// The SPI that we drew for another IKE SA, whose messages come here until it stands for itself.
+    pub fn rival_spi(&self) -> Option<IkeSpi> {
+        self.stage.as_ref()?.rival_spi()
+    }
+
+    /// A child has carried as much as it may; `hard`: it carries nothing any more.
+    pub fn wear_out(&mut self, cx: &mut Cx<'_>, child: ChildId, hard: bool) {
+        self.on_established(cx, |stage, sa, cx| stage.wear_out(sa, cx, child, hard));
+    }
+
+    /// The peer uses a child that does not carry what we send yet.
+    pub fn use_child(&mut self, cx: &mut Cx<'_>, child: ChildId) {
+        let id = self.common.id;
+        self.on_established(cx, |_, _, cx| {
+            cx.out.dataplane(id, Op::Use(child));
+        });
+    }
+
+    /// Gives a child new keys, or all of that name; how many there are.
+    pub fn rekey_child(&mut self, cx: &mut Cx<'_>, name: &str) -> usize {
+        let mut count = 0;
+        self.on_established(cx, |stage, _, _| count = stage.order_child_rekey(name));
+        count
+    }
+
+    /// Gives the IKE SA new keys; `false` when it is not established.
+    pub fn rekey(&mut self, cx: &mut Cx<'_>) -> bool {
+        self.on_established(cx, |stage, _, _| stage.order_rekey())
+    }
+
+    /// Its name.
+    pub fn id(&self) -> IkeSaId {
+        self.common.id
     }
 
     /// Asks the peer for a sign of life; `false` when it is not established.
@@ -358,6 +397,9 @@ pub(crate) fn refusal_of(fate: &Fate, path: Path, connection: Option<&str>) -> R
         Fate::DeletedByPeer => (RefusalKind::PeerError, true, "The peer deleted the IKE SA.".to_string()),
         Fate::HalfOpenTimeout => {
             (RefusalKind::Silent, false, "The negotiation was not finished in time.".to_string())
+        }
+        Fate::Expired => {
+            (RefusalKind::Busy, false, "Its lifetime was over, and it got no new keys.".to_string())
         }
         Fate::Replaced => {
             (RefusalKind::Busy, false, "A newer IKE SA with the same peer replaced it.".to_string())

@@ -28,6 +28,7 @@ mod rekey_ike;
 mod sent;
 mod trace;
 mod transport;
+mod window;
 
 pub use crate::ike_sa::{End, IkeSa, Wish};
 pub use cx::{Cx, Lost, Superseded};

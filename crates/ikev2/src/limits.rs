@@ -84,3 +84,25 @@ pub const IKE_PORT: u16 = 500;
 
 /// The UDP port of IKE and ESP behind a NAT (RFC 3948).
 pub const NAT_PORT: u16 = 4500;
+
+/// Requests that may be under way at once in one direction (RFC 7296 §2.3), whatever the peer or the file says: each may
+/// keep a response, and fragments, in memory.
+pub const MAX_WINDOW: u32 = 32;
+
+/// After TEMPORARY_FAILURE, or a refusal that may pass, the next attempt comes after this long (RFC 7296 §2.25): longer than
+/// what the peer has under way takes, retransmissions left aside.
+pub const RETRY_WAIT: Duration = Duration::from_secs(5);
+
+/// A random part of this is added, so that two peers do not meet again and again.
+pub const RETRY_SPREAD: Duration = Duration::from_secs(10);
+
+/// A peer that answers TEMPORARY_FAILURE and nothing else for this long is out of step: the IKE SA is closed ("after several
+/// minutes", RFC 7296 §2.25).
+pub const BUSY_PATIENCE: Duration = Duration::from_secs(300);
+
+/// The inbound half of a child SA that has a successor stays this long after its deletion, for packets that the network
+/// holds back.
+pub const RETIREMENT: Duration = Duration::from_secs(5);
+
+/// A new IKE SA to which the old one leaves nothing is closed after this long: longer than the exchange that decides takes.
+pub const HEIR_PATIENCE: Duration = Duration::from_secs(240);

@@ -41,6 +41,23 @@ pub struct Volume {
     pub rand: u64,
 }
 
+impl IkeLifetime {
+    /// It lasts until somebody ends it.
+    pub const UNLIMITED: Self =
+        Self { rekey: Duration::ZERO, reauth: Duration::ZERO, over: Duration::ZERO, rand: Duration::ZERO };
+}
+
+impl ChildLifetime {
+    /// It lasts until somebody ends it.
+    pub const UNLIMITED: Self = Self {
+        rekey: Duration::ZERO,
+        life: Duration::ZERO,
+        rand: Duration::ZERO,
+        bytes: Volume { rekey: 0, life: 0, rand: 0 },
+        packets: Volume { rekey: 0, life: 0, rand: 0 },
+    };
+}
+
 /// The times of swanctl.conf: new keys after four hours.
 impl Default for IkeLifetime {
     fn default() -> Self {

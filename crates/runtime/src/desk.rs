@@ -58,6 +58,9 @@ impl Desk {
             Ask::Down { connection, child } => {
                 self.inbox.send(Input::Down { connection, child, voice });
             }
+            Ask::Rekey { connection, child } => {
+                self.inbox.send(Input::Rekey { connection, child, voice });
+            }
             Ask::Status {} => {
                 self.inbox.send(Input::Status(voice));
             }

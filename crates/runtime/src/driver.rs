@@ -81,6 +81,8 @@ pub(crate) enum Input {
     Up { connection: String, child: Option<String>, path: Path, voice: Voice },
     /// Somebody wants a connection down.
     Down { connection: String, child: Option<String>, voice: Voice },
+    /// Somebody wants new keys for a connection's IKE SAs, or for one child of it.
+    Rekey { connection: String, child: Option<String>, voice: Voice },
     /// Somebody wants to see everything.
     Status(Voice),
     /// Somebody wants to hear everything.
@@ -193,11 +195,10 @@ impl Driver {
             Input::PlaneEvent(event) => self.tell(now, Cause::Dataplane(event)),
             Input::Up { connection, child, path, voice } => self.up(now, &connection, child, path, voice),
             Input::Down { connection, child, voice } => {
-                let target = match child {
-                    None => Target::Connection(connection),
-                    Some(child) => Target::Child(connection, child),
-                };
-                self.order(now, Order::Down(target), Some(voice));
+                self.order(now, Order::Down(target(connection, child)), Some(voice));
+            }
+            Input::Rekey { connection, child, voice } => {
+                self.order(now, Order::Rekey(target(connection, child)), Some(voice));
             }
             Input::Status(voice) => {
                 self.order(now, Order::Status, Some(voice));
@@ -373,6 +374,7 @@ impl Driver {
             Reply::Down { ike, children } => self.closed(pending.closes, ike, children),
             Reply::Status(all) => Say::Status(Box::new(self.status(now.mono, &all))),
             Reply::Refused(refusal) => Say::Refused(status::refusal(&refusal)),
+            Reply::Rekeying { ike, children } => Say::Rekeying { ike_sas: ike, child_sas: children },
             Reply::Alive { round_trip } => {
                 let text = format!("The peer answered after {} ms.", status::milliseconds(round_trip));
                 Say::Progress { milliseconds, text }
@@ -422,6 +424,14 @@ impl Driver {
             }
         }
         shape
+    }
+}
+
+/// All IKE SAs of a connection, or one child of it.
+fn target(connection: String, child: Option<String>) -> Target {
+    match child {
+        None => Target::Connection(connection),
+        Some(child) => Target::Child(connection, child),
     }
 }
 

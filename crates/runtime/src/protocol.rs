@@ -34,6 +34,14 @@ pub enum Ask {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         child: Option<String>,
     },
+    /// Give a connection's IKE SAs (or one child of it) new keys.
+    Rekey {
+        /// The connection's name.
+        connection: String,
+        /// One child of it; absent: its IKE SAs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        child: Option<String>,
+    },
     /// Tell everything that stands.
     Status {},
     /// Read the configuration file again.
@@ -67,6 +75,13 @@ pub enum Answer {
         /// IKE SAs that went.
         ike_sas: usize,
         /// Child SAs that went.
+        child_sas: usize,
+    },
+    /// `rekey` has begun; events tell what comes of it.
+    Rekeying {
+        /// IKE SAs that get new keys.
+        ike_sas: usize,
+        /// Child SAs that get new keys.
         child_sas: usize,
     },
     /// What stands.

@@ -28,6 +28,9 @@ pub(crate) fn sentence(event: &Event) -> Line {
         Event::IkeDown(facts, fate) => {
             line(fate_level(fate), "ike_down", Some(facts.ike), ike_down(facts, fate))
         }
+        Event::IkeRekeyed { before, facts } => {
+            line(Level::INFO, "ike_rekeyed", Some(facts.ike), ike_rekeyed(*before, facts))
+        }
         Event::ChildUp(ike, facts) => line(Level::INFO, "child_up", Some(*ike), child_up(facts)),
         Event::ChildDown(ike, facts, fate) => {
             let text =
@@ -105,6 +108,22 @@ fn ike_up(facts: &IkeFacts) -> String {
     )
 }
 
+fn ike_rekeyed(before: IkeSaId, facts: &IkeFacts) -> String {
+    let suite =
+        facts.suite.as_ref().map_or_else(String::new, |suite| format!(" with {}", say_ike_suite(suite)));
+    let who = match facts.side {
+        Side::Initiator => "asked for by us",
+        Side::Responder => "asked for by the peer",
+    };
+    format!(
+        "Connection \"{}\" with {} has new keys: IKE SA {} takes the place of {} ({who}){suite}",
+        facts.connection,
+        say_id(facts.remote_id.as_ref()),
+        facts.ike.0,
+        before.0,
+    )
+}
+
 fn ike_down(facts: &IkeFacts, fate: &Fate) -> String {
     let (at, why) = (facts.path.remote, say_fate(fate));
     let what = match facts.connection.as_str() {
@@ -155,6 +174,7 @@ pub(crate) fn say_fate(fate: &Fate) -> String {
         Fate::Refused(refusal) if refusal.by_peer => "the peer refused it, as said before.".into(),
         Fate::Refused(_) => "we refused it, as said before.".into(),
         Fate::Replaced => "a newer one replaced it.".into(),
+        Fate::Expired => "its lifetime was over, and it got no new keys.".into(),
         Fate::Fault(what) => format!("the peer broke the protocol: {what}"),
         Fate::Dataplane(what) => format!("the data plane could not do it: {what}"),
     }

@@ -53,6 +53,7 @@ fn answers() -> Vec<(Answer, &'static str)> {
             )),
         ),
         (Answer::Down { ike_sas: 1, child_sas: 2 }, r#"{"type":"down","ike_sas":1,"child_sas":2}"#),
+        (Answer::Rekeying { ike_sas: 1, child_sas: 0 }, r#"{"type":"rekeying","ike_sas":1,"child_sas":0}"#),
         (
             Answer::Reloaded { added: vec!["a".into()], removed: vec![], changed: vec!["b".into()] },
             r#"{"type":"reloaded","added":["a"],"removed":[],"changed":["b"]}"#,

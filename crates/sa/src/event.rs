@@ -16,6 +16,13 @@ pub enum Event {
     IkeUp(IkeFacts),
     /// An IKE SA is gone.
     IkeDown(IkeFacts, Fate),
+    /// An IKE SA has taken the place of another, with all its children (RFC 7296 §2.8).
+    IkeRekeyed {
+        /// The one that it replaces.
+        before: IkeSaId,
+        /// The new one.
+        facts: IkeFacts,
+    },
     /// A child SA is installed.
     ChildUp(IkeSaId, ChildFacts),
     /// A child SA is gone.
@@ -122,6 +129,8 @@ pub enum Fate {
     Refused(Refusal),
     /// Replaced by a newer one.
     Replaced,
+    /// Its lifetime is over, and it got no new keys.
+    Expired,
     /// The peer broke the protocol in an authenticated message; the section and what it was.
     Fault(String),
     /// The data plane could not do it.

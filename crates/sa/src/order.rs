@@ -28,6 +28,9 @@ pub enum Order {
     Down(Target),
     /// Send a liveness probe now. Answered by `Alive` or `Refused`.
     Probe(IkeSaId),
+    /// Give what matches new keys: a child by its name, else IKE SAs. Answered at once by `Rekeying` or `Refused`; what comes
+    /// of it is told by events.
+    Rekey(Target),
     /// Tell all IKE SAs. Answered at once.
     Status,
     /// Use this policy from now on; SAs that stand keep what they were made with. Answered by `Done`.
@@ -64,6 +67,13 @@ pub enum Reply {
         /// IKE SAs closed.
         ike: usize,
         /// Child SAs closed.
+        children: usize,
+    },
+    /// New keys are being asked for: for how many IKE SAs and child SAs.
+    Rekeying {
+        /// IKE SAs.
+        ike: usize,
+        /// Child SAs.
         children: usize,
     },
     /// The peer answered.

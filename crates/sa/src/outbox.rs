@@ -10,6 +10,7 @@ pub struct Outbox {
     acts: VecDeque<Act>,
     last_job: u64,
     last_child: u64,
+    last_ike: u64,
     owners: BTreeMap<JobId, IkeSaId>,
 }
 
@@ -17,7 +18,7 @@ impl Outbox {
     /// An empty one. `shard` keeps the child names of several endpoints over one data plane apart.
     pub fn new(shard: u32) -> Self {
         let last_child = u64::from(shard) << 40;
-        Self { acts: VecDeque::new(), last_job: 0, last_child, owners: BTreeMap::new() }
+        Self { acts: VecDeque::new(), last_job: 0, last_child, last_ike: 0, owners: BTreeMap::new() }
     }
 
     /// The next act to be done.
@@ -67,6 +68,22 @@ impl Outbox {
     /// Forgets the jobs of an IKE SA that is gone: late answers find nobody.
     pub fn disown(&mut self, owner: IkeSaId) {
         self.owners.retain(|_, of| *of != owner);
+    }
+
+    /// The answers that one IKE SA waits for go to another.
+    pub fn reassign(&mut self, from: IkeSaId, to: IkeSaId) {
+        self.owners.values_mut().filter(|owner| **owner == from).for_each(|owner| *owner = to);
+    }
+
+    /// A name for a new IKE SA, never used twice.
+    pub fn new_ike(&mut self) -> IkeSaId {
+        self.last_ike += 1;
+        IkeSaId(self.last_ike)
+    }
+
+    /// The name that the next IKE SA will get.
+    pub fn next_ike(&self) -> IkeSaId {
+        IkeSaId(self.last_ike + 1)
     }
 
     /// A name for a new child SA, never used twice.

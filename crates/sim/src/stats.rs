@@ -59,6 +59,7 @@ impl Stats {
         match event {
             Event::IkeUp(_) => self.count("IKE SA up"),
             Event::IkeDown(_, fate) => self.count(&format!("IKE SA down: {}", fate_name(fate))),
+            Event::IkeRekeyed { facts, .. } => self.count(&format!("IKE SA rekeyed as {:?}", facts.side)),
             Event::ChildUp(..) => self.count("child up"),
             Event::ChildDown(_, _, fate) => self.count(&format!("child down: {}", fate_name(fate))),
             Event::Refused { refusal, .. } => {
@@ -80,6 +81,7 @@ fn fate_name(fate: &Fate) -> String {
         Fate::HalfOpenTimeout => "HalfOpenTimeout".to_string(),
         Fate::Refused(refusal) => format!("Refused {:?}", refusal.kind),
         Fate::Replaced => "Replaced".to_string(),
+        Fate::Expired => "Expired".to_string(),
         Fate::Fault(_) => "Fault".to_string(),
         Fate::Dataplane(_) => "Dataplane".to_string(),
     }

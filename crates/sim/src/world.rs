@@ -128,6 +128,8 @@ impl World {
             site.secrets.iter().for_each(|secret| ledger.secret(secret));
             ledger.private(format!("{}.example", site.name).as_bytes());
         }
+        let windows = site.connections.iter().map(|connection| u32::from(connection.window));
+        self.checks.widest = windows.chain([self.checks.widest]).max().unwrap_or(1);
         let nat = site.nat.map(|(outside, expiry)| NatBox::new(vec![site.address], outside, expiry));
         self.hosts.push(Host {
             rng: SimRng::new(self.seed ^ 0x5151, &site.name),

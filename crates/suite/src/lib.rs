@@ -5,6 +5,7 @@
 mod channel;
 pub mod puppet;
 pub mod reader;
+pub mod schedule;
 
 pub use channel::{Channel, Opened};
 pub use puppet::Puppet;

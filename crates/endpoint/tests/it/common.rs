@@ -119,7 +119,7 @@ pub fn child(name: &str, local: &str, remote: &str) -> Arc<Child> {
         start_action: StartAction::None,
         dpd_action: EndAction::Clear,
         close_action: EndAction::Clear,
-        lifetime: ChildLifetime::default(),
+        lifetime: ChildLifetime::UNLIMITED,
         inactivity: Duration::ZERO,
         replay_window: 64,
     })
@@ -149,7 +149,7 @@ pub fn connection(me: &str, peer: &str) -> Connection {
         send_certreq: true,
         dpd_delay: Duration::ZERO,
         dpd_timeout: Duration::ZERO,
-        lifetime: IkeLifetime::default(),
+        lifetime: IkeLifetime::UNLIMITED,
         keyingtries: 0,
         retry_interval: Duration::from_secs(10),
         mobike: true,

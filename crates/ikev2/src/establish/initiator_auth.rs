@@ -320,7 +320,8 @@ impl Stage for AwaitAuth {
             cx.unexpected(datagram.path);
             return self;
         }
-        match self.attempt.secrets.channel.take(sa, cx, Some(self.attempt.request.id), datagram) {
+        let id = self.attempt.request.id;
+        match self.attempt.secrets.channel.take(sa, cx, |awaited| awaited == id, datagram) {
             Some(Incoming::Response(message)) => self.on_response(sa, cx, &message),
             Some(Incoming::Request(_)) | None => self,
         }

@@ -31,7 +31,7 @@ pub(crate) use initiator_init::initiate;
 use policy::{AuthMethod, Connection, Identity, SendCert};
 pub(crate) use responder_init::knock;
 use sa::{Reason, Refusal, RefusalKind};
-pub(crate) use secrets::{Secrets, Transcript};
+pub(crate) use secrets::{Secrets, Transcript, ciphers};
 use wire::num::{CertEncoding, NotifyType};
 use wire::{CertRequest, Certificate, Payload};
 

@@ -180,7 +180,7 @@ impl Stage for HalfOpen {
             }
             return self;
         }
-        match self.secrets.channel.take(sa, cx, None, datagram) {
+        match self.secrets.channel.take(sa, cx, |_| false, datagram) {
             Some(Incoming::Request(message)) => {
                 let to = Request { path, exchange: message.exchange(), id: message.id() };
                 self.on_request(sa, cx, to, &message)
@@ -442,6 +442,16 @@ impl Proving {
         let mut payloads = vec![Payload::IdR(contents::identification(&identities.local))];
         payloads.extend(cert_payloads(&chosen.connection, wants.cert_asked));
         payloads.push(Payload::Auth(auth));
+        let mut facts = Facts {
+            suite: cx.suite,
+            rng: cx.rng,
+            spis: Spis { initiator: sa.spi_i, responder: sa.spi_r },
+            path: sa.path,
+            connection: &chosen.connection,
+            agreed: &secrets.agreed,
+            first_contact: false,
+        };
+        ext::offer(Moment::AuthResponse, &mut facts, &mut payloads);
         let answer = AuthAnswer { to, payloads, child: wants.child };
         Established::as_responder(sa, cx, Authenticated { chosen, secrets, identities }, answer)
     }

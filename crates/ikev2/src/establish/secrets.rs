@@ -32,6 +32,23 @@ pub(crate) struct Secrets {
     pub(crate) channel: Channel,
 }
 
+/// The ciphers of both directions.
+pub(crate) fn ciphers(
+    cx: &Cx<'_>,
+    suite: &IkeSuite,
+    keys: &IkeKeys,
+    side: Side,
+) -> Result<Ciphers, CryptoError> {
+    let cipher = |encr: &Secret, integ: &Secret| {
+        cx.suite.cipher(suite.encr, suite.key_bits, suite.integ, encr.expose(), integ.expose())
+    };
+    let (initiator, responder) = (cipher(&keys.ei, &keys.ai)?, cipher(&keys.er, &keys.ar)?);
+    Ok(match side {
+        Side::Initiator => Ciphers { sealer: initiator, opener: responder },
+        Side::Responder => Ciphers { sealer: responder, opener: initiator },
+    })
+}
+
 /// What goes into the keys.
 pub(crate) struct Ingredients<'a> {
     pub(crate) side: Side,
@@ -55,15 +72,9 @@ impl Secrets {
             cx.suite.cipher_spec(suite.encr, suite.key_bits, suite.integ).ok_or(CryptoError::Unsupported)?;
         let nonces = Nonces { initiator: &transcript.nonce_i, responder: &transcript.nonce_r };
         let seed = crypto::skeyseed(prf, nonces, g_ir.expose());
-        let IkeKeys { d, ai, ar, ei, er, pi, pr } = crypto::ike_keys(prf, &seed, nonces, spis, shape)?;
-        let cipher = |encr: &Secret, integ: &Secret| {
-            cx.suite.cipher(suite.encr, suite.key_bits, suite.integ, encr.expose(), integ.expose())
-        };
-        let (initiator, responder) = (cipher(&ei, &ai)?, cipher(&er, &ar)?);
-        let ciphers = match side {
-            Side::Initiator => Ciphers { sealer: initiator, opener: responder },
-            Side::Responder => Ciphers { sealer: responder, opener: initiator },
-        };
+        let keys = crypto::ike_keys(prf, &seed, nonces, spis, shape)?;
+        let ciphers = ciphers(cx, &suite, &keys, side)?;
+        let IkeKeys { d, pi, pr, .. } = keys;
         let fragment_size = agreed.fragmentation.then_some(connection.fragment_size);
         let channel = Channel::new(side, spis, ciphers, fragment_size);
         Ok(Self { suite, sk_d: d, sk_pi: pi, sk_pr: pr, transcript, agreed, channel })

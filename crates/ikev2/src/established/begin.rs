@@ -1,11 +1,14 @@
 //! How an established IKE SA comes into being, on either side.
 
+use super::lifetimes::IkeDues;
 use super::{Answering, Established, Installing};
 use crate::channel::Request;
-use crate::child::{self, Agreement, Decided, Keying, NoChild, Proposed};
+use crate::child::{self, Agreement, Decided, Keying, NoChild, Place, Proposed};
 use crate::contents;
+use crate::delete::Named;
 use crate::establish::{Secrets, Transcript};
 use crate::ike_sa::{Chosen, Next, Stage};
+use crate::rekey_child::{self, Replaces};
 use crate::{Common, Cx, Superseded, limits};
 use base::{EspSpi, Secret};
 use crypto::Nonces;
@@ -83,7 +86,7 @@ impl Established {
             }
             Some(FirstChild::Unacceptable(proposed, refusal)) => {
                 cx.directory.release_spi(proposed.spi);
-                stage.queue_delete(vec![proposed.spi]);
+                stage.queue_delete(vec![Named::unheard(proposed.spi)]);
                 stage.child_refused(sa, cx, &proposed.child.name, refusal);
             }
             Some(FirstChild::Refused(proposed, refusal)) => {
@@ -116,7 +119,8 @@ impl Established {
                 let nonces = (transcript.nonce_i, transcript.nonce_r);
                 let mut body = vec![decided.sa_payload()];
                 body.extend(decided.ts_payloads());
-                let waiting = Waiting { to, head: payloads, body, decided, nonces, g_ir: None };
+                let replaces = None;
+                let waiting = Waiting { to, head: payloads, body, decided, nonces, g_ir: None, replaces };
                 stage.install_then_answer(sa, cx, waiting);
             }
         }
@@ -128,6 +132,9 @@ impl Established {
         let Authenticated { chosen, secrets, identities } = peer;
         let Secrets { suite, sk_d, transcript, agreed, channel, .. } = secrets;
         cx.directory.enter(identities.pair.clone(), sa.id);
+        let dues = IkeDues::new(cx, &chosen.connection.lifetime);
+        let mut channel = channel;
+        channel.widen(chosen.connection.window);
         let stage = Self {
             channel,
             chosen,
@@ -136,10 +143,17 @@ impl Established {
             sk_d,
             nat: agreed.nat,
             children: Vec::new(),
-            asking: None,
-            answering: None,
+            asking: Vec::new(),
+            peer_window: agreed.window.max(1),
+            answering: Vec::new(),
             installing: Vec::new(),
+            retired: Vec::new(),
+            rekeys: Vec::new(),
+            rival: None,
             todo: VecDeque::new(),
+            later: Vec::new(),
+            dues,
+            busy_since: None,
             provoked: None,
         };
         cx.out.tell(Event::IkeUp(sa.facts(&stage.known(), cx.now.mono)));
@@ -157,8 +171,8 @@ impl Established {
         let nonces = Nonces { initiator: &transcript.nonce_i, responder: &transcript.nonce_r };
         let side = Side::Initiator;
         let keying = Keying { ike: &self.suite, sk_d: &self.sk_d, nonces, g_ir: None, side, nat: self.nat };
-        let installed = child::install(sa, cx, &proposed.child, agreed, keying);
-        self.await_install(sa, cx, &proposed, installed);
+        let installed = child::install(sa, cx, &proposed.child, agreed, keying, Place::Own);
+        self.await_install(sa, cx, &proposed, None, installed);
     }
 
     /// Waits for the data plane, for a child of ours.
@@ -167,33 +181,36 @@ impl Established {
         sa: &mut Common,
         cx: &mut Cx<'_>,
         proposed: &Proposed,
+        replaces: Option<Replaces>,
         installed: Result<(sa::JobId, child::ChildSa), String>,
     ) {
         match installed {
             Ok((job, child)) => {
                 let until = cx.now.mono + limits::JOB_PATIENCE;
                 self.installing.reserve_exact(1);
-                self.installing.push(Installing { child, job, until });
+                self.installing.push(Installing { child, replaces, job, until });
             }
             Err(why) => {
                 cx.directory.release_spi(proposed.spi);
-                self.queue_delete(vec![proposed.spi]);
+                self.queue_delete(vec![Named::unheard(proposed.spi)]);
                 let refusal = self.refusal(RefusalKind::Dataplane, why);
                 self.child_refused(sa, cx, &proposed.child.name, refusal);
+                rekey_child::ours_done(self, sa, cx, replaces, None);
             }
         }
     }
 
     /// Installs a child of the peer's, whose request is answered after that.
     pub(crate) fn install_then_answer(&mut self, sa: &mut Common, cx: &mut Cx<'_>, waiting: Waiting) {
-        let Waiting { to, mut head, body, decided, nonces, g_ir } = waiting;
+        let Waiting { to, mut head, body, decided, nonces, g_ir, replaces } = waiting;
+        let place = replaces.as_ref().map_or(Place::Own, |replaces| Place::Held(replaces.old));
         let nonces = Nonces { initiator: &nonces.0, responder: &nonces.1 };
         let (side, g_ir) = (Side::Responder, g_ir.as_ref());
         let keying = Keying { ike: &self.suite, sk_d: &self.sk_d, nonces, g_ir, side, nat: self.nat };
-        match child::install(sa, cx, &decided.child, decided.agreed.clone(), keying) {
+        match child::install(sa, cx, &decided.child, decided.agreed.clone(), keying, place) {
             Ok((job, child)) => {
                 let until = cx.now.mono + limits::JOB_PATIENCE;
-                self.answering = Some(Box::new(Answering { to, head, body, child, job, until }));
+                self.answering.push(Answering { to, head, body, child, replaces, job, until });
             }
             Err(why) => {
                 cx.directory.release_spi(decided.agreed.spi_in);
@@ -201,6 +218,7 @@ impl Established {
                 self.channel.respond(sa, cx, to, &head);
                 let refusal = self.refusal(RefusalKind::Dataplane, why);
                 cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal });
+                rekey_child::theirs_done(self, sa, cx, replaces, None);
             }
         }
     }
@@ -218,4 +236,6 @@ pub(crate) struct Waiting {
     pub(crate) nonces: (Vec<u8>, Vec<u8>),
     /// Of the child's own key exchange.
     pub(crate) g_ir: Option<Secret>,
+    /// The child in whose place it comes.
+    pub(crate) replaces: Option<Replaces>,
 }

@@ -59,13 +59,13 @@ impl Established {
     }
 
     fn is_begun(&self, name: &str) -> bool {
-        let asking = self.asking.as_ref().is_some_and(|asking| match &asking.what {
+        let asking = self.asking.iter().any(|asking| match &asking.what {
             Asked::Child(asked) => asked.proposed.child.name == name,
             _ => false,
         });
         asking
             || self.installing.iter().any(|installing| installing.child.name == name)
-            || self.answering.as_ref().is_some_and(|answering| answering.child.name == name)
-            || self.todo.iter().any(|task| matches!(task, Task::Create(child) if child.name == name))
+            || self.answering.iter().any(|answering| answering.child.name == name)
+            || self.is_queued(|task| matches!(task, Task::Create(child) if child.name == name))
     }
 }

@@ -6,6 +6,9 @@ mod fragmentation;
 mod initial_contact;
 mod nat;
 mod signature_hashes;
+mod window;
+
+pub(crate) use window::{announcement as window_announcement, size as window_size};
 
 use crate::contents::Contents;
 use base::Rng;
@@ -21,6 +24,7 @@ const ALL: &[&dyn Extension] = &[
     &signature_hashes::SignatureHashes,
     &childless::Childless,
     &initial_contact::InitialContact,
+    &window::WindowSize,
 ];
 
 /// What an extension may do.
@@ -68,6 +72,8 @@ pub(crate) struct Agreed {
     pub(crate) childless: bool,
     /// The peer has no other IKE SA with us.
     pub(crate) initial_contact: bool,
+    /// Requests that the peer takes at once.
+    pub(crate) window: u32,
 }
 
 /// Who is behind a NAT.

@@ -1,0 +1,189 @@
+//! How long keys serve: when new ones are asked for, and when an SA ends for want of them (RFC 7296 §2.8).
+//!
+//! ```text
+//!   born ───────────── rekey_time − random part ── rekey_time ───── life_time
+//!                       │ new keys are asked for                     │ the SA ends
+//! ```
+
+use super::{Established, Task};
+use crate::ike_sa::End;
+use crate::{Common, Cx, Lost, delete, limits};
+use base::Instant;
+use dataplane::{ChildId, VolumeLimits};
+use policy::{Child, ChildLifetime, EndAction, IkeLifetime, Volume};
+use sa::Fate;
+use std::time::Duration;
+
+/// When an IKE SA needs a successor, and when it ends. `None`: never.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct IkeDues {
+    rekey: Option<Instant>,
+    end: Option<Instant>,
+}
+
+/// When a child SA needs a successor, and when it ends. `None`: never.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ChildDues {
+    pub(crate) rekey: Option<Instant>,
+    pub(crate) end: Option<Instant>,
+}
+
+impl IkeDues {
+    /// For an IKE SA that comes to stand now.
+    //= rfc7296 §2.8
+    //# If the two ends have the same lifetime policies, it is possible that both will initiate a rekeying at the same
+    //# time […]. To reduce the probability of this happening, the timing of rekeying requests SHOULD be jittered
+    pub(crate) fn new(cx: &mut Cx<'_>, lifetime: &IkeLifetime) -> Self {
+        let IkeLifetime { rekey, reauth, over, rand } = *lifetime;
+        let now = cx.now.mono;
+        let last = rekey.max(reauth);
+        Self {
+            rekey: (!rekey.is_zero()).then(|| now + cx.soft(rekey, rand)),
+            end: (!last.is_zero()).then(|| now + last + over),
+        }
+    }
+}
+
+impl ChildDues {
+    /// For a child SA that is made now.
+    pub(crate) fn new(cx: &mut Cx<'_>, lifetime: &ChildLifetime) -> Self {
+        let ChildLifetime { rekey, life, rand, .. } = *lifetime;
+        let now = cx.now.mono;
+        Self {
+            rekey: (!rekey.is_zero()).then(|| now + cx.soft(rekey, rand)),
+            end: (!life.is_zero()).then(|| now + life),
+        }
+    }
+}
+
+/// What the data plane is to watch of a child's lifetime.
+pub(crate) fn volume(cx: &mut Cx<'_>, lifetime: &ChildLifetime) -> VolumeLimits {
+    let mut soft = |volume: &Volume| {
+        let less = if volume.rand == 0 { 0 } else { cx.rng.next_u64() % (volume.rand + 1) };
+        (volume.rekey > 0).then(|| volume.rekey.saturating_sub(less).max(1))
+    };
+    let hard = |volume: &Volume| (volume.life > 0).then_some(volume.life);
+    VolumeLimits {
+        soft_bytes: soft(&lifetime.bytes),
+        hard_bytes: hard(&lifetime.bytes),
+        soft_packets: soft(&lifetime.packets),
+        hard_packets: hard(&lifetime.packets),
+    }
+}
+
+impl Cx<'_> {
+    /// A time less a random part of `rand`; never nothing.
+    fn soft(&mut self, time: Duration, rand: Duration) -> Duration {
+        let less = self.jitter(Duration::ZERO, rand);
+        time.saturating_sub(less).max(Duration::from_secs(1).min(time))
+    }
+
+    /// `least`, and a random part of `spread` more, in milliseconds.
+    pub(crate) fn jitter(&mut self, least: Duration, spread: Duration) -> Duration {
+        let millis = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
+        if millis == 0 {
+            return least;
+        }
+        least + Duration::from_millis(self.rng.next_u64() % (millis + 1))
+    }
+}
+
+impl Established {
+    /// The next moment at which a lifetime asks for something.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let children =
+            self.children.iter().flat_map(|child| [self.rekey_due(child.id, child.dues), child.dues.end]);
+        let ike = [self.dues.rekey.filter(|_| !self.is_rekey_begun()), self.dues.end];
+        children.chain(ike).flatten().min()
+    }
+
+    /// A child that has or gets a successor already needs no other.
+    fn rekey_due(&self, id: ChildId, dues: ChildDues) -> Option<Instant> {
+        dues.rekey.filter(|_| !self.is_child_rekey_begun(id))
+    }
+
+    fn is_child_rekey_begun(&self, id: ChildId) -> bool {
+        self.rekeys.iter().any(|rekey| rekey.old == id)
+            || self.is_queued(|task| matches!(task, Task::RekeyChild(queued) if *queued == id))
+    }
+
+    fn is_rekey_begun(&self) -> bool {
+        self.is_rekeying_ike() || self.is_queued(|task| matches!(task, Task::RekeyIke))
+    }
+
+    /// Asks for new keys where they are due, and lets go what is too old; the end of the IKE SA, if it is that.
+    pub(super) fn on_lifetimes(&mut self, sa: &mut Common, cx: &mut Cx<'_>) -> Option<End> {
+        let now = cx.now.mono;
+        self.wake_later(now);
+        let ends = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+        if ends(self.dues.end) {
+            for child in &self.children {
+                cx.lost.extend(lost(&self.chosen.connection.name, &child.config, sa));
+            }
+            return Some(End { tell_peer: true, fate: Fate::Expired });
+        }
+        let over: Vec<ChildId> = self.children.iter().filter(|c| ends(c.dues.end)).map(|c| c.id).collect();
+        for id in over {
+            self.expire_child(sa, cx, id);
+        }
+        let due = |child: &&crate::child::ChildSa| ends(self.rekey_due(child.id, child.dues));
+        let due: Vec<ChildId> = self.children.iter().filter(due).map(|child| child.id).collect();
+        for id in due {
+            self.queue(Task::RekeyChild(id));
+        }
+        if ends(self.dues.rekey) && !self.is_rekey_begun() {
+            self.queue(Task::RekeyIke);
+        }
+        None
+    }
+
+    /// The next attempt to replace the IKE SA comes after a while.
+    pub(crate) fn rekey_ike_later(&mut self, cx: &mut Cx<'_>) {
+        self.dues.rekey = Some(cx.now.mono + cx.jitter(limits::RETRY_WAIT, limits::RETRY_SPREAD));
+    }
+
+    /// The next attempt to replace a child comes after a while.
+    pub(crate) fn rekey_child_later(&mut self, cx: &mut Cx<'_>, id: ChildId) {
+        let at = cx.now.mono + cx.jitter(limits::RETRY_WAIT, limits::RETRY_SPREAD);
+        if let Some(child) = self.children.iter_mut().find(|child| child.id == id) {
+            child.dues.rekey = Some(at);
+        }
+    }
+
+    /// New lifetimes, for a new IKE SA.
+    pub(crate) fn renew_dues(&mut self, cx: &mut Cx<'_>) {
+        self.dues = IkeDues::new(cx, &self.chosen.connection.lifetime);
+    }
+
+    /// A child has carried, or lived, as much as it may without new keys.
+    pub(crate) fn wear_out(&mut self, sa: &mut Common, cx: &mut Cx<'_>, id: ChildId, hard: bool) {
+        if hard {
+            self.expire_child(sa, cx, id);
+        } else if self.children.iter().any(|child| child.id == id) && !self.is_child_rekey_begun(id) {
+            self.queue(Task::RekeyChild(id));
+        }
+    }
+
+    /// A child has come to its end without a successor, or its successor stands.
+    fn expire_child(&mut self, sa: &mut Common, cx: &mut Cx<'_>, id: ChildId) {
+        let Some(index) = self.children.iter().position(|child| child.id == id) else { return };
+        let child = self.children.remove(index);
+        self.queue_delete(vec![delete::Named::of(&child)]);
+        let successor = self.forget_rekeys_of(id);
+        if !successor {
+            cx.lost.extend(lost(&self.chosen.connection.name, &child.config, sa));
+        }
+        delete::remove(sa, cx, &child, Fate::Expired);
+    }
+}
+
+/// What is to come of a child whose time is over: one that was started by itself starts anew.
+fn lost(connection: &str, child: &Child, sa: &Common) -> Option<Lost> {
+    let action = if child.start_action.starts() { EndAction::Restart } else { EndAction::Clear };
+    (action != EndAction::Clear).then(|| Lost {
+        connection: connection.to_string(),
+        child: child.name.clone(),
+        action,
+        path: sa.path,
+    })
+}

@@ -1,0 +1,188 @@
+//! What waits for its turn, and when it begins: as many exchanges as the peer's window takes (RFC 7296 §2.3).
+
+use super::{Asked, Asking, Established};
+use crate::delete::Named;
+use crate::{Common, Cx, create_child, delete, limits, probe, rekey_child, rekey_ike};
+use base::Instant;
+use dataplane::ChildId;
+use policy::Child;
+use sa::OrderId;
+use std::sync::Arc;
+use wire::Payload;
+use wire::num::ExchangeType;
+
+/// Something to do when there is a place for its exchange.
+pub(crate) enum Task {
+    Create(Arc<Child>),
+    RekeyChild(ChildId),
+    RekeyIke,
+    Delete(Vec<Named>),
+    /// An INFORMATIONAL request with these payloads.
+    Tell(Vec<Payload<'static>>),
+    Probe(Option<OrderId>),
+}
+
+impl Established {
+    /// Begins what waits, as far as the window allows.
+    pub(crate) fn go_on(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
+        self.settle_wishes(sa, cx);
+        while self.may_ask() {
+            if matches!(self.todo.front(), Some(Task::RekeyIke)) && !self.is_at_rest() {
+                return;
+            }
+            let Some(task) = self.todo.pop_front() else { return };
+            let asking = match task {
+                Task::Create(child) => create_child::begin(self, sa, cx, child, None),
+                Task::RekeyChild(id) => rekey_child::begin(self, sa, cx, id, None),
+                Task::RekeyIke => rekey_ike::begin(self, sa, cx, None),
+                Task::Delete(named) => delete::begin(self, sa, cx, named),
+                Task::Probe(order) => probe::begin(self, sa, cx, order),
+                Task::Tell(payloads) => {
+                    let request = self.channel.ask(sa, cx, ExchangeType::INFORMATIONAL, &payloads);
+                    request.map(|request| Asking { request, what: Asked::Told })
+                }
+            };
+            self.asking.extend(asking);
+        }
+    }
+
+    /// Whether one more request may go out.
+    //= rfc7296 §2.3
+    //# if the responder stated its window size is N, then when the initiator needs to make a request X, it MUST wait
+    //# until it has received responses to all requests up through request X-N
+    fn may_ask(&self) -> bool {
+        let lowest = self.asking.iter().map(|asking| asking.request.id.0).min();
+        let next = self.channel.next_request().0;
+        let fits = lowest.is_none_or(|lowest| next.saturating_sub(lowest) < self.peer_window);
+        fits && !self.is_rekeying_ike()
+    }
+
+    /// Whether nothing is under way that a rekeying of the IKE SA would cut off.
+    //= rfc7296 §2.25.2
+    //# If a peer receives a request to rekey an IKE SA, and it is currently creating, rekeying, or closing a Child SA of
+    //# that IKE SA, it SHOULD reply with TEMPORARY_FAILURE.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let busy = self.asking.iter().any(|asking| !matches!(asking.what, Asked::Probe(_) | Asked::Told));
+        !busy && self.answering.is_empty() && self.installing.is_empty()
+    }
+
+    /// Whether a child SA that we have asked for may stand at the peer's already.
+    pub(crate) fn is_making_child(&self) -> bool {
+        let asking = self.asking.iter().any(|asking| matches!(asking.what, Asked::Child(_)));
+        asking || !self.installing.is_empty()
+    }
+
+    /// Whether our request for another IKE SA in this one's place is under way.
+    pub(crate) fn is_rekeying_ike(&self) -> bool {
+        self.asking.iter().any(|asking| matches!(asking.what, Asked::RekeyIke(_)))
+    }
+
+    /// Does something when its turn comes; `false` when too much waits already.
+    pub(crate) fn queue(&mut self, task: Task) -> bool {
+        let fits = self.todo.len() < limits::MAX_TODO;
+        if fits {
+            self.todo.push_back(task);
+        }
+        fits
+    }
+
+    /// Tells the peer something before all else that waits.
+    pub(crate) fn tell_first(&mut self, payloads: Vec<Payload<'static>>) {
+        self.todo.push_front(Task::Tell(payloads));
+    }
+
+    /// Gives all children of that name new keys; how many there are.
+    pub(crate) fn order_child_rekey(&mut self, name: &str) -> usize {
+        let ids: Vec<ChildId> = self.children.iter().filter(|c| c.name == name).map(|c| c.id).collect();
+        ids.iter().filter(|id| self.queue(Task::RekeyChild(**id))).count()
+    }
+
+    /// Gives the IKE SA new keys when nothing else is under way.
+    pub(crate) fn order_rekey(&mut self) {
+        if !self.is_rekeying_ike() && !self.is_queued(|task| matches!(task, Task::RekeyIke)) {
+            self.todo.push_back(Task::RekeyIke);
+        }
+    }
+
+    /// Does something again after the peer was busy, at a moment that the peer does not choose as well.
+    //= rfc7296 §2.25
+    //# a peer that receives a TEMPORARY_FAILURE notification MUST NOT immediately retry the operation; it MUST wait
+    //# so that the sender may complete whatever operation caused the temporary condition
+    pub(crate) fn queue_later(&mut self, cx: &mut Cx<'_>, task: Task) {
+        if self.later.len() < limits::MAX_TODO {
+            let at = cx.now.mono + cx.jitter(limits::RETRY_WAIT, limits::RETRY_SPREAD);
+            self.later.push((at, task));
+        }
+    }
+
+    /// The moment of some has come.
+    pub(super) fn wake_later(&mut self, now: Instant) {
+        let (due, stay): (Vec<_>, Vec<_>) = self.later.drain(..).partition(|(at, _)| now >= *at);
+        self.later = stay;
+        self.todo.extend(due.into_iter().map(|(_, task)| task));
+    }
+
+    /// A child that is not asked for now is asked for when there is a place again: its order still waits.
+    pub(crate) fn queue_create(&mut self, child: Arc<Child>) {
+        self.queue(Task::Create(child));
+    }
+
+    /// Tells the peer, when its turn comes, that these children are gone. This always has a place, because the peer would
+    /// keep a child that it does not hear of: one deletion at most waits, and takes up the later ones. The children that
+    /// it names count against `MAX_CHILDREN`.
+    pub(crate) fn queue_delete(&mut self, named: Vec<Named>) {
+        let waiting = self.todo.iter_mut().find_map(|task| match task {
+            Task::Delete(waiting) => Some(waiting),
+            _ => None,
+        });
+        match waiting {
+            Some(waiting) => waiting.extend(named),
+            None => self.todo.push_back(Task::Delete(named)),
+        }
+    }
+
+    /// Whether the peer may have another child: those that it does not know to be gone count.
+    pub(crate) fn has_place(&self, replaces: bool) -> bool {
+        let untold = self.todo.iter().map(|task| match task {
+            Task::Delete(named) => named.len(),
+            _ => 0,
+        });
+        let under_way = self.installing.len() + self.answering.len() + self.retired.len();
+        // A child in another's place counts twice for a while.
+        let most = if replaces { 2 * limits::MAX_CHILDREN } else { limits::MAX_CHILDREN };
+        self.children.len() + under_way + untold.sum::<usize>() < most
+    }
+
+    /// Whether a deletion of children is not answered yet.
+    pub(crate) fn is_deleting(&self) -> bool {
+        let asking = self.asking.iter().any(|asking| matches!(asking.what, Asked::Delete(_)));
+        asking || self.todo.iter().any(|task| matches!(task, Task::Delete(_)))
+    }
+
+    /// Whether we are telling the peer, or are about to, that the child with its SPI `spi_out` is gone.
+    pub(crate) fn is_closing(&self, spi_out: base::EspSpi) -> bool {
+        let asked = self.asking.iter().filter_map(|asking| match &asking.what {
+            Asked::Delete(named) => Some(named),
+            _ => None,
+        });
+        let waiting = self.todo.iter().filter_map(|task| match task {
+            Task::Delete(named) => Some(named),
+            _ => None,
+        });
+        asked.chain(waiting).flatten().any(|named| named.spi_out == Some(spi_out))
+    }
+
+    /// Whether something that would do `what` waits or is under way.
+    pub(super) fn is_queued(&self, what: impl Fn(&Task) -> bool) -> bool {
+        self.todo.iter().chain(self.later.iter().map(|(_, task)| task)).any(what)
+    }
+
+    /// Orders that wait for a sign of life on an IKE SA that goes are asked for again on its successor.
+    pub(crate) fn requeue_probes(&mut self) {
+        for asking in std::mem::take(&mut self.asking) {
+            if let Asked::Probe(Some(order)) = asking.what {
+                self.todo.push_front(Task::Probe(Some(order)));
+            }
+        }
+    }
+}
