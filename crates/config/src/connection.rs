@@ -48,7 +48,7 @@ impl Loader<'_> {
             keyingtries: 0,
             retry_interval: Duration::from_secs(10),
             mobike: true,
-            window: 1,
+            window: options.window,
             configuration: Configuration::default(),
             unique: options.unique,
         };
@@ -69,6 +69,8 @@ impl Loader<'_> {
         // RFC 7383 §2.5.1: 576 octets for IPv4, 1280 for IPv6 are always safe; more than a jumbo frame carries is none.
         let size = |text: &str| number(text, 576, 9000).map(|n| n as u16);
         set(&mut options.fragment_size, self.reader.scalar(section, "fragment_size", size));
+        let window = |text: &str| number(text, 1, 32).map(|n| n as u8);
+        set(&mut options.window, self.reader.scalar(section, "window_size", window));
         let words =
             [("always", SendCert::Always), ("ifasked", SendCert::IfAsked), ("never", SendCert::Never)];
         set(&mut options.send_cert, self.reader.text(section, "send_cert", |text| choice(&words, text)));
@@ -296,6 +298,7 @@ struct Options {
     encap: EncapChoice,
     fragmentation: bool,
     fragment_size: u16,
+    window: u8,
     send_cert: SendCert,
     send_certreq: bool,
     dpd_delay: Duration,
@@ -308,6 +311,7 @@ impl Default for Options {
             encap: EncapChoice::Force,
             fragmentation: true,
             fragment_size: 1280,
+            window: 8,
             send_cert: SendCert::Always,
             send_certreq: true,
             dpd_delay: Duration::from_secs(30),

@@ -26,6 +26,7 @@ pub const CONNECTION: Table = Table {
         "encap",
         "fragmentation",
         "fragment_size",
+        "window_size",
         "send_cert",
         "send_certreq",
         "dpd_delay",

@@ -345,6 +345,8 @@ pub(crate) struct Keying<'a> {
     /// Our side of that exchange.
     pub(crate) side: Side,
     pub(crate) nat: Nat,
+    /// Where the child stands among those over the same traffic.
+    pub(crate) place: Place,
 }
 
 /// Asks the data plane to install a child SA; an error says what our own side lacks.
@@ -354,7 +356,6 @@ pub(crate) fn install(
     child: &Arc<Child>,
     agreed: Agreement,
     keying: Keying<'_>,
-    place: Place,
 ) -> Result<(JobId, ChildSa), String> {
     let suite = agreed.suite;
     let prf = cx.suite.prf(keying.ike.prf).ok_or("the PRF of the IKE SA is not available")?;
@@ -373,7 +374,7 @@ pub(crate) fn install(
     //# UDP encapsulation MUST NOT be done on port 500.
     let udp_encap = keying.nat.encapsulates() && sa.path.marked;
     let port = |address: SocketAddr| if udp_encap { address } else { SocketAddr::new(address.ip(), 0) };
-    let (replaces, hold_outbound) = match place {
+    let (replaces, hold_outbound) = match keying.place {
         Place::Own => (None, false),
         Place::After(old) => (Some(old), false),
         Place::Held(old) => (Some(old), true),

@@ -124,11 +124,11 @@ pub(crate) fn on_response(
         Ok((agreed, nonce, g_ir)) => {
             let nonces = Nonces { initiator: &asked.nonce, responder: &nonce };
             let (side, g_ir, nat) = (Side::Initiator, g_ir.as_ref(), of.nat);
-            let keying = Keying { ike: &of.suite, sk_d: &of.sk_d, nonces, g_ir, side, nat };
             let place = asked.replaces.map_or(Place::Own, |old| of.place_of(old));
-            let installed = child::install(sa, cx, &asked.proposed.child, agreed, keying, place);
+            let keying = Keying { ike: &of.suite, sk_d: &of.sk_d, nonces, g_ir, side, nat, place };
+            let installed = child::install(sa, cx, &asked.proposed.child, agreed, keying);
             let replaces = asked.replaces.map(|old| Replaces::new(old, (&asked.nonce, &nonce)));
-            of.await_install(sa, cx, &asked.proposed, replaces, installed);
+            of.await_install(sa, cx, (&asked.proposed, replaces), installed);
         }
         Err((kind, reason)) => {
             // The peer has the child; it must not keep it.
@@ -223,8 +223,10 @@ pub(crate) fn on_request(
     }
     let done = match rekeyed {
         _ if of.is_rekeying_ike() => Err(busy(of)),
-        Some(notify) => rekey_child::on_request(of, sa, cx, to, contents, notify),
-        None => answer(of, sa, cx, to, contents, None).map(|waiting| of.install_then_answer(sa, cx, waiting)),
+        Some(notify) => rekey_child::on_request(of, sa, cx, (to, contents), notify),
+        None => {
+            answer(of, sa, cx, (to, contents), None).map(|waiting| of.install_then_answer(sa, cx, waiting))
+        }
     };
     if let Err(no_child) = done {
         refuse(of, sa, cx, to, no_child);
@@ -250,8 +252,7 @@ pub(crate) fn answer(
     of: &mut Established,
     sa: &mut Common,
     cx: &mut Cx<'_>,
-    to: Request,
-    contents: &Contents<'_>,
+    (to, contents): (Request, &Contents<'_>),
     old: Option<&ChildSa>,
 ) -> Result<Waiting, NoChild> {
     let connection = of.chosen.connection.clone();

@@ -289,12 +289,11 @@ pub(crate) fn on_request(
     of: &mut Established,
     sa: &mut Common,
     cx: &mut Cx<'_>,
-    to: Request,
-    contents: &Contents<'_>,
+    request: (Request, &Contents<'_>),
     notify: &Notify<'_>,
 ) -> Result<(), NoChild> {
     let old = find(of, notify)?;
-    let waiting = create_child::answer(of, sa, cx, to, contents, Some(&old))?;
+    let waiting = create_child::answer(of, sa, cx, request, Some(&old))?;
     match of.rekeys.iter_mut().find(|rekey| rekey.old == old.id) {
         Some(rekey) => rekey.theirs = Half::UnderWay,
         None => of.rekeys.push(Rekey { old: old.id, ours: Half::None, theirs: Half::UnderWay }),

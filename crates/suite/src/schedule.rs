@@ -12,12 +12,15 @@ use std::time::Duration;
 /// Steps of one schedule: more than any collision of two exchanges takes.
 const MAX_STEPS: usize = 64;
 
+/// Gives an order to a site: the one that it returns, or one of its own.
+pub type Give<'a> = &'a dyn Fn(&mut World) -> Option<Order>;
+
 /// What is explored.
 pub struct Exploration<'a> {
     /// Makes the world, in which everything stands.
     pub world: &'a dyn Fn() -> World,
     /// Orders, each given once, at any moment.
-    pub orders: &'a [(&'a str, &'a dyn Fn(&mut World) -> Option<Order>)],
+    pub orders: &'a [(&'a str, Give<'a>)],
     /// How many datagrams may be lost.
     pub losses: usize,
     /// Looks at the world after each step.

@@ -170,9 +170,10 @@ impl Established {
         let (proposed, agreed) = first;
         let nonces = Nonces { initiator: &transcript.nonce_i, responder: &transcript.nonce_r };
         let side = Side::Initiator;
-        let keying = Keying { ike: &self.suite, sk_d: &self.sk_d, nonces, g_ir: None, side, nat: self.nat };
-        let installed = child::install(sa, cx, &proposed.child, agreed, keying, Place::Own);
-        self.await_install(sa, cx, &proposed, None, installed);
+        let (nat, place) = (self.nat, Place::Own);
+        let keying = Keying { ike: &self.suite, sk_d: &self.sk_d, nonces, g_ir: None, side, nat, place };
+        let installed = child::install(sa, cx, &proposed.child, agreed, keying);
+        self.await_install(sa, cx, (&proposed, None), installed);
     }
 
     /// Waits for the data plane, for a child of ours.
@@ -180,8 +181,7 @@ impl Established {
         &mut self,
         sa: &mut Common,
         cx: &mut Cx<'_>,
-        proposed: &Proposed,
-        replaces: Option<Replaces>,
+        (proposed, replaces): (&Proposed, Option<Replaces>),
         installed: Result<(sa::JobId, child::ChildSa), String>,
     ) {
         match installed {
@@ -206,8 +206,8 @@ impl Established {
         let place = replaces.as_ref().map_or(Place::Own, |replaces| Place::Held(replaces.old));
         let nonces = Nonces { initiator: &nonces.0, responder: &nonces.1 };
         let (side, g_ir) = (Side::Responder, g_ir.as_ref());
-        let keying = Keying { ike: &self.suite, sk_d: &self.sk_d, nonces, g_ir, side, nat: self.nat };
-        match child::install(sa, cx, &decided.child, decided.agreed.clone(), keying, place) {
+        let keying = Keying { ike: &self.suite, sk_d: &self.sk_d, nonces, g_ir, side, nat: self.nat, place };
+        match child::install(sa, cx, &decided.child, decided.agreed.clone(), keying) {
             Ok((job, child)) => {
                 let until = cx.now.mono + limits::JOB_PATIENCE;
                 self.answering.push(Answering { to, head, body, child, replaces, job, until });

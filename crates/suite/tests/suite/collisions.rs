@@ -5,11 +5,9 @@ use sa::{Order, Target};
 use sim::site::{esp, ike};
 use sim::{Site, established};
 use std::time::Duration;
-use suite::schedule::Exploration;
+use suite::schedule::{Exploration, Give};
 use suite::{World, alice, bob, world};
 use wire::num::{Encr, Integ, KeMethod};
-
-type Give<'a> = &'a dyn Fn(&mut World) -> Option<Order>;
 
 fn child() -> Target {
     Target::Child("net".to_string(), "lan".to_string())

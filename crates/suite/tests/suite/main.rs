@@ -35,3 +35,4 @@ mod simultaneous;
 mod traffic_selectors;
 mod versions;
 mod vulns;
+mod window;

@@ -1,0 +1,115 @@
+//! More than one request at once (RFC 7296 §2.3).
+
+use sa::{Event, Order, Reply, Target};
+use sim::{Site, established, peek};
+use std::time::Duration;
+use suite::{World, alice, answered, bob, world};
+
+const CHILDREN: u8 = 12;
+
+/// Twelve children beside the first, and a window of that many requests.
+fn many(site: Site, turn: bool, window: u8) -> Site {
+    let site = site.with(|connection| connection.window = window);
+    (0..CHILDREN).fold(site, |site, n| {
+        let (a, b) = (format!("10.9.{n}.0/25"), format!("10.9.{n}.128/25"));
+        let (ours, theirs) = if turn { (b, a) } else { (a, b) };
+        site.also(&format!("c{n}"), &ours, &theirs)
+    })
+}
+
+fn satellite(window: u8) -> World {
+    let mut world = world(1).peers(many(alice(), false, window), many(bob(), true, window));
+    let delay = Duration::from_millis(300);
+    world.weather.delay = delay..=delay;
+    world
+}
+
+/// How many round trips it takes over a satellite until all children stand, with both windows of that size.
+fn round_trips(window: u8) -> u32 {
+    let mut world = satellite(window);
+    let before = world.now();
+    world.up("alice");
+    world.until(answered);
+    assert_eq!(world.status("alice")[0].children.len(), usize::from(CHILDREN) + 1);
+    assert!(world.is_mirrored());
+    (world.now().since(before).as_millis() / 600) as u32
+}
+
+//= rfc7296 §2.3
+#[test]
+fn children_are_made_side_by_side_within_the_peers_window() {
+    // Two for the IKE SA with its first child.
+    assert_eq!(round_trips(1), 2 + u32::from(CHILDREN));
+    assert_eq!(round_trips(4), 2 + 3);
+    assert_eq!(round_trips(CHILDREN), 2 + 1);
+}
+
+/// Whoever has not told a window gets one request at a time.
+//= rfc7296 §2.3
+#[test]
+fn a_peer_without_a_window_is_asked_one_by_one() {
+    let mut world = world(2).peers(many(alice(), false, 8), many(bob(), true, 1));
+    world.up("alice");
+    world.until(established);
+    let first = world.wire.len();
+    world.until(answered);
+    let kinds: Vec<bool> =
+        world.wire[first..].iter().filter_map(|(_, datagram)| datagram.peek()).map(|p| p.response).collect();
+    assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]), "requests and responses take turns: {kinds:?}");
+}
+
+/// Requests that overtake each other, are lost and come twice.
+//= rfc7296 §2.3
+#[test]
+fn requests_in_any_order_are_answered_once_each() {
+    for seed in 0..40 {
+        let mut world = world(100 + seed).peers(many(alice(), false, 5), many(bob(), true, 5));
+        world.up("alice");
+        world.until(established);
+        world.weather.delay = Duration::from_millis(1)..=Duration::from_millis(1500);
+        (world.weather.loss, world.weather.duplicate) = (150, 150);
+        world.until(answered);
+        world.weather = sim::Weather::fair();
+        world.run(Duration::from_secs(60));
+        for name in ["alice", "bob"] {
+            let list = world.status(name);
+            let mut names: Vec<&str> = list[0].children.iter().map(|child| child.name.as_str()).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!((list.len(), list[0].children.len(), names.len()), (1, 13, 13), "{name}, seed {seed}");
+        }
+        assert!(world.is_mirrored());
+    }
+}
+
+/// New keys for all children at once, and for the IKE SA, whose window begins at one again.
+//= rfc7296 §2.3
+#[test]
+fn a_new_ike_sa_begins_with_a_window_of_one_and_widens_it() {
+    let mut world = satellite(8);
+    world.up("alice");
+    world.until(answered);
+    let order = world.order("alice", Order::Rekey(Target::Connection("net".to_string())));
+    assert!(matches!(world.reply(order), Some(Reply::Rekeying { ike: 1, .. })));
+    world.run(Duration::from_secs(20));
+    let rekeyed = world.host("bob").count(|event| matches!(event, Event::IkeRekeyed { .. }));
+    assert_eq!(rekeyed, 1);
+    let told = |name: &str| {
+        world.host(name).count(|event| match event {
+            Event::Message(trace) => !trace.sent && !trace.response && trace.payloads == "N(SET_WINDOW_SIZE)",
+            _ => false,
+        })
+    };
+    assert_eq!((told("alice"), told("bob")), (1, 1), "each tells its window anew");
+    let (before, first) = (world.now(), world.wire.len());
+    for n in 0..CHILDREN {
+        world.order("bob", Order::Rekey(Target::Child("net".to_string(), format!("c{n}"))));
+    }
+    let requests = world.wire[first..].iter().filter_map(|(_, datagram)| datagram.peek());
+    let requests = requests.filter(|peek| peek.exchange == peek::CREATE_CHILD_SA && !peek.response).count();
+    assert_eq!(requests, 8, "as many as the window takes");
+    world.run(Duration::from_secs(30));
+    assert!(world.is_mirrored());
+    assert_eq!(world.host("alice").dataplane.sad().count(), usize::from(CHILDREN) + 1);
+    assert!(world.now().since(before) < Duration::from_secs(60));
+}
