@@ -480,8 +480,15 @@ impl Channel {
             Err(_) if sealed.fragment.is_some() => return Err(Drop::Malformed),
             Err(flaw) => (Vec::new(), Some(flaw)),
         };
+        let (first, plain) = match sealed.critical {
+            // It is authenticated as what stands inside is, and is judged with it.
+            Some(kind) if sealed.fragment.is_none_or(|fragment| fragment.number == 1) => {
+                (kind, [&[sealed.first.0, 0x80, 0, 4], &plain[..]].concat())
+            }
+            _ => (sealed.first, plain),
+        };
         let (number, total) = sealed.fragment.map_or((0, 0), |fragment| (fragment.number, fragment.total));
-        Ok((Fragment { first: sealed.first, number, total, plain }, flaw))
+        Ok((Fragment { first, number, total, plain }, flaw))
     }
 
     /// No more messages are put together at once than may be under way in their direction; an earlier one of the same

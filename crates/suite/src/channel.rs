@@ -25,6 +25,8 @@ pub struct Channel {
     pub icv_on_the_wire: Option<usize>,
     /// Whether what is sealed claims more padding than it has.
     pub wrong_padding: bool,
+    /// What stands in the clear before the encrypted payload of what is sealed.
+    pub before: Option<Payload<'static>>,
     initiator: Box<dyn Cipher>,
     responder: Box<dyn Cipher>,
     rng: SimRng,
@@ -108,6 +110,7 @@ impl Channel {
         let (icv_on_the_wire, rng) = (None, SimRng::new(1, "channel"));
         Self {
             wrong_padding: false,
+            before: None,
             algorithms,
             skeyseed,
             spis,
@@ -168,17 +171,31 @@ impl Channel {
         let frame = Frame::new(header, fragment, first, inner, room);
         let mut iv = vec![0; spec.iv_len];
         self.rng.fill(&mut iv);
-        let mut bytes = frame.bytes;
-        let (mut data, mut icv) = (bytes[frame.plaintext.clone()].to_vec(), vec![0; spec.icv_len]);
+        let Frame { mut bytes, aad, iv: iv_place, plaintext, icv: icv_place } = frame;
+        let mut shift = 0;
+        if let Some(before) = &self.before {
+            let mut octets = Vec::new();
+            let kind = emit_chain(std::slice::from_ref(before), &mut octets);
+            octets[0] = bytes[16];
+            bytes[16] = kind.0;
+            shift = octets.len();
+            bytes.splice(aad.start + 28..aad.start + 28, octets);
+            let length = bytes.len() as u32;
+            bytes[24..28].copy_from_slice(&length.to_be_bytes());
+        }
+        let moved = |range: std::ops::Range<usize>| range.start + shift..range.end + shift;
+        let (aad, iv_place) = (aad.start..aad.end + shift, moved(iv_place));
+        let (plaintext, icv_place) = (moved(plaintext), moved(icv_place));
+        let (mut data, mut icv) = (bytes[plaintext.clone()].to_vec(), vec![0; spec.icv_len]);
         if let (true, Some(pad_length)) = (self.wrong_padding, data.last_mut()) {
             *pad_length = 0xff;
         }
         let cipher = self.cipher(header.flags.initiator);
-        bytes[frame.iv.clone()].copy_from_slice(&iv);
+        bytes[iv_place].copy_from_slice(&iv);
         // The minor version and reserved flags of the header are covered as they were written.
-        cipher.seal(&iv, &bytes[frame.aad], &mut data, &[], &mut icv);
-        bytes[frame.plaintext].copy_from_slice(&data);
-        bytes[frame.icv].copy_from_slice(&icv);
+        cipher.seal(&iv, &bytes[aad], &mut data, &[], &mut icv);
+        bytes[plaintext].copy_from_slice(&data);
+        bytes[icv_place].copy_from_slice(&icv);
         bytes
     }
 

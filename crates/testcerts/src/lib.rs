@@ -134,6 +134,15 @@ impl Authority {
         EndEntity::new(std::iter::once(certificate).chain(above), &pair)
     }
 
+    /// The certificate, in DER, of an RSA key of which only the public half is known, such as one that cannot be: modulus
+    /// and exponent as unsigned numbers.
+    pub fn issue_rsa(&self, modulus: &[u8], exponent: &[u8], name: &str, names: &[&str]) -> Vec<u8> {
+        let unsigned = |octets: &[u8]| der(0x02, &[&[0], octets].concat());
+        let public = RsaPublicKey(der(0x30, &[unsigned(modulus), unsigned(exponent)].concat()));
+        let signed = end_entity(name, names).signed_by(&public, &self.issuer);
+        signed.expect("a certificate of a key that is not looked at").der().to_vec()
+    }
+
     /// Its certificate in DER.
     pub fn der(&self) -> &[u8] {
         self.chain[0].der()
@@ -215,6 +224,35 @@ impl EndEntity {
         fs::write(&chain, self.chain_pem())?;
         fs::write(&key, self.key_pem())?;
         Ok((chain, key))
+    }
+}
+
+/// The DER of one value.
+pub fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let significant: Vec<u8> = length.iter().copied().skip_while(|octet| *octet == 0).collect();
+    let mut out = vec![tag];
+    match content.len() {
+        0..=0x7f => out.push(content.len() as u8),
+        _ => {
+            out.push(0x80 | significant.len() as u8);
+            out.extend(significant);
+        }
+    }
+    out.extend_from_slice(content);
+    out
+}
+
+/// An `RSAPublicKey` in DER.
+struct RsaPublicKey(Vec<u8>);
+
+impl rcgen::PublicKeyData for RsaPublicKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &rcgen::PKCS_RSA_SHA256
     }
 }
 

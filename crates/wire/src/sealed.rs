@@ -28,25 +28,33 @@ pub struct Sealed {
     /// Initialization vector, ciphertext, integrity checksum: up to the end of the datagram. A MAC of its own covers
     /// everything before the checksum.
     pub body: Range<usize>,
+    /// The first payload before it that nobody knows and that is marked critical: its receiver must not pass it over
+    /// (RFC 7296 §2.5).
+    pub critical: Option<PayloadType>,
 }
 
 impl Sealed {
     /// Finds the encrypted payload of a datagram; `None` when the chain ends without one.
-    /// Payloads that stand before it are not read.
+    /// Payloads that stand before it are not read, but for what is critical among them.
     pub fn locate(datagram: &[u8]) -> Result<Option<Self>, ParseError> {
         let header = Header::parse(datagram)?;
+        let mut critical = None;
         let chain = datagram.get(HEADER_LEN..).unwrap_or_default();
         for raw in Payloads::new(header.next_payload, chain, HEADER_LEN) {
             let raw = raw?;
             let mut body = raw.range();
             let fragment = match Payload::parse_sealed(raw)? {
-                None => continue,
+                None => {
+                    let unknown = Payload::parse(raw).is_ok_and(|payload| payload.is_unsupported_critical());
+                    critical = critical.or(unknown.then_some(raw.kind));
+                    continue;
+                }
                 Some(fragment) => fragment,
             };
             if fragment.is_some() {
                 body.start += FRAGMENT_HEADER_LEN;
             }
-            return Ok(Some(Self { first: raw.next, fragment, aad: 0..body.start, body }));
+            return Ok(Some(Self { first: raw.next, fragment, aad: 0..body.start, body, critical }));
         }
         Ok(None)
     }

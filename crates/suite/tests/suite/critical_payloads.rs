@@ -86,6 +86,47 @@ fn s018_an_unknown_critical_payload_in_ike_auth_is_refused() {
     assert_eq!(world.host("bob").dataplane.sad().count(), 0);
 }
 
+/// The critical bit is the highest of its octet; any other of them says nothing (RFC 7296 §3.2 reserves them).
+#[test]
+fn openiked_149_no_other_bit_makes_a_payload_critical() {
+    for bit in 0..8u8 {
+        let mut world = world(6).site(bob());
+        let mut alice = Puppet::alice();
+        alice.establish(&mut world);
+        let header = alice.header(ExchangeType::INFORMATIONAL, false, alice.next_id);
+        let channel = alice.channel.as_mut().unwrap();
+        let inner = [0, 1 << bit, 0, 7, 1, 2, 3];
+        let message = channel.seal_octets(&header, None, PayloadType(200), &inner);
+        alice.deaf(&world);
+        alice.send(&mut world, &message);
+        let answer = alice.hear(&mut world).expect("an answer");
+        let said = notifies(&alice.open(&answer).1);
+        let wanted = if bit == 7 { vec![NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD] } else { Vec::new() };
+        assert_eq!(said, wanted, "bit {bit}");
+    }
+}
+
+/// An unknown payload before the encrypted one, in a message that is otherwise right: not critical, it is skipped;
+/// critical, the message is rejected.
+//= rfc7296 §2.5
+#[test]
+fn s018_an_unknown_payload_before_the_encrypted_one() {
+    for critical in [false, true] {
+        let mut world = world(7).site(bob());
+        let mut alice = Puppet::alice();
+        alice.init(&mut world);
+        let payloads = alice.auth_payloads();
+        alice.channel.as_mut().unwrap().before = Some(unknown(99, critical));
+        let message = alice.request(ExchangeType::IKE_AUTH, &payloads);
+        alice.deaf(&world);
+        alice.send(&mut world, &message);
+        let answer = alice.hear(&mut world);
+        let up = world.host("bob").count(|e| matches!(e, sa::Event::IkeUp(_)));
+        assert_eq!(up, usize::from(!critical), "{critical}");
+        assert!(critical || answer.is_some());
+    }
+}
+
 /// The critical bit is 0x80, as RFC 7296 §3.2 draws it; and on a payload that everybody knows it means nothing.
 //= rfc7296 §2.5
 #[test]

@@ -160,6 +160,30 @@ fn cve_2013_6076_impossible_fragments_are_dropped() {
     assert_eq!(alice.ask(&mut world, ExchangeType::INFORMATIONAL, &[]), Some(Vec::new()));
 }
 
+/// CVE-2009-1574: fragments without anything inside, alone and among others.
+#[test]
+fn cve_2009_1574_fragments_without_content() {
+    for total in [1, 2, 3] {
+        let mut world = world(47).site(bob());
+        let mut alice = puppet(&mut world);
+        let before = holdings(&mut world, "bob");
+        let header = alice.header(ExchangeType::INFORMATIONAL, false, alice.next_id);
+        alice.deaf(&world);
+        for number in 1..=total {
+            let fragment = Some(Fragment { number, total });
+            let channel = alice.channel.as_mut().unwrap();
+            let message = channel.seal_octets(&header, fragment, PayloadType::NONE, &[]);
+            alice.send(&mut world, &message);
+        }
+        // Nothing and nothing is an empty request, which is answered as one; it may be dropped as well.
+        let answer = alice.hear(&mut world);
+        assert!(answer.is_none_or(|answer| alice.open(&answer).1.is_empty()));
+        alice.next_id = u32::from(world.stats.get("dropped: BadFragment") == 0) + header.message_id.0;
+        assert_eq!(holdings(&mut world, "bob"), before);
+        assert_eq!(alice.ask(&mut world, ExchangeType::INFORMATIONAL, &[]), Some(Vec::new()), "{total}");
+    }
+}
+
 /// What a peer can make us keep is bounded: as many fragments as there may be, each as large as it may be.
 #[test]
 fn a_message_of_too_many_fragments_is_not_kept() {

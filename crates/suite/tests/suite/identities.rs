@@ -92,19 +92,38 @@ fn cve_2014_2891_odd_identities_are_refused() {
         [IdType::IPV4_ADDR, IdType::FQDN, IdType::RFC822_ADDR, IdType::IPV6_ADDR, IdType::DER_ASN1_DN];
     let kinds = kinds.into_iter().chain([IdType::DER_ASN1_GN, IdType::KEY_ID, IdType(0), IdType(255)]);
     for kind in kinds {
-        for data in [&[][..], &[0x30], &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], &[0xff; 300]] {
-            let mut world = world(6).site(bob());
-            let mut alice = Puppet::alice();
-            alice.init(&mut world);
-            let mut payloads = alice.auth_payloads();
-            payloads[0] = Payload::IdI(Identification::new(kind, data.to_vec()));
-            let answer = alice.ask(&mut world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
-            let said = notifies(&answer);
-            let right = [NotifyType::AUTHENTICATION_FAILED, NotifyType::INVALID_SYNTAX];
-            assert!(said.len() == 1 && right.contains(&said[0]), "{kind} {data:?}: {said:?}");
-            assert!(is_clean(&mut world));
+        for data in [&[][..], &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], &[0xff; 300]] {
+            refuses(kind, data);
         }
     }
+}
+
+/// CVE-2013-5018: names of one octet, and names that begin as an ASN.1 sequence does and are none.
+#[test]
+fn cve_2013_5018_names_that_look_like_asn1() {
+    for kind in [IdType::FQDN, IdType::RFC822_ADDR, IdType::KEY_ID, IdType::DER_ASN1_DN] {
+        for first in 0..=u8::MAX {
+            refuses(kind, &[first]);
+        }
+        for data in
+            [&[0x30, 0][..], &[0x30, 1], &[0x30, 0x80], &[0x30, 0xff], &[0x31, 0x82, 0xff, 0xff], b"0admin"]
+        {
+            refuses(kind, data);
+        }
+    }
+}
+
+fn refuses(kind: IdType, data: &[u8]) {
+    let mut world = world(6).site(bob());
+    let mut alice = Puppet::alice();
+    alice.init(&mut world);
+    let mut payloads = alice.auth_payloads();
+    payloads[0] = Payload::IdI(Identification::new(kind, data.to_vec()));
+    let answer = alice.ask(&mut world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
+    let said = notifies(&answer);
+    let right = [NotifyType::AUTHENTICATION_FAILED, NotifyType::INVALID_SYNTAX];
+    assert!(said.len() == 1 && right.contains(&said[0]), "{kind} {data:?}: {said:?}");
+    assert!(is_clean(&mut world));
 }
 
 /// AUTH covers the ID payload's body as it came, reserved octets and all: a peer that sets them is who it says,

@@ -17,6 +17,7 @@ mod forged_messages;
 mod fragments;
 mod golden;
 mod identities;
+mod ikev1;
 mod initial_contact;
 mod invalid_ke;
 mod ipv6;

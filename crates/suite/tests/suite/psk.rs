@@ -51,6 +51,50 @@ fn s029_an_initiator_that_does_not_believe_its_responder_says_so() {
     assert!(is_clean(&mut world));
 }
 
+/// Neither side has a key for the other: the one that misses it says so at home, the other hears that
+/// authentication failed, and a request that comes again changes nothing.
+#[test]
+fn s030_a_psk_that_is_missing_on_either_side() {
+    for missing in ["alice", "bob"] {
+        let without = |site: sim::Site, name: &str| {
+            let mut site = site;
+            if name == missing {
+                site.make_keeper = Box::new(|suite, policy| {
+                    Box::new(trust::Trust::new(policy, suite, trust::Secrets::new()))
+                });
+            }
+            site
+        };
+        let mut world = world(9).peers(without(alice(), "alice"), without(bob(), "bob"));
+        let order = world.up("alice");
+        world.until(answered);
+        match world.reply(order) {
+            Some(Reply::Refused(refusal)) => assert_eq!(refusal.by_peer, missing == "bob", "{refusal:?}"),
+            other => panic!("{other:?}"),
+        }
+        let told = world.host(missing).refusals();
+        assert!(told.iter().any(|refusal| refusal.reason.contains("pre-shared key")), "{missing}: {told:?}");
+        world.run(std::time::Duration::from_secs(60));
+        assert!(is_clean(&mut world), "{missing}");
+    }
+}
+
+/// What could be tried against a dictionary of keys, the responder's AUTH value, is for him alone who has proven that he
+/// knows the key: to anybody else goes a bare refusal.
+#[test]
+fn attack_psk_nothing_to_guess_with_before_the_peer_has_proven_itself() {
+    let mut world = world(10).site(bob());
+    for wrong in [&b"guess"[..], b"", b"a secret that both sites hav"] {
+        let mut alice = Puppet::alice();
+        alice.init(&mut world);
+        alice.psk = wrong.to_vec();
+        let payloads = alice.auth_payloads();
+        let answer = alice.ask(&mut world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
+        assert_eq!(notifies(&answer), [NotifyType::AUTHENTICATION_FAILED]);
+        assert_eq!(answer.len(), 1, "neither IDr nor AUTH: {}", wire::summary(&answer));
+    }
+}
+
 /// The wire says no more than that authentication failed.
 #[test]
 fn the_wire_carries_one_bare_notification() {

@@ -1,10 +1,5 @@
-//! What went wrong in other implementations of IKEv2, each under its name. Those that have a file of
-//! their own here: CVE-2004-0155 (certificates), CVE-2004-0164 and CVE-2007-1841 (forged_messages),
-//! CVE-2009-0790 and CVE-2023-38712 (deletion), CVE-2009-1957 (traffic_selectors), CVE-2011-3380,
-//! CVE-2016-3071 and CVE-2016-5391 (proposals), CVE-2013-4564 and strongSwan #3091 (malformed),
-//! CVE-2014-9221, CVE-2008-4551, CVE-2015-3240 and CVE-2023-41913 (invalid_ke), CVE-2016-5361
-//! (retransmission), CVE-2019-12312 (exchanges_out_of_place), OpenIKED #149 (critical_payloads),
-//! CVE-2013-2944 and CVE-2012-2388 (psk, below for certificates), CVE-2014-2891 (identities).
+//! What went wrong in other implementations of IKEv2, each under its name. What concerns one procedure stands in the
+//! file of that: `cargo xtask vulns` tells where.
 
 use provider::Provider;
 use sim::Site;
@@ -141,8 +136,8 @@ fn certified(seed: u64) -> (suite::World, Puppet, Vec<u8>) {
     (world, alice, ours.der().to_vec())
 }
 
-/// CVE-2013-2944, CVE-2012-2388, CVE-2017-11185, CVE-2021-41990, CVE-2018-6459: signatures and
-/// AlgorithmIdentifiers that are none, with a right certificate.
+/// CVE-2013-2944 and others: signatures and AlgorithmIdentifiers that are none, with a right certificate, by way of a
+/// whole handshake.
 #[test]
 fn cve_2013_2944_signatures_that_are_none() {
     const PKCS1_SHA256: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00";
@@ -274,17 +269,26 @@ fn attack_ikev1_amplification_is_bounded() {
     assert!(sent < received, "{sent} octets for {received}");
 }
 
-/// CVE-2013-2052: names of ten thousand octets.
+/// CVE-2013-2052, CVE-2013-2053, CVE-2013-2054: names of ten thousand octets, as they are and as the one name of a
+/// distinguished name that is in order.
 #[test]
 fn cve_2013_2052_long_identities() {
     use wire::num::IdType;
-    for kind in [IdType::FQDN, IdType::RFC822_ADDR, IdType::KEY_ID, IdType::DER_ASN1_DN] {
+    let long = vec![b'a'; 10_000];
+    let common_name = [testcerts::der(0x06, &[0x55, 4, 3]), testcerts::der(0x0c, &long)].concat();
+    let distinguished = testcerts::der(0x30, &testcerts::der(0x31, &testcerts::der(0x30, &common_name)));
+    for (kind, data) in [
+        (IdType::FQDN, &long),
+        (IdType::RFC822_ADDR, &long),
+        (IdType::KEY_ID, &long),
+        (IdType::DER_ASN1_DN, &long),
+        (IdType::DER_ASN1_DN, &distinguished),
+    ] {
         let mut world = world(8).site(bob());
         let mut alice = Puppet::alice();
         alice.init(&mut world);
         let mut payloads = alice.auth_payloads();
-        let data = vec![b'a'; 10_000];
-        payloads[0] = Payload::IdI(wire::Identification::new(kind, data));
+        payloads[0] = Payload::IdI(wire::Identification::new(kind, data.clone()));
         let answer = alice.ask(&mut world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
         assert_eq!(notifies(&answer).len(), 1);
         let told: usize = world.host("bob").refusals().iter().map(|refusal| refusal.reason.len()).sum();
@@ -329,14 +333,13 @@ fn cve_2022_21843_random_payloads_under_right_keys() {
 }
 
 /// CVE-2015-4000 (Logjam), CVE-2015-7575 (SLOTH): what is offered when nobody says anything has no weak group,
-/// hash or cipher, and the first message needs no IP fragments (Kaufman, Perlman, Sommerfeld 2003).
+/// hash or cipher.
 #[test]
 fn cve_2015_4000_nothing_weak_is_offered_by_default() {
     use wire::num::{KeMethod, TransformType};
     let mut world = world(10).site(suite::alice().with(|c| c.proposals = policy::default_ike()));
     world.up("alice");
     let first = world.wire[0].1.clone();
-    assert!(first.payload.len() + 48 <= 1280, "{} octets", first.payload.len());
     let message = Message::parse(first.message()).unwrap();
     let Some(Payload::Sa(proposals)) = message.payloads.iter().find(|p| p.kind() == PayloadType::SA) else {
         panic!()
@@ -358,6 +361,79 @@ fn cve_2015_4000_nothing_weak_is_offered_by_default() {
     });
     let hashes = hashes.expect("SIGNATURE_HASH_ALGORITHMS");
     assert!(!hashes.as_chunks::<2>().0.contains(&[0, 1]), "SHA-1 is not among the hashes that we accept");
+}
+
+/// Logjam (Adrian et al. 2015): groups of 1024 bits and less are not taken either, unless a connection names them.
+#[test]
+fn attack_logjam_weak_groups_are_not_taken_by_default() {
+    use wire::num::KeMethod;
+    for group in [KeMethod::MODP_768, KeMethod::MODP_1024, KeMethod::MODP_1536, KeMethod(22)] {
+        let mut world = world(13).site(bob().with(|c| c.proposals = policy::default_ike()));
+        let mut alice = Puppet::alice();
+        let mut payloads = alice.init_payloads();
+        let mut proposal = ike_proposal();
+        proposal.transforms[2].id = group.0;
+        payloads[0] = Payload::Sa(vec![proposal]);
+        payloads[1] = Payload::Ke(wire::KeyExchange { method: group, data: vec![9; 128].into() });
+        let request = alice.init_request(payloads);
+        alice.send(&mut world, &request);
+        let answer = alice.hear(&mut world).expect("an answer");
+        let message = Message::parse(&answer).unwrap();
+        assert_eq!(notifies(&message.payloads), [NotifyType::NO_PROPOSAL_CHOSEN], "{group}");
+        assert!(is_clean(&mut world), "{group}");
+    }
+}
+
+/// Kaufman, Perlman, Sommerfeld 2003: what is sent before there are keys needs no IP fragments, which somebody else could
+/// spoil; what is longer goes in fragments of IKE's own.
+#[test]
+fn attack_fragmentation_nothing_needs_fragments_of_ip() {
+    let root = Authority::root(Key::Rsa2048, "Root");
+    let credentials = |name: &str| {
+        let entity = root.issue(Key::Rsa2048, name, &[&format!("{name}.example")]);
+        sim::site::Credentials {
+            chain: entity.chain.clone(),
+            key: Arc::from(provider::load_private_key(&entity.key).unwrap()),
+            authority: root.der().to_vec(),
+        }
+    };
+    let site = |site: Site, name: &str| {
+        site.certified(&Provider::new(), &credentials(name)).with(|c| c.proposals = policy::default_ike())
+    };
+    let mut world = world(14).peers(site(alice(), "alice"), site(bob(), "bob"));
+    world.up("alice");
+    world.until(suite::established);
+    assert!(world.stats.get("fragments sent") > 0, "certificates are longer than one datagram");
+    for (_, datagram) in &world.wire {
+        assert!(datagram.payload.len() + 28 <= 1280, "{} octets", datagram.payload.len());
+    }
+}
+
+/// racoon2 #27: attributes of a transform in the long form with lengths that reach past the transform, the proposal, the
+/// payload or the message, and short forms where a long one should be.
+#[test]
+fn racoon2_27_attribute_lengths_past_the_end() {
+    let mut alice = Puppet::alice();
+    let payloads = alice.init_payloads();
+    let request = alice.init_request(payloads);
+    let at = request.windows(4).position(|four| four == [0x80, 14, 1, 0]).expect("a key length of 256");
+    for length in [0u16, 1, 4, 5, 8, 36, 200, 0x7fff, 0xffff] {
+        for kind in [14u16, 1, 0x7fff] {
+            let mut world = world(15).site(bob());
+            let mut forged = request.clone();
+            forged[at..at + 2].copy_from_slice(&kind.to_be_bytes());
+            forged[at + 2..at + 4].copy_from_slice(&length.to_be_bytes());
+            alice.deaf(&world);
+            alice.send(&mut world, &forged);
+            if let Some(answer) = alice.hear(&mut world) {
+                let message = Message::parse(&answer).unwrap();
+                let said = notifies(&message.payloads);
+                let right = [NotifyType::INVALID_SYNTAX, NotifyType::NO_PROPOSAL_CHOSEN];
+                assert!(said.len() == 1 && right.contains(&said[0]), "{kind} {length}: {said:?}");
+            }
+            assert!(is_clean(&mut world), "{kind} {length}");
+        }
+    }
 }
 
 /// CVE-2014-9221: a KE payload for every group that could be, with a proposal that is right.
