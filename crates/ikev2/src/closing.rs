@@ -283,12 +283,23 @@ fn last_answer(
 pub(crate) struct Replaced {
     connection: Arc<Connection>,
     channel: Channel,
+    /// Whether a request of ours has no response: then no further one may go out.
+    is_asking: bool,
     until: Instant,
 }
 
 impl Replaced {
-    pub(crate) fn begin(cx: &Cx<'_>, connection: Arc<Connection>, channel: Channel) -> Next {
-        Box::new(Self { connection, channel, until: cx.now.mono + limits::HEIR_PATIENCE })
+    pub(crate) fn begin(cx: &Cx<'_>, connection: Arc<Connection>, channel: Channel, is_asking: bool) -> Next {
+        let until = cx.now.mono + limits::HEIR_PATIENCE;
+        Box::new(Self { connection, channel, is_asking, until })
+    }
+
+    /// The peer has not deleted it: we do, if we may.
+    fn finish(self, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+        match self.is_asking {
+            true => Lingering::begin(cx, self.channel),
+            false => Closing::after_rekey(sa, cx, self.connection, self.channel),
+        }
     }
 }
 
@@ -321,7 +332,7 @@ impl Stage for Replaced {
     fn time(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
         self.channel.tidy(cx.now.mono);
         match cx.now.mono >= self.until {
-            true => Closing::after_rekey(sa, cx, self.connection, self.channel),
+            true => self.finish(sa, cx),
             false => self,
         }
     }
@@ -333,7 +344,7 @@ impl Stage for Replaced {
 
     fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next {
         match end.tell_peer {
-            true => Closing::after_rekey(sa, cx, self.connection, self.channel),
+            true => self.finish(sa, cx),
             false => Box::new(Gone),
         }
     }

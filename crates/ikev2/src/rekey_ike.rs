@@ -190,7 +190,7 @@ pub(crate) fn on_response(
             cx.note(sa.id, "Both sides gave the IKE SA new keys at once: ours stay.");
             // The peer deletes its own.
             let common = rival.fresh.common(cx, sa);
-            let stage = Replaced::begin(cx, of.chosen.connection.clone(), rival.fresh.channel);
+            let stage = Replaced::begin(cx, of.chosen.connection.clone(), rival.fresh.channel, false);
             cx.born.push(IkeSa::new(common, stage));
             After::Handed(Handover { fresh: Box::new(fresh), old: Remains::WeDelete, held: Vec::new() })
         }
@@ -405,6 +405,7 @@ pub(crate) fn hand_over(
     handover: Handover,
 ) -> Next {
     let Handover { fresh, old, held } = handover;
+    let is_asking = !of.asking.is_empty();
     of.requeue_probes();
     cx.directory.leave(&of.identities.pair, sa.id);
     let connection = of.chosen.connection.clone();
@@ -417,7 +418,7 @@ pub(crate) fn hand_over(
     cx.born.push(IkeSa::new(common, stage));
     match old {
         Remains::WeDelete => Closing::after_rekey(sa, cx, connection, channel),
-        Remains::PeerDeletes => Replaced::begin(cx, connection, channel),
+        Remains::PeerDeletes => Replaced::begin(cx, connection, channel, is_asking),
         Remains::Gone => Lingering::begin(cx, channel),
     }
 }

@@ -46,6 +46,9 @@ impl Core for Endpoint {
     }
 }
 
+/// Makes a site's core without memory, for the n-th time.
+pub(crate) type MakeCore = Box<dyn Fn(u64) -> Box<dyn Core> + Send>;
+
 /// One site of a world.
 pub struct Host {
     /// Its name.
@@ -65,6 +68,10 @@ pub struct Host {
     /// The most half-open IKE SAs that it may have.
     pub max_half_open: usize,
     pub(crate) core: Box<dyn Core>,
+    /// Makes a core without memory, for the n-th time.
+    pub(crate) make_core: Option<MakeCore>,
+    /// How often it has lost its memory.
+    pub crashes: u64,
     pub(crate) keeper: Box<dyn Keeper>,
     pub(crate) keeper_nature: KeeperNature,
     pub(crate) nat: Option<NatBox>,

@@ -46,6 +46,13 @@ impl SimDataplane {
         }
     }
 
+    /// All is gone, and what was under way too.
+    pub(crate) fn clear(&mut self) {
+        self.sad.clear();
+        self.under_way.clear();
+        self.refused.clear();
+    }
+
     /// What is installed.
     pub fn sad(&self) -> impl Iterator<Item = &ChildSpec> {
         self.sad.values()

@@ -68,6 +68,11 @@ impl Stats {
             }
             Event::Dropped { why, .. } => self.count(&format!("dropped: {why:?}")),
             Event::Message(trace) if !trace.sent && trace.datagrams > 1 => self.count("message reassembled"),
+            Event::Note { text, .. } if text.contains("at once") || text.contains("busy") => {
+                // Sentences without names: one for each branch of a collision.
+                let branch = text.split('`').step_by(2).collect::<Vec<_>>().join("…");
+                self.count(&format!("note: {branch}"));
+            }
             Event::Message(_) | Event::Note { .. } => {}
         }
     }

@@ -6,7 +6,7 @@ use crate::{Datagram, DataplaneNature, KeeperNature, Scene, SimRng, Site, Stats,
 use base::{Instant, Rng};
 use crypto::Suite;
 use dataplane::Mode;
-use policy::{EncapChoice, IdPattern, Identity, Unique};
+use policy::{ChildLifetime, EncapChoice, IdPattern, Identity, IkeLifetime, Unique};
 use sa::{IkeStatus, Order, OrderId, Reply, Target};
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,7 +122,35 @@ fn sites(dice: &mut SimRng, kit: &Kit) -> (Site, Site) {
         let expiry = Duration::from_secs(20 + dice.below(600));
         alice = alice.behind("203.0.113.9", expiry);
     }
+    (alice, bob) = lifetimes(dice, alice, bob);
     misfits(dice, alice, bob)
+}
+
+/// How long keys serve, on each side for itself, and how many requests may be under way.
+fn lifetimes(dice: &mut SimRng, alice: Site, bob: Site) -> (Site, Site) {
+    let of = |dice: &mut SimRng, site: Site| {
+        let seconds =
+            |dice: &mut SimRng, least: u64, more: u64| Duration::from_secs(least + dice.below(more));
+        let mut site = site;
+        if dice.chance(300) {
+            let rekey = seconds(dice, 25, 120);
+            let life = rekey + seconds(dice, 10, 60);
+            let lifetime = ChildLifetime { rekey, life, rand: rekey / 3, ..ChildLifetime::UNLIMITED };
+            site = site.with(|connection| {
+                for child in &mut connection.children {
+                    Arc::make_mut(child).lifetime = lifetime;
+                }
+            });
+        }
+        if dice.chance(250) {
+            let (rekey, over) = (seconds(dice, 40, 200), seconds(dice, 100, 100));
+            let lifetime = IkeLifetime { rekey, reauth: Duration::ZERO, over, rand: rekey / 3 };
+            site = site.with(|connection| connection.lifetime = lifetime);
+        }
+        let window = dice.pick(&[1, 1, 1, 2, 8]);
+        site.with(|connection| connection.window = window)
+    };
+    (of(dice, alice), of(dice, bob))
 }
 
 /// A site with so many selectors that IKE_AUTH needs fragments.
@@ -261,7 +289,33 @@ fn life(dice: &mut SimRng, world: &mut World) {
     for _ in 0..dice.below(4) {
         world.run(Duration::from_millis(dice.below(30_000)));
         let name = dice.pick(&["alice", "bob"]);
-        match dice.below(5) {
+        match dice.below(9) {
+            5 => {
+                world.order(name, Order::Rekey(Target::Child("net".to_string(), "lan".to_string())));
+            }
+            6 => {
+                world.order(name, Order::Rekey(Target::Connection("net".to_string())));
+            }
+            7 => {
+                // Both at once.
+                for name in ["alice", "bob"] {
+                    let target = match dice.chance(500) {
+                        true => Target::Connection("net".to_string()),
+                        false => Target::Child("net".to_string(), "lan".to_string()),
+                    };
+                    world.order(name, Order::Rekey(target));
+                    world.run(Duration::from_millis(dice.below(400)));
+                }
+            }
+            8 if dice.chance(300) => {
+                if world.host("alice").nat.is_none() || name == "alice" {
+                    world.crash(name);
+                    if dice.chance(500) {
+                        world.up(name);
+                    }
+                }
+            }
+            8 => world.jump(dice.below(40_000_000) as i64 - 20_000_000),
             0 => {
                 if let Some(ike) = world.status(name).first().map(|sa| sa.id) {
                     world.order(name, Order::Probe(ike));
@@ -333,10 +387,15 @@ fn result(world: &mut World, first: OrderId) -> String {
     match world.reply(first) {
         Some(Reply::Up { ike, refused, .. }) => {
             let (ike, refused) = (*ike, !refused.is_empty());
-            let told = world
-                .host("alice")
-                .count(|event| matches!(event, sa::Event::IkeDown(facts, _) if facts.ike == ike));
-            if told == 0 && world.status("alice").iter().all(|sa| sa.id != ike) {
+            let told = world.host("alice").count(|event| match event {
+                sa::Event::IkeDown(facts, _) => facts.ike == ike,
+                sa::Event::IkeRekeyed { before, .. } => *before == ike,
+                _ => false,
+            });
+            if told == 0
+                && world.host("alice").crashes == 0
+                && world.status("alice").iter().all(|sa| sa.id != ike)
+            {
                 world.fail("an IKE SA that was up is gone, and nobody was told why");
             }
             if refused { "established, a child refused".to_string() } else { "established".to_string() }
@@ -348,6 +407,7 @@ fn result(world: &mut World, first: OrderId) -> String {
             let by = if refusal.by_peer { "peer" } else { "us" };
             format!("given up: {:?} by {by}", refusal.kind)
         }
+        None if world.host("alice").crashes > 0 => "forgotten".to_string(),
         other => world.fail(&format!("Order::Up is answered by {other:?}")),
     }
 }

@@ -116,9 +116,43 @@ impl World {
         let suite = Arc::new(Watched::new(self.suite.clone(), self.ledger.clone(), index));
         let policy =
             Arc::new(Policy { connections: site.connections.iter().cloned().map(Arc::new).collect() });
-        let rng = Box::new(SimRng::new(self.seed, &site.name));
-        let core = Endpoint::new(policy.clone(), suite, rng, site.settings.clone());
-        self.site_with(site, policy, Box::new(core))
+        let (seed, name, settings) = (self.seed, site.name.clone(), site.settings.clone());
+        let of = policy.clone();
+        let make = move |time: u64| -> Box<dyn Core> {
+            let rng = Box::new(SimRng::new(seed.wrapping_add(time << 40), &name));
+            Box::new(Endpoint::new(of.clone(), suite.clone(), rng, settings.clone()))
+        };
+        let mut world = self.site_with(site, policy, make(0));
+        if let Some(host) = world.hosts.last_mut() {
+            host.make_core = Some(Box::new(make));
+        }
+        world
+    }
+
+    /// A site loses its memory and starts anew: IKE SAs, orders and what its data plane had are gone.
+    pub fn crash(&mut self, name: &str) {
+        let index = self.index(name);
+        self.stats.count("crash");
+        self.trace.add(format_args!("{:?} {name} crashes", self.now.mono));
+        self.queue.retain(|_, happening| {
+            !matches!(happening, Happening::JobDone(of, _) | Happening::OpDone(of, _) if *of == index)
+        });
+        let host = &mut self.hosts[index];
+        host.crashes += 1;
+        if let Some(make) = &host.make_core {
+            host.core = make(host.crashes);
+        }
+        host.dataplane.clear();
+        host.open_orders.clear();
+        host.jobs.clear();
+        host.job_names.clear();
+        self.checks.sads_changed = true;
+    }
+
+    /// The wall clock jumps by so many seconds; the monotonic one does not.
+    pub fn jump(&mut self, seconds: i64) {
+        self.stats.count("clock jump");
+        self.now.wall = WallClock(self.now.wall.0.saturating_add_signed(seconds));
     }
 
     /// Adds a site with a core of its own.
@@ -142,6 +176,8 @@ impl World {
             open_orders: BTreeSet::new(),
             dataplane: SimDataplane::new(site.dataplane),
             core,
+            make_core: None,
+            crashes: 0,
             max_half_open: site.settings.max_half_open,
             keeper_nature: site.keeper,
             nat,

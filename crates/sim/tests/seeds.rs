@@ -56,6 +56,18 @@ const REACHED: &[(&str, u64)] = &[
     ("dropped: OutOfWindow", 200),
     ("IKE SA down: HalfOpenTimeout", 500),
     ("IKE SA down: Replaced", 50),
+    ("IKE SA rekeyed as Initiator", 1_000),
+    ("IKE SA rekeyed as Responder", 1_000),
+    ("child down: Replaced", 2_500),
+    ("child down: Expired", 50),
+    ("crash", 250),
+    ("clock jump", 500),
+    ("note: Both sides gave a child new keys at once: ours stay.", 10),
+    ("note: Both sides gave a child new keys at once: the peer's stay.", 10),
+    ("note: Both sides gave the IKE SA new keys at once: ours stay.", 10),
+    ("note: Both sides gave the IKE SA new keys at once: the peer's stay.", 10),
+    ("note: The peer is busy: new keys for the IKE SA are asked for later.", 10),
+    ("note: The peer is busy: new keys for child … are asked for later.", 10),
 ];
 
 /// The same certificates in every run: Ed25519 keys that are written here, so that a seed gives the same octets

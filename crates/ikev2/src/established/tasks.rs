@@ -27,7 +27,9 @@ impl Established {
     pub(crate) fn go_on(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
         self.settle_wishes(sa, cx);
         while self.may_ask() {
-            if matches!(self.todo.front(), Some(Task::RekeyIke)) && !self.is_at_rest() {
+            // After it comes the deletion of this IKE SA, which must not exceed the window either.
+            let waits = !self.is_at_rest() || !self.asking.is_empty();
+            if matches!(self.todo.front(), Some(Task::RekeyIke)) && waits {
                 return;
             }
             let Some(task) = self.todo.pop_front() else { return };
