@@ -307,12 +307,10 @@ fn life(dice: &mut SimRng, world: &mut World) {
                     world.run(Duration::from_millis(dice.below(400)));
                 }
             }
-            8 if dice.chance(300) => {
-                if world.host("alice").nat.is_none() || name == "alice" {
-                    world.crash(name);
-                    if dice.chance(500) {
-                        world.up(name);
-                    }
+            8 if dice.chance(300) && (world.host("alice").nat.is_none() || name == "alice") => {
+                world.crash(name);
+                if dice.chance(500) {
+                    world.up(name);
                 }
             }
             8 => world.jump(dice.below(40_000_000) as i64 - 20_000_000),

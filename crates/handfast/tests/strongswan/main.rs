@@ -3,6 +3,7 @@
 
 mod features;
 mod matrix;
+mod rekeying;
 
 use interop::{
     CHARON, Capture, Charon, CharonConfig, Credentials, Family, Handfast, HandfastConfig, Lab, Net, missing,
