@@ -123,7 +123,8 @@ pub enum Op {
     Remove(ChildId),
     /// Reads the counters.
     Query(ChildId),
-    /// What we send leaves by this child from now on; see [`ChildSpec::hold_outbound`]. Done already, it changes nothing.
+    /// What we send leaves by this child from now on, not by the one that it replaces ([`ChildSpec::hold_outbound`]) nor by
+    /// those that replace it. Asked again, it changes nothing.
     Use(ChildId),
     /// Installs a trap policy.
     Trap(TrapSpec),

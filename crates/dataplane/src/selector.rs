@@ -125,6 +125,15 @@ impl Selector {
             }
     }
 
+    /// The same for the destination of a packet. What ICMP, ICMPv6 and the Mobility Header have instead of ports belongs to
+    /// the sender's side, and `port` is that here too: on the receiver's side the same value means that both directions
+    /// are wanted, OPAQUE that only the sender's is (RFC 4301 §4.4.1.3, RFC 7296 §3.13.1).
+    //= rfc4301 §4.4.1.3
+    pub fn contains_destination(&self, address: IpAddr, protocol: u8, port: Option<u16>) -> bool {
+        let seen = if self.is_opaque() && has_one_field(protocol) { None } else { port };
+        self.contains(address, protocol, seen)
+    }
+
     /// What both selectors have in common (RFC 7296 §2.9).
     pub fn intersect(&self, other: &Self) -> Option<Self> {
         let addresses = self.addresses.intersect(&other.addresses)?;
@@ -148,6 +157,11 @@ impl Selector {
     pub fn covers(&self, other: &Self) -> bool {
         self.intersect(other).as_ref() == Some(other)
     }
+}
+
+/// Whether a protocol has one field of its own in the place of two ports.
+fn has_one_field(protocol: u8) -> bool {
+    matches!(protocol, 1 | 58 | 135)
 }
 
 impl fmt::Display for Selector {
@@ -221,5 +235,30 @@ mod tests {
         assert!(any.contains("::1".parse().unwrap(), 6, None));
         assert!(!one.contains("::1".parse().unwrap(), 6, None));
         assert!(one.contains("::1".parse().unwrap(), 6, Some(22)));
+    }
+
+    //= rfc4301 §4.4.1.3
+    #[test]
+    fn what_icmp_says_belongs_to_the_sender() {
+        let echo = Selector {
+            protocol: 1,
+            start_port: 0x0800,
+            end_port: 0x0800,
+            ..Selector::addresses(prefix("0.0.0.0/0"))
+        };
+        let opaque = Selector { start_port: u16::MAX, end_port: 0, ..echo };
+        let ip = "10.0.0.1".parse().unwrap();
+        let sends = |ours: &Selector, theirs: &Selector, value| {
+            ours.contains(ip, 1, value) && theirs.contains_destination(ip, 1, value)
+        };
+        // Both ways, only out, only in.
+        assert!(sends(&echo, &echo, Some(0x0800)));
+        assert!(sends(&echo, &opaque, Some(0x0800)) && !sends(&opaque, &echo, Some(0x0800)));
+        assert!(!sends(&echo, &echo, Some(0)) && !sends(&echo, &opaque, Some(0)));
+        // A fragment hides it.
+        assert!(!sends(&echo, &opaque, None) && sends(&opaque, &opaque, None));
+        // TCP has two ports: OPAQUE does not mean one that can be seen.
+        let hidden = Selector { protocol: 6, ..opaque };
+        assert!(!hidden.contains_destination(ip, 6, Some(80)) && hidden.contains_destination(ip, 6, None));
     }
 }

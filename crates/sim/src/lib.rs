@@ -19,6 +19,7 @@ pub mod story;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod traffic;
 mod watch;
 mod world;
 
@@ -33,4 +34,5 @@ pub use rng::SimRng;
 pub use site::Site;
 pub use stats::Stats;
 pub use trace::Trace;
+pub use traffic::{Flow, Traffic};
 pub use world::{World, answered, established};

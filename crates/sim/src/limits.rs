@@ -23,3 +23,18 @@ pub const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// A secret shorter than this is not looked for: it would be found by chance.
 pub const SHORTEST_SECRET: usize = 12;
+
+/// Octets of an inner packet of the simulation: those of a ping.
+pub const PACKET_OCTETS: u64 = 84;
+
+/// Packets that one trap keeps: the first of a few connections that begin at once.
+pub const KEPT_PACKETS: usize = 16;
+
+/// A packet that was kept for longer than this is dropped: who sent it has given up or sent another.
+pub const KEPT_FOR: Duration = Duration::from_secs(30);
+
+/// A trap asks for its child once in this time, however many packets come.
+pub const ACQUIRE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Losses of which a world keeps more than the count: enough to see what they have in common.
+pub const LOSSES_KEPT: usize = 16;

@@ -1,10 +1,13 @@
-//! A data plane that only keeps books: what is installed, under which keys, for which traffic.
+//! A data plane that keeps books (what is installed, under which keys, for which traffic) and carries numbered packets:
+//! which child SA an inner packet leaves by, whether an ESP packet is taken in, and what a data plane tells by itself.
 
-use crate::SimRng;
+use crate::traffic::{EspPacket, Flow, Refused};
+use crate::{Datagram, SimRng, limits};
 use base::Instant;
-use dataplane::{ChildId, ChildSpec, Counters, Op, Outcome};
+use dataplane::{ChildId, ChildSpec, Counters, DataplaneEvent, Op, Outcome, TrapId, TrapSpec};
 use sa::JobId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -26,7 +29,10 @@ impl Default for DataplaneNature {
 /// The data plane of one site.
 pub struct SimDataplane {
     nature: DataplaneNature,
-    sad: BTreeMap<ChildId, ChildSpec>,
+    sad: BTreeMap<ChildId, Installed>,
+    traps: BTreeMap<TrapId, Trap>,
+    /// Numbers the moments at which a child became the one to leave by.
+    turns: u64,
     busy_until: Instant,
     /// Operations that were asked for and are not done.
     pub(crate) under_way: BTreeMap<JobId, Op>,
@@ -34,12 +40,72 @@ pub struct SimDataplane {
     pub refused: BTreeSet<ChildId>,
 }
 
+/// A child SA and what it has carried.
+struct Installed {
+    spec: ChildSpec,
+    /// Whether it carries only what no child in use means: it is held, or replaced.
+    second: bool,
+    /// Of two children over the same traffic the one with the later turn carries it.
+    turn: u64,
+    sent: u64,
+    counters: Counters,
+    seen: Seen,
+    last_in: Option<Instant>,
+    first_told: bool,
+    mapping_told: Option<SocketAddr>,
+    soft_told: bool,
+    hard_told: bool,
+}
+
+/// The sequence numbers that came in: the highest, and which of the 128 up to it.
+#[derive(Default)]
+struct Seen {
+    highest: u64,
+    bits: u128,
+}
+
+impl Seen {
+    /// Whether `sequence` is new; it is not from now on.
+    fn take(&mut self, sequence: u64) -> bool {
+        if sequence > self.highest {
+            let step = (sequence - self.highest).min(128) as u32;
+            self.bits = self.bits.checked_shl(step).unwrap_or(0) | 1;
+            self.highest = sequence;
+            return true;
+        }
+        let bit = 1u128.checked_shl((self.highest - sequence).min(128) as u32).unwrap_or(0);
+        let new = bit != 0 && self.bits & bit == 0;
+        self.bits |= bit;
+        new
+    }
+}
+
+/// A trap policy and the packets that wait for its child.
+struct Trap {
+    spec: TrapSpec,
+    kept: VecDeque<(Instant, u64, Flow)>,
+    told: Option<Instant>,
+}
+
+/// What a data plane does with an inner packet.
+pub(crate) enum Outgoing {
+    /// It leaves as this datagram.
+    Leaves(Datagram),
+    /// A trap keeps it.
+    Kept,
+    /// The child has carried all that it may, or the trap keeps as many as it can.
+    Dropped,
+    /// Neither a child nor a trap means it.
+    Unprotected,
+}
+
 impl SimDataplane {
     pub(crate) fn new(nature: DataplaneNature) -> Self {
-        let sad = BTreeMap::new();
         Self {
             nature,
-            sad,
+            sad: BTreeMap::new(),
+            traps: BTreeMap::new(),
+            turns: 0,
             busy_until: Instant::default(),
             under_way: BTreeMap::new(),
             refused: BTreeSet::new(),
@@ -55,7 +121,22 @@ impl SimDataplane {
 
     /// What is installed.
     pub fn sad(&self) -> impl Iterator<Item = &ChildSpec> {
-        self.sad.values()
+        self.sad.values().map(|child| &child.spec)
+    }
+
+    /// The trap policies that are installed.
+    pub fn traps(&self) -> impl Iterator<Item = &TrapSpec> {
+        self.traps.values().map(|trap| &trap.spec)
+    }
+
+    /// The child that a packet would leave by now.
+    pub fn way_out(&self, flow: &Flow) -> Option<&ChildSpec> {
+        Some(&self.sad.get(&self.choose(flow)?)?.spec)
+    }
+
+    /// How many packets wait for a child.
+    pub fn kept(&self) -> usize {
+        self.traps.values().map(|trap| trap.kept.len()).sum()
     }
 
     /// Takes an operation in; says when it will be done.
@@ -65,29 +146,58 @@ impl SimDataplane {
         self.busy_until
     }
 
-    /// Does the operation now. The error is a violation: an operation on what is not there.
-    pub(crate) fn finish(&mut self, job: JobId, rng: &mut SimRng) -> Result<Outcome, String> {
-        match self.under_way.remove(&job) {
+    /// Does the operation now; answers also which kept packets it drops. The error is a violation: an operation on
+    /// what is not there.
+    pub(crate) fn finish(
+        &mut self,
+        now: Instant,
+        job: JobId,
+        rng: &mut SimRng,
+    ) -> Result<(Outcome, Vec<u64>), String> {
+        let outcome = match self.under_way.remove(&job) {
             Some(Op::Install(spec)) => self.install(*spec, rng),
             Some(Op::Remove(id)) => match self.sad.remove(&id) {
-                Some(_) => Ok(Outcome::Counters(Counters::default())),
+                Some(child) => {
+                    self.is_gone(&child.spec);
+                    Ok(Outcome::Counters(child.counters(now)))
+                }
                 None if self.refused.remove(&id) => Ok(Outcome::Failed("It is not installed.".to_string())),
                 None => Err(format!("{id:?} is removed and is not installed")),
             },
-            Some(Op::Query(id)) if self.sad.contains_key(&id) => Ok(Outcome::Counters(Counters::default())),
-            Some(Op::Query(id)) => Err(format!("{id:?} is queried and is not installed")),
-            Some(Op::Use(id)) if self.sad.contains_key(&id) => Ok(Outcome::Done),
-            Some(Op::Use(id)) => Err(format!("{id:?} is used and is not installed")),
-            Some(Op::Trap(_) | Op::Untrap(_)) => Ok(Outcome::Done),
+            Some(Op::Query(id)) => {
+                let child = self.sad.get(&id).ok_or(format!("{id:?} is queried and is not installed"))?;
+                Ok(Outcome::Counters(child.counters(now)))
+            }
+            Some(Op::Use(id)) => {
+                if !self.sad.contains_key(&id) {
+                    return Err(format!("{id:?} is used and is not installed"));
+                }
+                self.put_first(id);
+                Ok(Outcome::Done)
+            }
+            Some(Op::Trap(spec)) => {
+                let trap = Trap { spec, kept: VecDeque::new(), told: None };
+                match self.traps.insert(trap.spec.id, trap) {
+                    None => Ok(Outcome::Done),
+                    Some(before) => Err(format!("{:?} is installed twice", before.spec.id)),
+                }
+            }
+            Some(Op::Untrap(id)) => {
+                let trap = self.traps.remove(&id).ok_or(format!("{id:?} is removed and is not installed"))?;
+                return Ok((Outcome::Done, trap.kept.iter().map(|(_, number, _)| *number).collect()));
+            }
             Some(Op::Move { id, local, remote, udp_encap }) => match self.sad.get_mut(&id) {
-                Some(spec) => {
+                Some(child) => {
+                    let spec = &mut child.spec;
                     (spec.local, spec.remote, spec.udp_encap) = (local, remote, udp_encap);
+                    child.mapping_told = None;
                     Ok(Outcome::Done)
                 }
                 None => Err(format!("{id:?} is moved and is not installed")),
             },
             None => Err(format!("{job:?} is done twice")),
-        }
+        };
+        Ok((outcome?, Vec::new()))
     }
 
     fn install(&mut self, spec: ChildSpec, rng: &mut SimRng) -> Result<Outcome, String> {
@@ -100,12 +210,434 @@ impl SimDataplane {
         if spec.inbound.spi.0 < 256 || spec.outbound.spi.0 < 256 {
             return Err(format!("child {} has a reserved SPI (RFC 4303 §2.1)", spec.name));
         }
-        if self.sad.values().any(|other| other.inbound.spi == spec.inbound.spi) {
+        if self.sad().any(|other| other.inbound.spi == spec.inbound.spi) {
             return Err(format!("inbound SPI {} is installed twice", spec.inbound.spi));
         }
-        match self.sad.insert(spec.id, spec) {
-            None => Ok(Outcome::Done),
-            Some(before) => Err(format!("{:?} is installed twice", before.id)),
+        let id = spec.id;
+        let is_held = spec.hold_outbound && spec.replaces.is_some_and(|old| self.sad.contains_key(&old));
+        let child = Installed {
+            second: is_held,
+            turn: self.turns,
+            sent: 0,
+            counters: Counters::default(),
+            seen: Seen::default(),
+            last_in: None,
+            first_told: !spec.hold_outbound,
+            mapping_told: None,
+            soft_told: false,
+            hard_told: false,
+            spec,
+        };
+        if let Some(before) = self.sad.insert(id, child) {
+            return Err(format!("{:?} is installed twice", before.spec.id));
         }
+        if !is_held {
+            self.put_first(id);
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// What we send leaves by this child from now on, not by what it replaces or what replaces it.
+    fn put_first(&mut self, id: ChildId) {
+        self.turns += 1;
+        let old = self.sad.get(&id).and_then(|child| child.spec.replaces);
+        for child in self.sad.values_mut() {
+            if child.spec.id == id {
+                (child.second, child.turn) = (false, self.turns);
+            } else if Some(child.spec.id) == old || child.spec.replaces == Some(id) {
+                child.second = true;
+            }
+        }
+    }
+
+    /// A child was removed: those that waited for its end wait no more, and what it had replaced carries again, if
+    /// nothing else does.
+    fn is_gone(&mut self, gone: &ChildSpec) {
+        let in_use = |child: &Installed| child.spec.replaces == gone.replaces && !child.second;
+        let orphan = gone.replaces.filter(|_| !self.sad.values().any(in_use));
+        for child in self.sad.values_mut() {
+            if child.spec.replaces == Some(gone.id) || Some(child.spec.id) == orphan {
+                child.second = false;
+            }
+        }
+    }
+
+    /// The child that a packet leaves by: one in use before one that is held or replaced, then the latest.
+    fn choose(&self, flow: &Flow) -> Option<ChildId> {
+        let means = |child: &&Installed| flow.is_within(&child.spec.local_ts, &child.spec.remote_ts);
+        let rank = |child: &&Installed| (!child.second, child.turn);
+        Some(self.sad.values().filter(means).max_by_key(rank)?.spec.id)
+    }
+
+    /// An inner packet is to leave.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        number: u64,
+        flow: &Flow,
+    ) -> (Outgoing, Option<DataplaneEvent>) {
+        if let Some(child) = self.choose(flow).and_then(|id| self.sad.get_mut(&id)) {
+            return child.send(number);
+        }
+        let means = |trap: &&mut Trap| flow.is_within(&trap.spec.local_ts, &trap.spec.remote_ts);
+        match self.traps.values_mut().find(means) {
+            Some(trap) => trap.keep(now, number, flow),
+            None => (Outgoing::Unprotected, None),
+        }
+    }
+
+    /// Takes out the kept packets that a child would carry now, and those that are too old.
+    pub(crate) fn release(&mut self, now: Instant) -> (Vec<(u64, Flow)>, Vec<u64>) {
+        let (mut ready, mut old) = (Vec::new(), Vec::new());
+        let ids: Vec<TrapId> = self.traps.keys().copied().collect();
+        for id in ids {
+            let kept = self.traps.get_mut(&id).map(|trap| std::mem::take(&mut trap.kept));
+            let mut stay = VecDeque::new();
+            for (since, number, flow) in kept.unwrap_or_default() {
+                if now.since(since) > limits::KEPT_FOR {
+                    old.push(number);
+                } else if self.choose(&flow).is_some() {
+                    ready.push((number, flow));
+                } else {
+                    stay.push_back((since, number, flow));
+                }
+            }
+            if let Some(trap) = self.traps.get_mut(&id) {
+                trap.kept = stay;
+            }
+        }
+        (ready, old)
+    }
+
+    /// An ESP packet has come.
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        packet: &EspPacket,
+        flow: Option<&Flow>,
+    ) -> (Result<(), Refused>, Vec<DataplaneEvent>) {
+        match self.sad.values_mut().find(|child| child.spec.inbound.spi == packet.spi) {
+            Some(child) => child.receive(now, datagram, packet, flow),
+            None => (Err(Refused::NoSa), Vec::new()),
+        }
+    }
+}
+
+impl Trap {
+    fn keep(&mut self, now: Instant, number: u64, flow: &Flow) -> (Outgoing, Option<DataplaneEvent>) {
+        let due = self.told.is_none_or(|told| now.since(told) >= limits::ACQUIRE_INTERVAL);
+        let event = due.then(|| DataplaneEvent::Acquire { id: self.spec.id, packet: flow.selectors() });
+        if due {
+            self.told = Some(now);
+        }
+        if self.kept.len() >= limits::KEPT_PACKETS {
+            return (Outgoing::Dropped, event);
+        }
+        self.kept.push_back((now, number, *flow));
+        (Outgoing::Kept, event)
+    }
+}
+
+impl Installed {
+    fn counters(&self, now: Instant) -> Counters {
+        Counters { idle_in: self.last_in.map(|then| now.since(then)), ..self.counters }
+    }
+
+    fn send(&mut self, number: u64) -> (Outgoing, Option<DataplaneEvent>) {
+        if self.is_spent(self.counters.packets_out, self.counters.bytes_out) {
+            self.counters.not_sent += 1;
+            return (Outgoing::Dropped, None);
+        }
+        self.sent += 1;
+        self.counters.packets_out += 1;
+        self.counters.bytes_out += limits::PACKET_OCTETS;
+        let spec = &self.spec;
+        let packet = EspPacket { spi: spec.outbound.spi, sequence: self.sent, number };
+        let payload = packet.sealed(spec.outbound.encr_key.expose());
+        let datagram = Datagram { from: spec.local, to: spec.remote, payload };
+        (Outgoing::Leaves(datagram), self.expired())
+    }
+
+    fn receive(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        packet: &EspPacket,
+        flow: Option<&Flow>,
+    ) -> (Result<(), Refused>, Vec<DataplaneEvent>) {
+        let key = self.spec.inbound.encr_key.expose();
+        if datagram.payload != packet.sealed(key) {
+            self.counters.bad_icv += 1;
+            return (Err(Refused::Forged), Vec::new());
+        }
+        if !self.seen.take(packet.sequence) {
+            self.counters.replayed += 1;
+            return (Err(Refused::Replayed), Vec::new());
+        }
+        let id = self.spec.id;
+        let mut events = Vec::new();
+        self.last_in = Some(now);
+        let newest = self.seen.highest == packet.sequence;
+        let moved = self.spec.udp_encap && datagram.from != self.spec.remote && newest;
+        if moved && self.mapping_told != Some(datagram.from) {
+            self.mapping_told = Some(datagram.from);
+            events.push(DataplaneEvent::Mapping { id, remote: datagram.from });
+        }
+        if !std::mem::replace(&mut self.first_told, true) {
+            events.push(DataplaneEvent::FirstPacket(id));
+        }
+        if self.is_spent(self.counters.packets_in, self.counters.bytes_in) {
+            return (Err(Refused::Spent), events);
+        }
+        if !flow.is_some_and(|flow| flow.is_received_within(&self.spec.local_ts, &self.spec.remote_ts)) {
+            self.counters.outside_selectors += 1;
+            return (Err(Refused::OutsideSelectors), events);
+        }
+        self.counters.packets_in += 1;
+        self.counters.bytes_in += limits::PACKET_OCTETS;
+        events.extend(self.expired());
+        (Ok(()), events)
+    }
+
+    /// Whether a direction that carried so much may carry nothing more.
+    fn is_spent(&self, packets: u64, bytes: u64) -> bool {
+        let volume = &self.spec.volume;
+        volume.hard_packets.is_some_and(|most| packets >= most)
+            || volume.hard_bytes.is_some_and(|most| bytes >= most)
+    }
+
+    /// Tells once of each limit that either direction has reached.
+    fn expired(&mut self) -> Option<DataplaneEvent> {
+        let (volume, counters) = (&self.spec.volume, &self.counters);
+        let packets = counters.packets_in.max(counters.packets_out);
+        let bytes = counters.bytes_in.max(counters.bytes_out);
+        let soft = volume.soft_packets.is_some_and(|most| packets >= most)
+            || volume.soft_bytes.is_some_and(|most| bytes >= most);
+        let hard = self.is_spent(packets, bytes);
+        if hard && !self.hard_told {
+            (self.soft_told, self.hard_told) = (true, true);
+            return Some(DataplaneEvent::Expired { id: self.spec.id, hard: true });
+        }
+        let tell = soft && !self.soft_told;
+        self.soft_told |= soft;
+        tell.then_some(DataplaneEvent::Expired { id: self.spec.id, hard: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::{ip, net};
+    use base::{EspSpi, Secret};
+    use dataplane::{DirectionSpec, Mode, VolumeLimits};
+    use wire::num::{Encr, Integ};
+
+    /// The data plane at one end of children between 10.1.0.0/16 and 10.2.0.0/16.
+    struct End {
+        plane: SimDataplane,
+        jobs: u64,
+        first: bool,
+    }
+
+    impl End {
+        fn new(first: bool) -> Self {
+            Self { plane: SimDataplane::new(DataplaneNature::default()), jobs: 0, first }
+        }
+
+        fn does(&mut self, op: Op) -> Outcome {
+            let mut rng = SimRng::new(1, "plane");
+            self.jobs += 1;
+            self.plane.begin(at(0), JobId(self.jobs), op, &mut rng);
+            self.plane.finish(at(0), JobId(self.jobs), &mut rng).unwrap().0
+        }
+
+        /// Child `n`, as both ends have it.
+        fn installs(&mut self, n: u32, replaces: Option<u32>, hold: bool, volume: VolumeLimits) {
+            let direction = |base: u32| DirectionSpec {
+                spi: EspSpi(base + n),
+                encr_key: Secret::new((base + n).to_be_bytes().to_vec()),
+                integ_key: Secret::new(Vec::new()),
+            };
+            let (mut inbound, mut outbound) = (direction(1_000), direction(2_000));
+            let (mut ours, mut theirs) = (("192.0.2.1:0", "10.1.0.0/16"), ("192.0.2.2:0", "10.2.0.0/16"));
+            if !self.first {
+                std::mem::swap(&mut inbound, &mut outbound);
+                std::mem::swap(&mut ours, &mut theirs);
+            }
+            let spec = ChildSpec {
+                id: ChildId(n.into()),
+                name: n.to_string(),
+                mode: Mode::Tunnel,
+                local: ours.0.parse().unwrap(),
+                remote: theirs.0.parse().unwrap(),
+                udp_encap: false,
+                encr: Encr::AES_GCM_16,
+                key_bits: 256,
+                integ: Integ::NONE,
+                esn: true,
+                replay_window: 64,
+                inbound,
+                outbound,
+                local_ts: vec![net(ours.1)],
+                remote_ts: vec![net(theirs.1)],
+                original_addresses: None,
+                replaces: replaces.map(|old| ChildId(old.into())),
+                hold_outbound: hold,
+                volume,
+            };
+            assert_eq!(self.does(Op::Install(Box::new(spec))), Outcome::Done);
+        }
+
+        fn plain(&mut self, n: u32, replaces: Option<u32>, hold: bool) {
+            self.installs(n, replaces, hold, VolumeLimits::default());
+        }
+
+        fn leaves_by(&self) -> Option<u64> {
+            self.plane.way_out(&flow()).map(|spec| spec.id.0)
+        }
+    }
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    fn flow() -> Flow {
+        Flow::udp(ip("10.1.0.1"), ip("10.2.0.1"))
+    }
+
+    #[test]
+    fn a_held_child_waits_for_its_use_or_the_end_of_the_one_before() {
+        let mut end = End::new(true);
+        end.plain(1, None, false);
+        end.plain(2, Some(1), true);
+        assert_eq!(end.leaves_by(), Some(1));
+        end.does(Op::Use(ChildId(2)));
+        assert_eq!(end.leaves_by(), Some(2));
+        end.plain(3, Some(2), true);
+        assert_eq!(end.leaves_by(), Some(2));
+        end.does(Op::Remove(ChildId(2)));
+        assert_eq!(end.leaves_by(), Some(3), "the replaced child 1 is not used again");
+        end.does(Op::Remove(ChildId(3)));
+        assert_eq!(end.leaves_by(), Some(1));
+    }
+
+    #[test]
+    fn of_two_successors_the_one_last_chosen_carries() {
+        let mut end = End::new(true);
+        end.plain(1, None, false);
+        end.plain(2, Some(1), false);
+        end.plain(3, Some(1), true);
+        assert_eq!(end.leaves_by(), Some(2));
+        end.does(Op::Use(ChildId(3)));
+        assert_eq!(end.leaves_by(), Some(3));
+        end.does(Op::Use(ChildId(2)));
+        assert_eq!(end.leaves_by(), Some(2));
+        end.does(Op::Use(ChildId(1)));
+        assert_eq!(end.leaves_by(), Some(1), "the one before, again");
+        end.does(Op::Remove(ChildId(1)));
+        assert_eq!(end.leaves_by(), Some(3));
+        end.does(Op::Remove(ChildId(3)));
+        assert_eq!(end.leaves_by(), Some(2));
+    }
+
+    #[test]
+    fn what_a_redundant_successor_had_replaced_carries_again() {
+        let mut end = End::new(true);
+        end.plain(1, None, false);
+        end.plain(2, Some(1), false);
+        end.plain(3, Some(1), true);
+        end.does(Op::Remove(ChildId(2)));
+        assert_eq!(end.leaves_by(), Some(1), "the other one is still held");
+    }
+
+    /// Sends one packet from one end to the other.
+    fn carry(from: &mut End, to: &mut End, number: u64) -> (Result<(), Refused>, Vec<DataplaneEvent>) {
+        let (outgoing, sent) = from.plane.send(at(number), number, &flow());
+        let Outgoing::Leaves(datagram) = outgoing else {
+            return (Err(Refused::NoSa), sent.into_iter().collect());
+        };
+        let packet = EspPacket::of(&datagram).unwrap();
+        let arrived = Datagram { from: datagram.from, to: datagram.to, payload: datagram.payload.clone() };
+        let (result, events) = to.plane.receive(at(number), &arrived, &packet, Some(&flow()));
+        (result, sent.into_iter().chain(events).collect())
+    }
+
+    #[test]
+    fn the_first_packet_on_a_held_child_is_told_once() {
+        let (mut one, mut other) = (End::new(true), End::new(false));
+        for end in [&mut one, &mut other] {
+            end.plain(1, None, false);
+        }
+        one.plain(2, Some(1), false);
+        assert_eq!(carry(&mut one, &mut other, 1), (Err(Refused::NoSa), vec![]));
+        other.plain(2, Some(1), true);
+        assert_eq!(carry(&mut one, &mut other, 2), (Ok(()), vec![DataplaneEvent::FirstPacket(ChildId(2))]));
+        assert_eq!(carry(&mut one, &mut other, 3), (Ok(()), vec![]));
+        let Outcome::Counters(counters) = other.does(Op::Query(ChildId(2))) else { panic!() };
+        assert_eq!((counters.packets_in, counters.bytes_in), (2, 2 * limits::PACKET_OCTETS));
+        assert!(counters.idle_in.is_some());
+    }
+
+    #[test]
+    fn limits_of_volume_are_told_once_and_kept() {
+        let (mut one, mut other) = (End::new(true), End::new(false));
+        let volume =
+            VolumeLimits { soft_packets: Some(2), hard_bytes: Some(3 * 84), ..VolumeLimits::default() };
+        one.installs(1, None, false, volume);
+        other.plain(1, None, false);
+        let told = |hard| vec![DataplaneEvent::Expired { id: ChildId(1), hard }];
+        assert_eq!(carry(&mut one, &mut other, 1), (Ok(()), vec![]));
+        assert_eq!(carry(&mut one, &mut other, 2), (Ok(()), told(false)));
+        assert_eq!(carry(&mut one, &mut other, 3), (Ok(()), told(true)));
+        assert_eq!(carry(&mut one, &mut other, 4), (Err(Refused::NoSa), vec![]));
+    }
+
+    #[test]
+    fn a_packet_that_comes_twice_or_is_changed_is_refused() {
+        let (mut one, mut other) = (End::new(true), End::new(false));
+        one.plain(1, None, false);
+        other.plain(1, None, false);
+        let (Outgoing::Leaves(datagram), _) = one.plane.send(at(0), 1, &flow()) else { panic!() };
+        let packet = EspPacket::of(&datagram).unwrap();
+        let mut forged = datagram.clone();
+        forged.payload[27] ^= 1;
+        let mut take = |datagram: &Datagram| other.plane.receive(at(1), datagram, &packet, Some(&flow())).0;
+        assert_eq!(take(&forged), Err(Refused::Forged));
+        assert_eq!(take(&datagram), Ok(()));
+        assert_eq!(take(&datagram), Err(Refused::Replayed));
+    }
+
+    #[test]
+    fn a_trap_keeps_the_first_packets_and_asks_at_a_bounded_rate() {
+        let mut end = End::new(true);
+        let (ours, theirs) = (vec![net("10.1.0.0/16")], vec![net("10.2.0.0/16")]);
+        let id = TrapId(9);
+        let name = "net/lan".to_string();
+        end.does(Op::Trap(TrapSpec { id, name, mode: Mode::Tunnel, local_ts: ours, remote_ts: theirs }));
+        let mut asked = 0;
+        for number in 0..100u64 {
+            let (outgoing, event) = end.plane.send(at(number * 30), number, &flow());
+            let kept = number < limits::KEPT_PACKETS as u64;
+            assert!(
+                matches!(outgoing, Outgoing::Kept if kept) || matches!(outgoing, Outgoing::Dropped if !kept)
+            );
+            if let Some(event) = event {
+                assert_eq!(event, DataplaneEvent::Acquire { id, packet: flow().selectors() });
+                asked += 1;
+            }
+        }
+        assert_eq!(asked, 3, "in three seconds");
+        assert_eq!(end.plane.release(at(100)).0.len(), 0);
+        end.plain(1, None, false);
+        let (ready, old) = end.plane.release(at(100));
+        assert_eq!((ready.len(), ready[0], old.len()), (limits::KEPT_PACKETS, (0, flow()), 0));
+        assert!(matches!(end.plane.send(at(200), 200, &flow()).0, Outgoing::Leaves(_)), "a child goes first");
+        end.does(Op::Remove(ChildId(1)));
+        assert!(matches!(end.plane.send(at(9_000), 201, &flow()).0, Outgoing::Kept));
+        let late = at(9_001) + limits::KEPT_FOR;
+        assert_eq!(end.plane.release(late).1, [201]);
+        end.does(Op::Untrap(id));
+        assert!(matches!(end.plane.send(at(9_000), 202, &flow()).0, Outgoing::Unprotected));
     }
 }

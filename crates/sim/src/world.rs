@@ -3,9 +3,11 @@
 use crate::host::{Core, Host};
 use crate::ledger::Ledger;
 use crate::net::{IKE, NAT_T};
+use crate::traffic::EspPacket;
 use crate::watch::{Shared, Watched, open};
 use crate::{
-    Attacker, Checks, Datagram, NatBox, Scene, SimDataplane, SimRng, Site, Stats, Trace, Weather, limits,
+    Attacker, Checks, Datagram, NatBox, Scene, SimDataplane, SimRng, Site, Stats, Trace, Traffic, Weather,
+    limits,
 };
 use base::{Instant, Now, WallClock};
 use crypto::Suite;
@@ -39,7 +41,9 @@ pub struct World {
     pub hosts: Vec<Host>,
     /// What was seen so far.
     pub stats: Stats,
-    /// Every datagram that a site sent, as it left its NAT box.
+    /// What became of inner packets.
+    pub traffic: Traffic,
+    /// Every datagram that a site sent, as it left its NAT box; of ESP packets only what [`World::traffic`] counts stays.
     pub wire: Vec<(Instant, Datagram)>,
     attacker: Option<Attacker>,
     queue: BTreeMap<(Instant, u64), Happening>,
@@ -63,6 +67,7 @@ impl World {
             weather: Weather::fair(),
             hosts: Vec::new(),
             stats: Stats::default(),
+            traffic: Traffic::default(),
             wire: Vec::new(),
             attacker: None,
             queue: BTreeMap::new(),
@@ -220,7 +225,7 @@ impl World {
         &mut self.hosts[index]
     }
 
-    fn index(&self, name: &str) -> usize {
+    pub(crate) fn index(&self, name: &str) -> usize {
         let found = self.hosts.iter().position(|host| host.name == name);
         found.unwrap_or_else(|| self.fail(&format!("there is no site “{name}”")))
     }
@@ -288,7 +293,7 @@ impl World {
 
     /// Somebody sends a datagram, which arrives after `delay` whatever the weather.
     pub fn inject(&mut self, delay: Duration, datagram: Datagram) {
-        self.push(self.now.mono + delay, Happening::Arrival(datagram));
+        self.travel(self.now.mono + delay, datagram);
     }
 
     /// The next thing happens; `false` when nothing is going to.
@@ -296,6 +301,14 @@ impl World {
         let wakes = self.hosts.iter().enumerate().filter_map(|(i, host)| Some((host.core.wake()?.0, i)));
         let wake = wakes.min();
         let next = self.queue.first_key_value().map(|(&key, _)| key);
+        if let Some(at) = self.traffic.next()
+            && next.is_none_or(|(next, _)| at < next)
+            && wake.is_none_or(|(wake, _)| at <= wake.max(self.now.mono))
+        {
+            self.now.mono = self.now.mono.max(at);
+            self.move_traffic(at);
+            return true;
+        }
         match (next, wake) {
             (Some((at, sequence)), wake) if wake.is_none_or(|(wake, _)| at <= wake.max(self.now.mono)) => {
                 self.now.mono = self.now.mono.max(at);
@@ -343,10 +356,11 @@ impl World {
     /// When the next thing happens.
     fn next_moment(&self) -> Option<Instant> {
         let queued = self.queue.first_key_value().map(|(&(at, _), _)| at);
-        self.hosts.iter().filter_map(|host| Some(host.core.wake()?.0)).chain(queued).min()
+        let wakes = self.hosts.iter().filter_map(|host| Some(host.core.wake()?.0));
+        wakes.chain(queued).chain(self.traffic.next()).min()
     }
 
-    /// Whether no datagram, no job and no operation is under way.
+    /// Whether no datagram of IKE, no job and no operation is under way.
     pub fn is_quiet(&self) -> bool {
         self.queue.is_empty()
     }
@@ -363,10 +377,14 @@ impl World {
             }
             Happening::OpDone(index, id) => {
                 let host = &mut self.hosts[index];
-                let outcome = host.dataplane.finish(id, &mut host.rng);
+                let outcome = host.dataplane.finish(self.now.mono, id, &mut host.rng);
                 self.checks.sads_changed = true;
                 match outcome {
-                    Ok(outcome) => self.handle(index, Cause::Done(id, Answer::Dataplane(outcome))),
+                    Ok((outcome, dropped)) => {
+                        self.drop_kept(dropped);
+                        self.release_packets(index);
+                        self.handle(index, Cause::Done(id, Answer::Dataplane(outcome)));
+                    }
                     Err(why) => self.fail(&why),
                 }
             }
@@ -395,7 +413,7 @@ impl World {
     }
 
     /// One cause goes into one endpoint, and its acts are done.
-    fn handle(&mut self, index: usize, cause: Cause<'_>) {
+    pub(crate) fn handle(&mut self, index: usize, cause: Cause<'_>) {
         let host = &mut self.hosts[index];
         let is_time = matches!(cause, Cause::Time);
         self.trace.add(format_args!("{:?} {} ← {}", self.now.mono, host.name, brief(&cause)));
@@ -497,7 +515,7 @@ impl World {
     }
 
     /// A datagram goes through its site's NAT box, past the attacker, into the weather.
-    fn send(&mut self, index: usize, mut datagram: Datagram) {
+    pub(crate) fn send(&mut self, index: usize, mut datagram: Datagram) {
         let now = self.now.mono;
         let host = &mut self.hosts[index];
         if let Some(nat) = &mut host.nat {
@@ -514,13 +532,26 @@ impl World {
         }
         if pass {
             for delay in self.weather.fate(datagram.payload.len(), &mut self.rng) {
-                self.push(now + delay, Happening::Arrival(datagram.clone()));
+                self.travel(now + delay, datagram.clone());
             }
         }
         for (delay, forged) in sent {
-            self.push(now + delay, Happening::Arrival(forged));
+            self.travel(now + delay, forged);
         }
-        self.wire.push((now, datagram));
+        if EspPacket::of(&datagram).is_none() {
+            self.wire.push((now, datagram));
+        }
+    }
+
+    /// A datagram is in the network until `at`.
+    fn travel(&mut self, at: Instant, datagram: Datagram) {
+        match EspPacket::of(&datagram) {
+            Some(packet) => {
+                self.sequence += 1;
+                self.traffic.travels((at, self.sequence), datagram, &packet);
+            }
+            None => self.push(at, Happening::Arrival(datagram)),
+        }
     }
 
     fn push(&mut self, at: Instant, happening: Happening) {

@@ -33,6 +33,7 @@ mod rekey_ike;
 mod replays;
 mod retransmission;
 mod simultaneous;
+mod traffic;
 mod traffic_selectors;
 mod versions;
 mod vulns;
