@@ -242,7 +242,10 @@ enum Verdict {
     /// It has a successor that we made: it goes.
     RetireOld,
     /// Both made one, and ours is redundant.
-    RetireOurs(ChildId),
+    RetireOurs {
+        ours: ChildId,
+        theirs: ChildId,
+    },
 }
 
 /// Decides, when both exchanges have come to their ends.
@@ -259,14 +262,18 @@ fn settle(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, old: ChildId) 
         (Half::UnderWay, _) | (_, Half::UnderWay) => Verdict::Wait,
         (Half::None, Half::Done(_)) if is_here => Verdict::Wait,
         (Half::None, _) => Verdict::Forget,
-        (Half::Done(ours), Half::Done(theirs)) if ours.lowest < theirs.lowest => Verdict::RetireOurs(ours.id),
+        (Half::Done(ours), Half::Done(theirs)) if ours.lowest < theirs.lowest => {
+            Verdict::RetireOurs { ours: ours.id, theirs: theirs.id }
+        }
         (Half::Done(_), _) => Verdict::RetireOld,
     };
     match verdict {
         Verdict::Wait => {}
         Verdict::Forget => of.rekeys.retain(|rekey| rekey.old != old),
-        Verdict::RetireOurs(ours) => {
+        Verdict::RetireOurs { ours, theirs } => {
             rekey.ours = Half::None;
+            // The peer removes ours as soon as it hears; whether it has its own already is not known while it has the old.
+            cx.out.dataplane(sa.id, Op::Use(if is_here { old } else { theirs }));
             cx.note(sa.id, "Both sides gave a child new keys at once: the peer's stay.");
             if !is_here {
                 of.rekeys.retain(|rekey| rekey.old != old);

@@ -536,9 +536,9 @@ mod tests {
         end.does(Op::Use(ChildId(1)));
         assert_eq!(end.leaves_by(), Some(1), "the one before, again");
         end.does(Op::Remove(ChildId(1)));
-        assert_eq!(end.leaves_by(), Some(3));
-        end.does(Op::Remove(ChildId(3)));
         assert_eq!(end.leaves_by(), Some(2));
+        end.does(Op::Remove(ChildId(2)));
+        assert_eq!(end.leaves_by(), Some(3));
     }
 
     #[test]
