@@ -8,8 +8,8 @@ use crate::settings::set;
 use crate::value::{address_pattern, choice, duration, number, selector, shown, truth};
 use dataplane::{Mode, Selector};
 use policy::{
-    AddressPattern, Child, ChildLifetime, Configuration, Connection, EncapChoice, EndAction, IkeLifetime,
-    Proposal, ProposalError, SendCert, StartAction, Unique,
+    AddressPattern, Child, Configuration, Connection, EncapChoice, EndAction, Proposal, ProposalError,
+    SendCert, StartAction, Unique,
 };
 use std::net::IpAddr;
 use std::ops::Range;
@@ -44,7 +44,7 @@ impl Loader<'_> {
             send_certreq: options.send_certreq,
             dpd_delay: options.dpd_delay,
             dpd_timeout: Duration::ZERO,
-            lifetime: IkeLifetime::default(),
+            lifetime: self.ike_lifetime(section),
             keyingtries: 0,
             retry_interval: Duration::from_secs(10),
             mobike: true,
@@ -149,12 +149,13 @@ impl Loader<'_> {
             start_action: StartAction::None,
             dpd_action: EndAction::Clear,
             close_action: EndAction::Clear,
-            lifetime: ChildLifetime::default(),
+            lifetime: self.child_lifetime(section),
             inactivity: Duration::ZERO,
             replay_window: 1024,
         };
         set(&mut child.mode, self.reader.text(section, "mode", mode));
         set(&mut child.start_action, self.reader.text(section, "start_action", start_action));
+        set(&mut child.inactivity, self.reader.scalar(section, "inactivity", duration));
         let window = |text: &str| match number(text, 0, 4096) {
             Ok(window) if window == 0 || window >= 32 => Ok(window as u32),
             _ => Err(Fault::new(format!(

@@ -9,6 +9,7 @@
 mod auth;
 mod connection;
 mod files;
+mod lifetimes;
 pub mod limits;
 mod load;
 mod problem;

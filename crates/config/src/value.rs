@@ -32,6 +32,27 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Fault> {
     }
 }
 
+/// A number of octets, with `k`, `m` or `g` for powers of 1024 as in swanctl.conf.
+pub(crate) fn octets(text: &str) -> Result<u64, Fault> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim() {
+        "" => Some(0),
+        "k" | "K" => Some(10),
+        "m" | "M" => Some(20),
+        "g" | "G" => Some(30),
+        _ => None,
+    };
+    let all =
+        number.parse::<u64>().ok().zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
+    // Half of what a counter holds: a tenth can be added.
+    all.filter(|all| *all <= u64::MAX / 2).ok_or_else(|| {
+        Fault::new(format!("`{}` is no number of octets.", shown(text)))
+            .hint("Write a number, with a unit if you like: 500m, 64g.")
+    })
+}
+
 /// TOML's `true` and `false`, and swanctl's `yes` and `no`.
 pub(crate) fn truth(text: &str) -> Result<bool, Fault> {
     match text {

@@ -55,7 +55,7 @@ mtu = 100
 version = 1
 remote_addrs = \"10.0.0.300\"
 proposals = \"aes256gcm16-prfsha384-x25519-ke1_mlkem768\"
-rekey_time = \"4h\"
+vips = \"0.0.0.0\"
 dpd_delay = \"soon\"
 unique = \"sometimes\"
 send_cert = true
@@ -76,7 +76,7 @@ replay_window = 5
         (5, "asks for IKEv1"),
         (6, "`10.0.0.300` is no address"),
         (7, "post-quantum and additional key exchanges are not in this version"),
-        (8, "`rekey_time` in [connections.a] is swanctl's, but this version does not have it"),
+        (8, "`vips` in [connections.a] is swanctl's, but this version does not have it"),
         (9, "`soon` is no duration"),
         (10, "`sometimes` is not possible here"),
         (11, "`connections.a.send_cert` is a string, not true or false"),
@@ -393,4 +393,26 @@ fn an_algorithm_that_the_build_lacks_is_refused_where_it_is_named() {
 fn problems_do_not_flood() {
     let text: String = (0..5000).map(|n| format!("unknown{n} = 1\n")).collect();
     assert_eq!(Dir::new().errors(&text).len(), config::limits::PROBLEMS);
+}
+
+#[test]
+fn lifetimes_that_contradict_each_other_are_refused() {
+    let dir = Dir::new();
+    let cases = [
+        (
+            with_child("rekey_time = \"2h\"\nlife_time = \"1h\""),
+            "`life_time` ends a child before `rekey_time`",
+        ),
+        (with_child("rekey_bytes = \"1g\"\nlife_bytes = \"5m\""), "`life_bytes` ends a child before"),
+        (with_child("rekey_packets = 9\nrand_packets = 10"), "`rand_packets` is more than `rekey_packets`"),
+        (with("rekey_time = \"1h\"\nrand_time = \"2h\""), "`rand_time` is more than `rekey_time`"),
+        (with("reauth_time = \"1h\"\nrand_time = \"2h\""), "`rand_time` is more than `reauth_time`"),
+        (with_child("rekey_bytes = \"5 tons\""), "is no number of octets"),
+        (with_child("life_bytes = \"17179869184g\""), "is no number of octets"),
+        (with_child("rekey_packets = \"5k\""), "is no number from 0"),
+    ];
+    for (text, wanted) in cases {
+        let errors = dir.errors(&text);
+        assert!(matches!(&errors[..], [one] if one.contains(wanted)), "{wanted}: {errors:?}");
+    }
 }
