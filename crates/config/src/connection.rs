@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+use wire::num::EsnMode;
 
 impl Loader<'_> {
     pub(crate) fn read_connection(&mut self, name: String, section: &Section<'_>) -> Option<Connection> {
@@ -143,6 +144,7 @@ impl Loader<'_> {
         let mut child = Child {
             name,
             mode: Mode::Tunnel,
+            single_pair: false,
             local_ts: self.selectors(section, "local_ts"),
             remote_ts: self.selectors(section, "remote_ts"),
             esp_proposals: self.proposals(section, "esp_proposals", Kind::Esp),
@@ -154,6 +156,7 @@ impl Loader<'_> {
             replay_window: 1024,
         };
         set(&mut child.mode, self.reader.text(section, "mode", mode));
+        set(&mut child.single_pair, self.reader.scalar(section, "single_pair", truth));
         set(&mut child.start_action, self.reader.text(section, "start_action", start_action));
         set(&mut child.inactivity, self.reader.scalar(section, "inactivity", duration));
         let window = |text: &str| match number(text, 0, 4096) {
@@ -171,9 +174,28 @@ impl Loader<'_> {
                 "Without a replay window, packets that somebody recorded are accepted again.",
                 None,
             );
+            self.without_esn(section, &mut child);
         }
         self.check_child(section, &child);
         child
+    }
+
+    /// Without a replay window nobody follows the half of the numbers that is not transmitted.
+    //= rfc4303 §3.3.3
+    //# If a receiver chooses to not enable anti-replay for an SA, then the receiver SHOULD NOT negotiate ESN in an SA
+    //# management protocol.
+    fn without_esn(&mut self, section: &Section<'_>, child: &mut Child) {
+        for proposal in &mut child.esp_proposals {
+            proposal.esn.retain(|esn| *esn != EsnMode::ESN);
+        }
+        if child.esp_proposals.iter().any(|proposal| proposal.esn.is_empty()) {
+            let hint = "Write `noesn` for `esn`, or set a window of at least 32.".to_string();
+            self.reader.error(
+                &section.value_place("replay_window"),
+                "Extended sequence numbers (`esn`) need a replay window.",
+                Some(hint),
+            );
+        }
     }
 
     fn selectors(&mut self, section: &Section<'_>, key: &str) -> Vec<Selector> {

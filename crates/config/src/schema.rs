@@ -54,6 +54,7 @@ pub const CHILD: Table = Table {
         "local_ts",
         "remote_ts",
         "mode",
+        "single_pair",
         "esp_proposals",
         "start_action",
         "replay_window",

@@ -53,7 +53,7 @@ fn the_documented_defaults_are_the_defaults() {
         "dpd_delay",
         "unique",
     ]);
-    let child = keys(&["local_ts", "remote_ts", "mode", "start_action", "replay_window"]);
+    let child = keys(&["local_ts", "remote_ts", "mode", "single_pair", "start_action", "replay_window"]);
     let daemon = TABLES.iter().find(|table| table.path == "daemon").unwrap();
     let daemon = keys(daemon.keys);
     let log = keys(&["level", "format"]);

@@ -333,6 +333,36 @@ fn what_is_dangerous_or_idle_is_warned_about() {
     assert!(dir.warnings(CERTIFIED)[0].contains("moon.key`, which holds a secret."));
 }
 
+/// Pre-shared keys that can be guessed off line by whoever answers in the peer's place: as long as a key should be, or
+/// warned about.
+#[test]
+fn cve_2018_5389_a_short_secret_is_warned_about() {
+    let dir = Dir::new();
+    for (secret, warned) in [("x", true), ("fifteen octets.", true), ("of sixteen octet", false)] {
+        let text = with("").replace("a secret of more than sixteen octets", secret);
+        let problems = all(&dir.check(&text).problems);
+        assert_eq!(problems.contains("fewer than 16 octets"), warned, "{secret}: {problems}");
+        assert!(!problems.contains(secret) || secret.len() == 1, "it is not repeated");
+    }
+}
+
+/// Extended sequence numbers are followed by way of the replay window.
+//= rfc4303 §3.3.3
+#[test]
+fn s166_extended_sequence_numbers_want_a_replay_window() {
+    let dir = Dir::new();
+    let only = with_child("esp_proposals = \"aes256gcm16-esn\"\nreplay_window = 0");
+    let [error] = &dir.errors(&only)[..] else { panic!() };
+    assert!(error.contains("need a replay window") && error.contains("noesn"), "{error}");
+    for good in ["aes256gcm16-esn-noesn", "aes256gcm16", "default"] {
+        let text = with_child(&format!("esp_proposals = \"{good}\"\nreplay_window = 0"));
+        let config = dir.check(&text).config.expect("a configuration");
+        let child = &config.policy.connections[0].children[0];
+        let none = wire::num::EsnMode::NONE;
+        assert!(child.esp_proposals.iter().all(|proposal| proposal.esn == [none]), "{good}");
+    }
+}
+
 #[test]
 fn the_file_itself_may_be_the_problem() {
     let dir = Dir::new();

@@ -108,6 +108,7 @@ remote_ts = ["198.51.100.7[tcp/bgp]"]
 esp_proposals = "aes128-sha256-modp2048-esn"
 start_action = "start"
 replay_window = 64
+single_pair = true
 
 [connections.office.children.net]
 local_ts = ["10.1.0.0/16", "10.0.0.1-10.0.0.9"]
@@ -161,6 +162,7 @@ file = "moon.key"
     assert_eq!(office.local.certs.len(), 1);
     assert_eq!(office.remote.id, IdPattern::FqdnBelow("example.org".into()));
     let [host, net] = &office.children[..] else { panic!("{:?}", office.children) };
+    assert!(host.single_pair && !net.single_pair);
     assert_eq!((host.mode, host.start_action, host.replay_window), (Mode::Transport, StartAction::Start, 64));
     assert_eq!(
         (host.local_ts.len(), host.remote_ts[0].to_string().as_str()),

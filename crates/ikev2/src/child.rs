@@ -51,6 +51,8 @@ pub(crate) struct Agreement {
     pub(crate) remote: Vec<Selector>,
     /// What the peer knows us and itself by, where NAT changes it (transport mode).
     pub(crate) original: Option<(IpAddr, IpAddr)>,
+    /// Whether the peer would take more of what we have proposed, in other child SAs.
+    pub(crate) more: bool,
 }
 
 /// What we have proposed for a child SA.
@@ -61,6 +63,18 @@ pub(crate) struct Proposed {
     pub(crate) offers: Vec<Offer>,
     local: Vec<Selector>,
     remote: Vec<Selector>,
+    /// Whether an answer for less would take traffic from the child that this one replaces.
+    keeps: bool,
+}
+
+/// What a proposal of ours is about.
+pub(crate) enum Traffic {
+    /// What is configured, with the packet that wants it first.
+    Configured,
+    /// What a child carries that is to be replaced.
+    Of(Box<Agreement>),
+    /// The addresses of one packet.
+    Pair(Selector, Selector),
 }
 
 /// A peer's proposal, with what else the decision depends on.
@@ -76,6 +90,8 @@ pub(crate) struct Decided {
     pub(crate) child: Arc<Child>,
     pub(crate) agreed: Agreement,
     answer: Offer,
+    /// Whether more of what the peer proposes would do, in other child SAs.
+    more: bool,
 }
 
 /// Why there is no child SA: for the peer, and for people.
@@ -109,7 +125,28 @@ impl Proposed {
         let (local, remote) = policy::propose(&child, ends(sa), None);
         let offers = policy::child_offers(&child.esp_proposals, with_ke);
         let spi = cx.directory.draw_spi(cx.rng);
-        Self { child, spi, offers, local, remote }
+        Self { child, spi, offers, local, remote, keeps: false }
+    }
+
+    /// The same about other traffic than what is configured.
+    //= rfc7296 §2.9.2
+    //# the proposed Traffic Selectors SHOULD be either the same as, or a superset of, the Traffic Selectors used in the old
+    //# Child SA […] there is no need for the selectors from the packet, so those selectors SHOULD NOT be sent.
+    pub(crate) fn about(mut self, sa: &Common, traffic: Traffic) -> Self {
+        match traffic {
+            Traffic::Configured => {}
+            Traffic::Of(old) => (self.local, self.remote, self.keeps) = (old.local, old.remote, true),
+            Traffic::Pair(here, there) => {
+                (self.local, self.remote) = policy::propose_pair(&self.child, ends(sa), (here, there));
+            }
+        }
+        self
+    }
+
+    /// What to ask for instead, when the peer refuses with SINGLE_PAIR_REQUIRED.
+    pub(crate) fn pair(&self) -> Option<Traffic> {
+        let packet = policy::packet_of(Sides { local: &self.local, remote: &self.remote });
+        packet.filter(|_| !self.keeps).map(|(here, there)| Traffic::Pair(here, there))
     }
 
     /// SA.
@@ -167,9 +204,15 @@ impl Proposed {
             Mode::Tunnel => Substituted { local, remote, original: None },
         };
         let sent = Sides { local: &self.local, remote: &self.remote };
-        policy::accept_narrowed(sent, Sides { local: &local, remote: &remote })
-            .map_err(|error| (RefusalKind::TsUnacceptable, error.reason))?;
-        Ok(Agreement { mode: self.child.mode, suite, spi_in: self.spi, spi_out, local, remote, original })
+        let answer = Sides { local: &local, remote: &remote };
+        match self.keeps {
+            true => policy::accept_rekeyed(sent, answer, sent),
+            false => policy::accept_narrowed(sent, answer),
+        }
+        .map_err(|error| (RefusalKind::TsUnacceptable, error.reason))?;
+        let (mode, spi_in) = (self.child.mode, self.spi);
+        let more = contents.has(NotifyType::ADDITIONAL_TS_POSSIBLE);
+        Ok(Agreement { mode, suite, spi_in, spi_out, local, remote, original, more })
     }
 }
 
@@ -193,7 +236,13 @@ impl Decided {
             transport.then_some(request.nat),
         )
         .map_err(|error| {
-            NoChild::new(RefusalKind::TsUnacceptable, NotifyType::TS_UNACCEPTABLE, connection, error.reason)
+            //= rfc7296 §2.9
+            //# its sender is only willing to accept Traffic Selectors specifying a single pair of addresses
+            let notify = match error.single_pair {
+                true => NotifyType::SINGLE_PAIR_REQUIRED,
+                false => NotifyType::TS_UNACCEPTABLE,
+            };
+            NoChild::new(RefusalKind::TsUnacceptable, notify, connection, error.reason)
         })?;
         let Some(child) = connection.children.get(index).cloned() else {
             let reason = "The connection has no such child.";
@@ -209,7 +258,7 @@ impl Decided {
 
     /// Decides on a peer's proposal for a child SA in the place of `old`.
     //= rfc7296 §2.9.2
-    //# The Traffic Selectors of a rekeyed Child SA SHOULD NOT be narrower than those in use
+    //# The responder MUST NOT narrow down the Traffic Selectors narrower than the scope currently in use.
     pub(crate) fn again(
         sa: &Common,
         cx: &mut Cx<'_>,
@@ -266,9 +315,10 @@ impl Decided {
             local: narrowed.local,
             remote: narrowed.remote,
             original,
+            more: false,
         };
         let answer = Offer { number: choice.number, transforms: choice.answer, has_unknown: false };
-        Ok(Self { child: child.clone(), agreed, answer })
+        Ok(Self { child: child.clone(), agreed, answer, more: narrowed.more })
     }
 
     /// SA.
@@ -283,6 +333,9 @@ impl Decided {
             Payload::TsI(contents::traffic_selectors(&self.agreed.remote)),
             Payload::TsR(contents::traffic_selectors(&self.agreed.local)),
         ];
+        if self.more {
+            out.push(Payload::Notify(Notify::new(NotifyType::ADDITIONAL_TS_POSSIBLE, Vec::new())));
+        }
         if self.agreed.mode == Mode::Transport {
             out.push(Payload::Notify(Notify::new(NotifyType::USE_TRANSPORT_MODE, Vec::new())));
         }
@@ -357,6 +410,14 @@ pub(crate) fn install(
     agreed: Agreement,
     keying: Keying<'_>,
 ) -> Result<(JobId, ChildSa), String> {
+    if agreed.more {
+        let (local, remote) = (list(&agreed.local), list(&agreed.remote));
+        let text = format!(
+            "The peer takes {local} to {remote} for child `{}`, and other traffic of it in further child SAs.",
+            child.name
+        );
+        cx.note(sa.id, text);
+    }
     let suite = agreed.suite;
     let prf = cx.suite.prf(keying.ike.prf).ok_or("the PRF of the IKE SA is not available")?;
     let shape = cx
@@ -479,7 +540,8 @@ pub(crate) fn refused_by_peer(notify: &Notify<'_>, connection: &Connection, chil
         ),
         NotifyType::SINGLE_PAIR_REQUIRED => (
             RefusalKind::TsUnacceptable,
-            "It wants a child SA for each pair of addresses: narrow `local_ts` and `remote_ts`.".to_string(),
+            "It wants a child SA for each pair of addresses: set `single_pair = true` with `start_action = \"trap\"`, so that each pair's first packet asks for its own, or name one address in `local_ts` and in `remote_ts`."
+                .to_string(),
         ),
         NotifyType::TEMPORARY_FAILURE => {
             (RefusalKind::Busy, "It is busy with these SAs just now: try again.".to_string())

@@ -9,7 +9,7 @@
 //! ```
 
 use crate::channel::Request;
-use crate::child::{self, ChildRequest, ChildSa, Decided, Keying, NoChild, Place, Proposed};
+use crate::child::{self, ChildRequest, ChildSa, Decided, Keying, NoChild, Place, Proposed, Traffic};
 use crate::contents::Contents;
 use crate::delete::Named;
 use crate::established::{After, Asking, Established, Task, Waiting};
@@ -42,6 +42,8 @@ pub(crate) struct Asked {
 /// What we are going to ask for.
 pub(crate) struct Plan {
     pub(crate) child: Arc<Child>,
+    /// What it is about.
+    pub(crate) traffic: Traffic,
     /// The key exchange method that the peer has asked for.
     pub(crate) wished: Option<KeMethod>,
     /// The child in whose place it comes, and the SPI that we receive with.
@@ -66,13 +68,13 @@ pub(crate) fn begin(
     child: Arc<Child>,
     wished: Option<KeMethod>,
 ) -> Option<Asking> {
-    ask(of, sa, cx, Plan { child, wished, replaces: None })
+    ask(of, sa, cx, Plan { child, traffic: Traffic::Configured, wished, replaces: None })
 }
 
 /// Asks for a child, in another's place or not.
 pub(crate) fn ask(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, plan: Plan) -> Option<Asking> {
-    let Plan { child, wished, replaces } = plan;
-    let proposed = Proposed::new(sa, cx, child, true);
+    let Plan { child, traffic, wished, replaces } = plan;
+    let proposed = Proposed::new(sa, cx, child, true).about(sa, traffic);
     let nonce = cx.random(limits::NONCE_LEN);
     let mut payloads: Vec<Payload<'static>> = Vec::new();
     payloads.extend(replaces.map(|(_, spi)| Payload::Notify(rekey_child::notify(spi))));
@@ -162,12 +164,34 @@ fn on_error(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, asked: Asked
     if let Some(old) = asked.replaces {
         return rekey_child::refused(of, sa, cx, old, notify);
     }
+    if let Some(pair) = asked.proposed.pair().filter(|_| notify.kind == NotifyType::SINGLE_PAIR_REQUIRED) {
+        return again_for_pair(of, sa, cx, child.clone(), pair);
+    }
     if notify.kind == NotifyType::TEMPORARY_FAILURE {
         cx.note(sa.id, format!("The peer is busy: child `{}` is asked for again later.", child.name));
         return of.queue_later(cx, Task::Create(asked.proposed.child));
     }
     let refusal = child::refused_by_peer(notify, &of.chosen.connection, child);
     of.child_refused(sa, cx, &child.name, refusal);
+}
+
+/// The peer makes child SAs for single pairs of addresses only: one is asked for, for the packet that wants it.
+//= rfc7296 §2.9
+//# The requestor is expected to respond by requesting an SA for only the specific traffic it is trying to forward.
+pub(crate) fn again_for_pair(
+    of: &mut Established,
+    sa: &mut Common,
+    cx: &mut Cx<'_>,
+    child: Arc<Child>,
+    pair: Traffic,
+) {
+    let text = format!(
+        "The peer makes child `{}` for single pairs of addresses: asking for the packet's.",
+        child.name
+    );
+    cx.note(sa.id, text);
+    let asking = ask(of, sa, cx, Plan { child, traffic: pair, wished: None, replaces: None });
+    of.asking.extend(asking);
 }
 
 /// The method that INVALID_KE_PAYLOAD names, if we have offered it and not tried it.

@@ -17,7 +17,7 @@
 //! child. Until both exchanges are decided a [`Rekey`] remembers them.
 
 use crate::channel::Request;
-use crate::child::{ChildSa, NoChild, Place};
+use crate::child::{ChildSa, NoChild, Place, Traffic};
 use crate::contents::Contents;
 use crate::create_child::{self, Plan};
 use crate::delete::{self, Named};
@@ -116,7 +116,9 @@ pub(crate) fn begin(
         of.rekey_child_later(cx, id);
         return None;
     }
-    let plan = Plan { child: child.config.clone(), wished, replaces: Some((id, child.agreed.spi_in)) };
+    let traffic = Traffic::Of(child.agreed.clone());
+    let plan =
+        Plan { child: child.config.clone(), traffic, wished, replaces: Some((id, child.agreed.spi_in)) };
     of.rekeys.push(Rekey { old: id, ours: Half::UnderWay, theirs: Half::None });
     let asking = create_child::ask(of, sa, cx, plan);
     if asking.is_none() {

@@ -195,6 +195,8 @@ pub struct Child {
     pub local_ts: Vec<Selector>,
     /// The peer's side; empty means the peer's address.
     pub remote_ts: Vec<Selector>,
+    /// `single_pair`: each pair of addresses gets a child SA of its own (RFC 7296 §2.9).
+    pub single_pair: bool,
     /// Proposals for ESP, best first; never empty.
     pub esp_proposals: Vec<Proposal>,
     /// What brings it up.

@@ -31,8 +31,8 @@ pub use identity::{IdPattern, Identity};
 pub use lifetime::{ChildLifetime, IkeLifetime, Volume};
 pub use matching::{Closeness, closeness, kind, match_identity, same_identity};
 pub use narrow::{
-    Ends, Narrowed, Sides, TsRefusal, accept_narrowed, accept_rekeyed, narrow, narrow_for_rekey, propose,
-    select_child,
+    Ends, Narrowed, Sides, TsRefusal, accept_narrowed, accept_rekeyed, narrow, narrow_for_rekey, packet_of,
+    propose, propose_pair, select_child,
 };
 pub use offer::{BadAnswer, accept_child, accept_ike, child_offers, first_ke, ike_offers};
 pub use proposal::{ChildSuite, IkeSuite, Offer, Proposal, Transform};

@@ -26,6 +26,8 @@ pub struct Narrowed {
     pub remote: Vec<Selector>,
     /// Whether it is less than what the peer proposed.
     pub narrowed: bool,
+    /// Whether more of what the peer proposed would do, but in another SA.
+    pub more: bool,
 }
 
 /// Two sides of selectors: ours and the peer's.
@@ -35,6 +37,18 @@ pub struct Sides<'a> {
     pub local: &'a [Selector],
     /// The peer's side.
     pub remote: &'a [Selector],
+}
+
+impl Narrowed {
+    fn sides(&self) -> Sides<'_> {
+        Sides { local: &self.local, remote: &self.remote }
+    }
+
+    /// Whether the first selectors of both sides are in it as a whole.
+    fn has_first_of(&self, offered: Sides<'_>) -> bool {
+        let first = offered.local.first().zip(offered.remote.first());
+        first.is_some_and(|(here, there)| within(here, &self.local) && within(there, &self.remote))
+    }
 }
 
 impl Sides<'_> {
@@ -51,6 +65,14 @@ pub struct TsRefusal {
     pub child: Option<String>,
     /// What was offered and what is wanted, in a sentence or two.
     pub reason: String,
+    /// Whether it would do for a single pair of addresses (SINGLE_PAIR_REQUIRED).
+    pub single_pair: bool,
+}
+
+impl TsRefusal {
+    fn new(child: Option<&str>, reason: String) -> Self {
+        Self { child: child.map(str::to_string), reason, single_pair: false }
+    }
 }
 
 impl fmt::Display for TsRefusal {
@@ -70,6 +92,9 @@ pub fn propose(
 ) -> (Vec<Selector>, Vec<Selector>) {
     let (mut local, mut remote) = configured(child, ends);
     if let Some((source, destination)) = packet {
+        if child.single_pair {
+            return propose_pair(child, ends, (source, destination));
+        }
         //= rfc7296 §2.9
         // The first selector of each side is the packet's own.
         local.insert(0, source);
@@ -78,13 +103,47 @@ pub fn propose(
     (local, remote)
 }
 
+/// What we propose for `child` when it is to be about the addresses of that packet alone: the packet's own selectors, and
+/// what is configured for those addresses.
+//= rfc7296 §2.9
+//# The requestor is expected to respond by requesting an SA for only the specific traffic it is trying to forward.
+pub fn propose_pair(
+    child: &Child,
+    ends: Ends,
+    packet: (Selector, Selector),
+) -> (Vec<Selector>, Vec<Selector>) {
+    let (local, remote) = configured(child, ends);
+    let side = |packet: Selector, own: &[Selector]| {
+        let host = Selector::addresses(packet.addresses);
+        let mut list = vec![packet];
+        list.extend(own.iter().filter_map(|own| own.intersect(&host)).filter(|own| *own != packet));
+        list
+    };
+    (side(packet.0, &local), side(packet.1, &remote))
+}
+
+/// The packet that a proposal begins with, if it does and goes on to more addresses than those: what to ask for when the
+/// peer makes SAs for single pairs of addresses only.
+pub fn packet_of(sent: Sides<'_>) -> Option<(Selector, Selector)> {
+    let (source, destination) = (sent.local.first()?, sent.remote.first()?);
+    let is_host = |selector: &Selector| selector.addresses.start() == selector.addresses.end();
+    let more = |list: &[Selector], first: &Selector| list.iter().any(|any| any.addresses != first.addresses);
+    let goes_on = more(sent.local, source) || more(sent.remote, destination);
+    (is_host(source) && is_host(destination) && goes_on).then_some((*source, *destination))
+}
+
 /// Narrows what the peer proposes to what `child` allows. What lies in the peer's first selectors
 /// comes first in the result.
 pub fn narrow(child: &Child, offered: Sides<'_>, ends: Ends) -> Result<Narrowed, TsRefusal> {
-    let (own_local, own_remote) = configured(child, ends);
+    let (mut own_local, mut own_remote) = configured(child, ends);
+    let pair = if child.single_pair { first_pair(offered, &own_local, &own_remote) } else { None };
+    if let Some((here, there)) = pair {
+        own_local = common(&[here], &own_local);
+        own_remote = common(&[there], &own_remote);
+    }
     let mut local = common(offered.local, &own_local);
     let mut remote = common(offered.remote, &own_remote);
-    let refuse = |reason: String| TsRefusal { child: Some(child.name.clone()), reason };
+    let refuse = |reason: String| TsRefusal::new(Some(&child.name), reason);
     for (side, found, offered, own) in
         [("our", &local, offered.local, &own_local), ("the peer's", &remote, offered.remote, &own_remote)]
     {
@@ -107,10 +166,41 @@ pub fn narrow(child: &Child, offered: Sides<'_>, ends: Ends) -> Result<Narrowed,
             list(&own_remote)
         )));
     }
+    if child.single_pair && !(is_one_address(&local) && is_one_address(&remote)) {
+        let reason = format!(
+            "Child `{}` is for single pairs of addresses, and the peer asks for {} and {} without naming one first.",
+            child.name,
+            list(&local),
+            list(&remote)
+        );
+        return Err(TsRefusal { single_pair: true, ..refuse(reason) });
+    }
+    let too_many = local.len() > SELECTORS || remote.len() > SELECTORS;
     local.truncate(SELECTORS);
     remote.truncate(SELECTORS);
     let narrowed = !offered.is_within(Sides { local: &local, remote: &remote });
-    Ok(Narrowed { local, remote, narrowed })
+    let more = too_many || pair.is_some() && narrowed;
+    Ok(Narrowed { local, remote, narrowed, more })
+}
+
+/// The first addresses that the peer names on both sides, where each is one address that the policy knows.
+fn first_pair(
+    offered: Sides<'_>,
+    own_local: &[Selector],
+    own_remote: &[Selector],
+) -> Option<(Selector, Selector)> {
+    let host = |list: &[Selector], own: &[Selector]| {
+        let first = Selector::addresses(list.first()?.addresses);
+        let known = own.iter().any(|own| own.intersect(&first).is_some());
+        (known && is_one_address(&[first])).then_some(first)
+    };
+    host(offered.local, own_local).zip(host(offered.remote, own_remote))
+}
+
+/// Whether all selectors name the same single address.
+fn is_one_address(selectors: &[Selector]) -> bool {
+    let host = selectors.first().map(|first| AddressRange::host(first.addresses.start()));
+    selectors.iter().all(|selector| Some(selector.addresses) == host)
 }
 
 /// Narrows, as responder, what the peer proposes for the successor of a child SA that carries `in_use`: never to less
@@ -143,61 +233,61 @@ pub fn narrow_for_rekey(
             list(sent.local),
             list(sent.remote)
         );
-        return Err(TsRefusal { child: Some(child.name.clone()), reason });
+        return Err(TsRefusal::new(Some(&child.name), reason));
     }
     let narrowed = !sent.is_within(result);
-    Ok(Narrowed { local, remote, narrowed })
+    Ok(Narrowed { local, remote, narrowed, more: false })
 }
 
-/// The child of `connection` for what the peer proposes, by its place, with the mode that results.
-/// A child that takes it all wins over one that takes a part, else the first in the file.
+/// The child of `connection` for what the peer proposes, by its place, with the mode that results. One of the mode that is
+/// asked for wins, then one that takes it all, then one that takes the peer's first choice, else the first in the file.
 /// `transport` says whether the peer asked for transport mode; a child for tunnel mode answers
 /// that with tunnel mode (RFC 7296 §1.3.1), a child for transport mode takes nothing else.
+//= rfc7296 §2.9
+//# If the responder's policy allows it to accept the first selector of TSi and TSr, then the responder MUST narrow the
+//# Traffic Selectors to a subset that includes the initiator's first choices.
 pub fn select_child(
     connection: &Connection,
     offered: Sides<'_>,
     ends: Ends,
     transport: bool,
 ) -> Result<(usize, Mode, Narrowed), TsRefusal> {
-    let mut best: Option<(bool, bool, usize, Narrowed)> = None;
-    let mut refusal = None;
+    let (mut fitting, mut refusals) = (Vec::new(), Vec::new());
     for (index, child) in connection.children.iter().enumerate() {
         if child.mode == Mode::Transport && !transport {
-            refusal.get_or_insert_with(|| TsRefusal {
-                child: Some(child.name.clone()),
-                reason: format!(
-                    "Child `{}` wants transport mode, but the peer asked for tunnel mode: set `mode` to the same on both sides.",
-                    child.name
-                ),
-            });
+            let reason = format!(
+                "Child `{}` wants transport mode, but the peer asked for tunnel mode: set `mode` to the same on both sides.",
+                child.name
+            );
+            refusals.push(TsRefusal::new(Some(&child.name), reason));
             continue;
         }
         match narrow(child, offered, ends) {
-            Ok(narrowed) => {
-                let same_mode = (child.mode == Mode::Transport) == transport;
-                let better = best
-                    .as_ref()
-                    .is_none_or(|(mode, whole, ..)| (same_mode, !narrowed.narrowed) > (*mode, *whole));
-                if better {
-                    best = Some((same_mode, !narrowed.narrowed, index, narrowed));
-                }
-            }
-            Err(error) => {
-                refusal.get_or_insert(error);
-            }
+            Ok(narrowed) => fitting.push((index, child.mode, narrowed)),
+            Err(refusal) => refusals.push(refusal),
         }
     }
-    match (best, refusal) {
-        (Some((.., index, narrowed)), _) => {
-            let mode = connection.children.get(index).map_or(Mode::Tunnel, |child| child.mode);
-            Ok((index, mode, narrowed))
-        }
-        (None, Some(refusal)) => Err(refusal),
-        (None, None) => Err(TsRefusal {
-            child: None,
-            reason: format!("Connection `{}` has no children.", connection.name),
-        }),
+    let rank = |(_, mode, narrowed): &(usize, Mode, Narrowed)| {
+        let same_mode = (*mode == Mode::Transport) == transport;
+        (same_mode, !narrowed.narrowed, narrowed.has_first_of(offered))
+    };
+    let best = fitting.iter().rev().max_by_key(|one| rank(one)).cloned();
+    if let Some((index, mode, mut narrowed)) = best {
+        //= rfc7296 §2.9
+        //# The ADDITIONAL_TS_POSSIBLE notification asserts that the responder narrowed the proposed Traffic Selectors but
+        //# that other Traffic Selectors would also have been acceptable, though only in a separate SA.
+        narrowed.more |= fitting.iter().any(|(other, other_mode, also)| {
+            *other != index && *other_mode == mode && !also.sides().is_within(narrowed.sides())
+        });
+        narrowed.more |= narrowed.narrowed && refusals.iter().any(|refusal| refusal.single_pair);
+        return Ok((index, mode, narrowed));
     }
+    // What would do for a single pair is nearest.
+    let nearest = refusals.iter().position(|refusal| refusal.single_pair).unwrap_or(0);
+    Err(match refusals.into_iter().nth(nearest) {
+        Some(refusal) => refusal,
+        None => TsRefusal::new(None, format!("Connection `{}` has no children.", connection.name)),
+    })
 }
 
 /// Checks, as initiator, that the responder only narrowed what we proposed.
@@ -205,14 +295,14 @@ pub fn accept_narrowed(sent: Sides<'_>, answer: Sides<'_>) -> Result<(), TsRefus
     for (side, sent, answer) in [("our", sent.local, answer.local), ("its own", sent.remote, answer.remote)] {
         if answer.is_empty() {
             let reason = format!("The peer's answer names no traffic on {side} side.");
-            return Err(TsRefusal { child: None, reason });
+            return Err(TsRefusal::new(None, reason));
         }
         if let Some(wide) = answer.iter().find(|selector| !within(selector, sent)) {
             let sent = list(sent);
             let reason = format!(
                 "The peer's answer widens the traffic on {side} side: it names {wide}, proposed was {sent}."
             );
-            return Err(TsRefusal { child: None, reason });
+            return Err(TsRefusal::new(None, reason));
         }
     }
     Ok(())
@@ -234,7 +324,7 @@ pub fn accept_rekeyed(sent: Sides<'_>, answer: Sides<'_>, in_use: Sides<'_>) -> 
         list(answer.local),
         list(answer.remote)
     );
-    Err(TsRefusal { child: None, reason })
+    Err(TsRefusal::new(None, reason))
 }
 
 /// The child's selectors, with `dynamic` filled in; transport mode is about the two hosts only.

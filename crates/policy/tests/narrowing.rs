@@ -67,6 +67,7 @@ fn child(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Child {
         mode: Mode::Tunnel,
         local_ts,
         remote_ts,
+        single_pair: false,
         esp_proposals: policy::default_esp(),
         start_action: StartAction::None,
         dpd_action: EndAction::Clear,

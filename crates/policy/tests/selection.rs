@@ -188,6 +188,7 @@ fn the_child_that_takes_it_all_wins() {
             mode,
             local_ts,
             remote_ts,
+            single_pair: false,
             esp_proposals: policy::default_esp(),
             start_action: StartAction::None,
             dpd_action: EndAction::Clear,

@@ -37,6 +37,7 @@ fn child(local: &[&str], remote: &[&str]) -> Child {
         mode: Mode::Tunnel,
         local_ts: list(local),
         remote_ts: list(remote),
+        single_pair: false,
         esp_proposals: policy::default_esp(),
         start_action: StartAction::None,
         dpd_action: EndAction::Clear,

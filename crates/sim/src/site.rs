@@ -155,6 +155,7 @@ pub fn connection(name: &str, address: IpAddr, peer: &str, peer_address: IpAddr)
         children: vec![Arc::new(Child {
             name: "lan".to_string(),
             mode: Mode::Tunnel,
+            single_pair: false,
             local_ts: vec![lan(address)],
             remote_ts: vec![lan(peer_address)],
             esp_proposals: vec![esp(Encr::AES_GCM_16, 256, Integ::NONE, &[])],

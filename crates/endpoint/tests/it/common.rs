@@ -113,6 +113,7 @@ pub fn child(name: &str, local: &str, remote: &str) -> Arc<Child> {
     Arc::new(Child {
         name: name.to_string(),
         mode: Mode::Tunnel,
+        single_pair: false,
         local_ts: vec![net(local)],
         remote_ts: vec![net(remote)],
         esp_proposals: vec![esp_proposal(&[])],

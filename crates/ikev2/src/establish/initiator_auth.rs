@@ -419,6 +419,10 @@ fn first_child_of(
 ) -> FirstChild {
     let connection = &chosen.connection;
     if let Some(notify) = contents.error() {
+        let pair = proposed.pair().filter(|_| notify.kind == NotifyType::SINGLE_PAIR_REQUIRED);
+        if let Some(pair) = pair {
+            return FirstChild::ForPair(proposed, pair);
+        }
         let refusal = child::refused_by_peer(notify, connection, &proposed.child);
         return FirstChild::Refused(proposed, refusal);
     }

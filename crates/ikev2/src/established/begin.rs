@@ -3,8 +3,9 @@
 use super::lifetimes::IkeDues;
 use super::{Answering, Established, Installing};
 use crate::channel::Request;
-use crate::child::{self, Agreement, Decided, Keying, NoChild, Place, Proposed};
+use crate::child::{self, Agreement, Decided, Keying, NoChild, Place, Proposed, Traffic};
 use crate::contents;
+use crate::create_child;
 use crate::delete::Named;
 use crate::establish::{Secrets, Transcript};
 use crate::ike_sa::{Chosen, Next, Stage};
@@ -47,13 +48,18 @@ pub(crate) enum FirstChild {
     Agreed(Proposed, Agreement),
     /// The peer made it, but not as we can use it: it is deleted.
     Unacceptable(Proposed, Refusal),
+    /// It is made for single pairs of addresses only, and one was named.
+    ForPair(Proposed, Traffic),
     /// It was not made.
     Refused(Proposed, Refusal),
 }
 
 impl FirstChild {
     pub(crate) fn spi(&self) -> EspSpi {
-        let (Self::Agreed(proposed, _) | Self::Unacceptable(proposed, _) | Self::Refused(proposed, _)) = self;
+        let (Self::Agreed(proposed, _)
+        | Self::Unacceptable(proposed, _)
+        | Self::ForPair(proposed, _)
+        | Self::Refused(proposed, _)) = self;
         proposed.spi
     }
 }
@@ -88,6 +94,10 @@ impl Established {
                 cx.directory.release_spi(proposed.spi);
                 stage.queue_delete(vec![Named::unheard(proposed.spi)]);
                 stage.child_refused(sa, cx, &proposed.child.name, refusal);
+            }
+            Some(FirstChild::ForPair(proposed, pair)) => {
+                cx.directory.release_spi(proposed.spi);
+                create_child::again_for_pair(&mut stage, sa, cx, proposed.child, pair);
             }
             Some(FirstChild::Refused(proposed, refusal)) => {
                 cx.directory.release_spi(proposed.spi);
