@@ -25,6 +25,7 @@ mod late_answers;
 mod liveness;
 mod logs;
 mod malformed;
+mod model;
 mod nat;
 mod proposals;
 mod psk;
