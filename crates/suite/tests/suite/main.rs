@@ -26,6 +26,7 @@ mod liveness;
 mod logs;
 mod malformed;
 mod model;
+mod month;
 mod nat;
 mod proposals;
 mod psk;
