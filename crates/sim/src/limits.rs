@@ -21,6 +21,10 @@ pub const STEPS: u64 = 2_000_000;
 /// Virtual time that [`crate::World::until`] waits.
 pub const PATIENCE: Duration = Duration::from_secs(3600);
 
+/// Secrets that are looked for in lines of text: the latest ones, since a month of keys would make each line as slow as all
+/// of them together. No story of a seed has as many.
+pub const PRINTED_SECRETS: usize = 1024;
+
 /// A secret shorter than this is not looked for: it would be found by chance.
 pub const SHORTEST_SECRET: usize = 12;
 

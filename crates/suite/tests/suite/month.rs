@@ -27,14 +27,15 @@ fn to(own: usize, other: usize) -> policy::Connection {
     let mut connection = connection(name, ip(address), peer, ip(peer_address));
     connection.name = peer.to_string();
     connection.window = 4;
-    connection.dpd_delay = HOUR / 6;
-    connection.lifetime = IkeLifetime { rekey: 4 * HOUR, reauth: Duration::ZERO, over: HOUR, rand: HOUR / 2 };
+    connection.dpd_delay = HOUR / 3;
+    connection.lifetime =
+        IkeLifetime { rekey: 12 * HOUR, reauth: Duration::ZERO, over: 2 * HOUR, rand: 3 * HOUR };
     let child = Arc::make_mut(&mut connection.children[0]);
     child.name = "lan".to_string();
     child.local_ts = vec![net(&format!("10.{}.0.0/16", own + 1))];
     child.remote_ts = vec![net(&format!("10.{}.0.0/16", other + 1))];
     child.lifetime =
-        ChildLifetime { rekey: HOUR, life: 2 * HOUR, rand: HOUR / 4, ..ChildLifetime::UNLIMITED };
+        ChildLifetime { rekey: 4 * HOUR, life: 6 * HOUR, rand: HOUR, ..ChildLifetime::UNLIMITED };
     connection
 }
 
@@ -94,14 +95,14 @@ fn event(world: &mut World, dice: &mut SimRng) {
 fn month(seed: u64) {
     let mut world = (0..SITES.len()).fold(world(seed), |world, own| world.site(site(own)));
     let mut dice = SimRng::new(seed, "month");
-    let end: Instant = world.now() + std::env::var("DAYS").map_or(30, |d| d.parse().unwrap()) * 24 * HOUR;
+    let end: Instant = world.now() + 30 * 24 * HOUR;
     while world.now() < end {
         restore(&mut world);
-        world.run(Duration::from_secs(600 + dice.below(14_400)));
+        world.run(Duration::from_secs(600 + dice.below(40_000)));
         event(&mut world, &mut dice);
     }
     // Whoever has lost a peer has found out by now.
-    world.run(HOUR / 2);
+    world.run(HOUR);
     restore(&mut world);
     world.run(HOUR);
     for (own, (name, _)) in SITES.iter().enumerate() {
@@ -115,12 +116,10 @@ fn month(seed: u64) {
     }
     assert!(world.is_mirrored());
     let rekeyed = world.stats.get("child down: Replaced");
-    assert!(rekeyed > 6_000, "{rekeyed} children were replaced");
+    assert!(rekeyed > 2_000, "{rekeyed} children were replaced");
 }
 
 #[test]
 fn thirty_days_of_four_sites_end_with_one_tunnel_for_each_pair() {
-    for seed in 1..=3 {
-        month(seed);
-    }
+    month(1);
 }
