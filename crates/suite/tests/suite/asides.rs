@@ -60,6 +60,27 @@ fn an_offer_to_compress_is_passed_over() {
     assert_eq!(world.host("bob").dataplane.sad().count(), 1);
 }
 
+/// Certificates by address are not fetched: the word that a peer could do so changes nothing.
+//= rfc7296 §3.6
+#[test]
+fn the_offer_to_look_certificates_up_is_passed_over() {
+    let offer = || Payload::Notify(Notify::new(NotifyType::HTTP_CERT_LOOKUP_SUPPORTED, Vec::new()));
+    let mut world = world(7).site(bob());
+    let mut alice = Puppet::alice();
+    let mut payloads = alice.init_payloads();
+    payloads.push(offer());
+    let request = alice.init_request(payloads);
+    alice.send(&mut world, &request);
+    let response = alice.hear(&mut world).expect("an answer");
+    let said = alice.accept_init(&response);
+    assert!(!notifies(&said).contains(&NotifyType::HTTP_CERT_LOOKUP_SUPPORTED), "we do not claim it");
+    let mut payloads = alice.auth_payloads();
+    payloads.insert(1, offer());
+    let answer = alice.ask(&mut world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
+    assert!(answer.iter().any(|payload| payload.kind() == PayloadType::SA), "{}", wire::summary(&answer));
+    assert_eq!(world.host("bob").dataplane.sad().count(), 1);
+}
+
 /// A request for an address gets none here, and no reply that nobody could use.
 //= rfc7296 §2.19
 #[test]

@@ -218,6 +218,62 @@ fn other_protocols_are_refused() {
     }
 }
 
+/// AH beside ESP, and several of each: all are read, and the first of ESP that suits is taken with its number.
+//= rfc7296 §3.3
+#[test]
+fn proposals_of_ah_and_esp_stand_side_by_side() {
+    let (mut world, mut alice) = standing(16);
+    let esp = alice.esp_proposal();
+    let of = |number: u8, protocol: ProtocolId, transforms: Vec<Transform<'static>>| wire::Proposal {
+        number,
+        protocol,
+        spi: vec![0xee, 0, 0, number].into(),
+        transforms,
+    };
+    let hmac = Transform::new(TransformType::INTEG, Integ::HMAC_SHA2_256_128.0, None);
+    let old = Transform::new(TransformType::ENCR, Encr::AES_CBC.0, Some(128));
+    let numbers = esp.transforms[1].clone();
+    let ah = vec![hmac.clone(), numbers.clone()];
+    let proposals = vec![
+        of(1, ProtocolId::AH, ah.clone()),
+        of(2, ProtocolId::ESP, vec![old, hmac, numbers]),
+        of(3, ProtocolId::AH, ah),
+        of(4, ProtocolId::ESP, esp.transforms.clone()),
+    ];
+    let mut payloads = request(&alice, true);
+    payloads[0] = Payload::Sa(proposals);
+    let answer = alice.ask(&mut world, ExchangeType::CREATE_CHILD_SA, &payloads).expect("an answer");
+    let chosen = suite::reader::proposal(&answer);
+    assert_eq!((chosen.number, chosen.protocol), (4, ProtocolId::ESP));
+    let spi = base::EspSpi(0xee00_0004);
+    assert!(world.host("bob").dataplane.sad().any(|spec| spec.outbound.spi == spi));
+}
+
+/// Sequence numbers of other kinds than the two that ESP has between two peers are not chosen (RFC 9827 §3).
+//= rfc9827 §3
+#[test]
+fn other_kinds_of_sequence_numbers_are_not_chosen() {
+    for (ids, chosen) in
+        [(&[2u16][..], None), (&[1024, 65_535], None), (&[2, 0], Some(0)), (&[1024, 1], Some(1))]
+    {
+        let (mut world, mut alice) = standing(17);
+        let mut proposal = alice.esp_proposal();
+        proposal.transforms.truncate(1);
+        proposal.transforms.extend(ids.iter().map(|id| Transform::new(TransformType::ESN, *id, None)));
+        let mut payloads = request(&alice, true);
+        payloads[0] = Payload::Sa(vec![proposal]);
+        let answer = alice.ask(&mut world, ExchangeType::CREATE_CHILD_SA, &payloads).expect("an answer");
+        match chosen {
+            None => assert_eq!(notifies(&answer), [NotifyType::NO_PROPOSAL_CHOSEN], "{ids:?}"),
+            Some(id) => {
+                let proposal = suite::reader::proposal(&answer);
+                let found: Vec<u16> = proposal.of(TransformType::ESN).map(|one| one.id).collect();
+                assert_eq!(found, [id], "{ids:?}");
+            }
+        }
+    }
+}
+
 /// As many children as a peer likes, up to the limit; then NO_ADDITIONAL_SAS.
 //= rfc7296 §1.3
 #[test]
