@@ -1,6 +1,8 @@
 //! A Handfast at one end of a lab.
 
-use crate::{Credentials, Lab, Process, wait_until};
+use crate::peer::words_after;
+use crate::{Credentials, Lab, PeerConfig, Process, Sas, wait_until};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -20,6 +22,9 @@ impl Handfast {
         let socket = lab.folder().join(format!("handfast-{side}.sock"));
         let text = format!("[daemon]\ncontrol = \"{}\"\n{config}", socket.display());
         std::fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+        // It warns of secrets that everybody can read.
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600))
+            .map_err(|error| error.to_string())?;
         let program = binary.display().to_string();
         let process =
             lab.spawn(side, &mut [&program, "run", "--config", &file.display().to_string()], &[])?;
@@ -58,6 +63,23 @@ impl Handfast {
             .map_err(|error| format!("{}: {error}", self.binary.display()))
     }
 
+    /// What stands of the IKE SAs that are established.
+    pub fn sas(&self) -> Sas {
+        let status = self.command(&["status", "--json"]).unwrap_or_default();
+        let status: String = status.chars().filter(|c| !c.is_whitespace()).collect();
+        let mut sas = Sas::default();
+        for ike in status.split("\"state\":\"").skip(1).filter(|ike| ike.starts_with("established")) {
+            sas.ike.extend(words_after(ike, "\"spi_i\":\"").map(str::to_string));
+            sas.children.extend(words_after(ike, "\"spi_in\":\"").map(str::to_string));
+        }
+        sas.sorted()
+    }
+
+    /// The memory that it holds, in KiB.
+    pub fn rss(&self) -> u64 {
+        self.process.rss()
+    }
+
     /// What the daemon has logged so far.
     pub fn log(&self) -> String {
         self.process.output()
@@ -84,6 +106,23 @@ pub struct HandfastConfig<'a> {
 }
 
 impl HandfastConfig<'_> {
+    /// The mirror of what [`PeerConfig`] says, as TOML; `more` has lines for the connection and for the child.
+    pub fn of(lab: &Lab, config: &PeerConfig<'_>, more: [&str; 2]) -> String {
+        let (proposals, esp_proposals) = config.suite.proposals();
+        let (ours, theirs) = (lab.inner(config.side), lab.inner(config.other()));
+        let (ours, theirs) = (format!("\"{ours}/32\""), format!("\"{theirs}/32\""));
+        let config = HandfastConfig {
+            side: config.side,
+            proposals,
+            esp_proposals,
+            credentials: Ok(config.psk),
+            connection: &format!("dpd_delay = \"{}s\"\n{}", config.dpd.as_secs(), more[0]),
+            child: more[1],
+            selectors: Some((&ours, &theirs)),
+        };
+        config.toml(lab)
+    }
+
     /// As TOML.
     pub fn toml(&self, lab: &Lab) -> String {
         let other = if self.side == "left" { "right" } else { "left" };

@@ -135,6 +135,84 @@ impl Lab {
         run("ip", &["netns", "exec", ns, "sysctl", "-qw", &format!("net.{key}={value}")]).map(drop)
     }
 
+    /// From now on the middle loses so many of a thousand packets, IKE and ESP, both ways, and counts them.
+    pub fn lose(&self, of_a_thousand: u32) -> Result<(), String> {
+        // Several datagrams that one system call sent would pass as one packet, and be counted and lost as one.
+        for which in ["left", "right"] {
+            self.ip(&self.ns(which), "link set outer gso_max_segs 1")?;
+        }
+        // The named counters stay when the chains are written anew. What is shorter than an ESP header, such as a NAT
+        // keepalive, is IKE to them.
+        // nft takes no `< 0`.
+        let lost = match of_a_thousand {
+            0 => [String::new(), String::new()],
+            some => [("carry", "", "esp_lost"), ("forward", "udp dport { 500, 4500 } ", "ike_lost")].map(
+                |(chain, what, counter)| {
+                    format!("add rule inet link {chain} {what}numgen random mod 1000 < {some} counter name {counter} drop")
+                },
+            ),
+        };
+        let rules = format!(
+            "add table inet link
+add counter inet link carried
+add counter inet link from_left
+add counter inet link esp_lost
+add counter inet link ike_lost
+add chain inet link carry
+add chain inet link forward {{ type filter hook forward priority 0; }}
+flush chain inet link carry
+flush chain inet link forward
+add rule inet link carry counter name carried
+add rule inet link carry iifname mleft counter name from_left
+{}
+add rule inet link carry accept
+add rule inet link forward meta l4proto 50 jump carry
+add rule inet link forward udp dport 4500 udp length > 12 @th,64,32 != 0 jump carry
+{}
+",
+            lost[0], lost[1]
+        );
+        let file = self.folder.join("link.nft");
+        std::fs::write(&file, rules).map_err(|error| error.to_string())?;
+        run("ip", &["netns", "exec", &self.ns("middle"), "nft", "-f", &file.display().to_string()]).map(drop)
+    }
+
+    /// What the middle has carried and lost since the first [`Lab::lose`].
+    pub fn link(&self) -> Link {
+        let shown = run(
+            "ip",
+            &["netns", "exec", &self.ns("middle"), "nft", "list", "counters", "table", "inet", "link"],
+        );
+        let shown = shown.unwrap_or_default();
+        let packets = |counter: &str| {
+            let after = shown.split(&format!("counter {counter} {{")).nth(1);
+            after.and_then(|text| text.split_whitespace().nth(1)?.parse().ok()).unwrap_or_default()
+        };
+        Link {
+            esp: packets("carried"),
+            esp_from_left: packets("from_left"),
+            esp_lost: packets("esp_lost"),
+            ike_lost: packets("ike_lost"),
+        }
+    }
+
+    /// The middle delays what it forwards, by half of `millis` each way, give or take a fifth. The kernel needs `netem`.
+    pub fn delay(&self, millis: u32) -> Result<(), String> {
+        for which in ["left", "right"] {
+            let (half, jitter) = (format!("{}ms", millis / 2), format!("{}ms", millis / 10));
+            let device = self.middle_interface(which);
+            let words = [
+                "qdisc", "replace", "dev", device, "root", "netem", "limit", "10000", "delay", &half, &jitter,
+            ];
+            let mut command = vec!["netns", "exec", "", "tc"];
+            let ns = self.ns("middle");
+            command[2] = &ns;
+            command.extend(words);
+            run("ip", &command)?;
+        }
+        Ok(())
+    }
+
     /// Starts a program in a namespace; it ends with the value returned.
     pub fn spawn(
         &self,
@@ -177,6 +255,19 @@ impl Drop for Lab {
     }
 }
 
+/// What a link carried: packets of ESP in all, and how many of ESP and of IKE it lost.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Link {
+    /// ESP that came to it.
+    pub esp: u64,
+    /// Of that, what the left sent.
+    pub esp_from_left: u64,
+    /// ESP that it lost.
+    pub esp_lost: u64,
+    /// IKE and keepalives that it lost.
+    pub ike_lost: u64,
+}
+
 /// A program that runs until it is dropped; what it prints is kept.
 pub struct Process {
     child: Child,
@@ -197,6 +288,13 @@ impl Process {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The memory that it holds, in KiB.
+    pub fn rss(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
     }
 
     /// Sends a signal.
@@ -226,6 +324,7 @@ impl Drop for Process {
 /// Looks until `done` holds, at most `limit`; whether it came to hold.
 pub fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + limit;
+    let mut pause = Duration::from_millis(20);
     loop {
         if done() {
             return true;
@@ -233,6 +332,10 @@ pub fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
         if Instant::now() >= end {
             return false;
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(pause);
+        // Where waiting takes no time, looking takes it all.
+        if crate::inside() {
+            pause = (pause * 2).min(limit / 50).max(pause);
+        }
     }
 }

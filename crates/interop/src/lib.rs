@@ -4,16 +4,24 @@
 mod capture;
 mod certs;
 mod handfast;
+mod kernel;
 mod lab;
+mod libreswan;
+mod openiked;
+mod peer;
 mod strongswan;
 mod traffic;
 
 pub use capture::{Capture, Wire};
 pub use certs::{Credentials, KeyKind};
 pub use handfast::{Handfast, HandfastConfig};
-pub use lab::{Family, Lab, Net, Process, wait_until};
+pub use kernel::{Boot, Ended, Kernel, in_kernel, inside};
+pub use lab::{Family, Lab, Link, Net, Process, wait_until};
+pub use libreswan::Libreswan;
+pub use openiked::OpenIked;
+pub use peer::{Peer, PeerConfig, Root, Sas, Suite};
 pub use strongswan::{CHARON, Charon, CharonConfig};
-pub use traffic::{in_namespace, ping, tcp_flood, tcp_stream};
+pub use traffic::{Pinging, in_namespace, ping, tcp_flood, tcp_stream};
 
 use std::process::Command;
 
@@ -26,6 +34,18 @@ pub fn run(program: &str, args: &[&str]) -> Result<String, String> {
     }
     let errors = String::from_utf8_lossy(&output.stderr);
     Err(format!("{program} {}: {}\n{text}{errors}", args.join(" "), output.status))
+}
+
+/// Says that `test` did not run and why: a test that cannot run must not look as if it had passed.
+pub fn not_run(test: &str, why: &str) {
+    say(&format!("NOT RUN: {test}: {why}"));
+}
+
+/// A line past the test harness, which would swallow the output of a test that passes; in one piece, for tests run in
+/// parallel.
+fn say(line: &str) {
+    use std::io::Write;
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Why this machine cannot run a lab, if it cannot: not root, or a program missing.

@@ -1,6 +1,7 @@
-//! A strongSwan (charon with `kernel-libipsec`, ESP in userspace) at one end of a lab.
+//! A strongSwan at one end of a lab: charon with `kernel-libipsec` (ESP in userspace), or with the ESP of its kernel.
 
-use crate::{Credentials, Lab, Process, run, wait_until};
+use crate::peer::{PeerConfig, Root, words_after};
+use crate::{Credentials, Lab, Peer, Process, Sas, run, wait_until};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,6 +30,10 @@ pub struct CharonConfig<'a> {
     pub preload: Option<&'a Path>,
     /// Whether it logs what tests look for; figures are taken without.
     pub log: bool,
+    /// Another strongSwan than this machine's.
+    pub root: Option<Root>,
+    /// Whether its ESP is the kernel's, which must have it.
+    pub kernel: bool,
 }
 
 impl<'a> CharonConfig<'a> {
@@ -46,6 +51,8 @@ impl<'a> CharonConfig<'a> {
             charon: "",
             preload: None,
             log: true,
+            root: None,
+            kernel: false,
         }
     }
 }
@@ -53,66 +60,97 @@ impl<'a> CharonConfig<'a> {
 /// A running charon with its configuration loaded.
 pub struct Charon {
     process: Process,
+    root: Option<Root>,
     uri: String,
-    log: PathBuf,
+    folder: PathBuf,
 }
 
 impl Charon {
     /// Starts it and loads the configuration; bounded by ten seconds.
     pub fn start(lab: &Lab, config: &CharonConfig<'_>) -> Result<Charon, String> {
         let folder = lab.folder().join(format!("charon-{}", config.side));
-        for name in ["x509", "x509ca", "private"] {
-            std::fs::create_dir_all(folder.join(name)).map_err(|error| error.to_string())?;
-        }
-        let at = |name: &str| folder.join(name).display().to_string();
-        let uri = format!("unix://{}", at("vici"));
-        std::fs::write(at("strongswan.conf"), strongswan_conf(&uri, &at("log"), config))
-            .map_err(|e| e.to_string())?;
-        std::fs::write(at("swanctl.conf"), swanctl_conf(lab, config)).map_err(|e| e.to_string())?;
-        if let Err(credentials) = config.credentials {
-            for (from, to) in [
-                ("ca.pem".to_string(), "x509ca/ca.pem".to_string()),
-                (format!("{}.pem", config.side), "x509/own.pem".to_string()),
-                (format!("{}.key", config.side), "private/own.key".to_string()),
-            ] {
-                std::fs::copy(credentials.file(&from), folder.join(to))
-                    .map_err(|e| format!("{from}: {e}"))?;
-            }
-        }
+        // Where charon sees it.
+        let seen = config.root.as_ref().map_or(folder.clone(), |_| PathBuf::from("/cfg"));
+        let uri = format!("unix://{}", seen.join("vici").display());
+        write_files(lab, config, &folder, &seen, &uri)?;
         let preload =
             config.preload.map(|library| format!("LD_PRELOAD={} ", library.display())).unwrap_or_default();
-        let start = format!("mount -t tmpfs run /run && {preload}exec {CHARON}");
-        let conf = at("strongswan.conf");
-        let process = lab.spawn(
-            config.side,
-            &mut ["unshare", "-m", "sh", "-c", &start],
-            &[("STRONGSWAN_CONF", &conf)],
-        )?;
-        let mut charon = Charon { process, uri, log: at("log").into() };
-        if !wait_until(Duration::from_secs(10), || folder.join("vici").exists()) {
+        let conf = format!("STRONGSWAN_CONF={}", seen.join("strongswan.conf").display());
+        let process = match &config.root {
+            Some(root) => root.spawn(lab, config.side, &folder, &format!("{conf} exec {CHARON}"))?,
+            None => {
+                let start = format!("mount -t tmpfs run /run && {conf} {preload}exec {CHARON}");
+                lab.spawn(config.side, &mut ["unshare", "-m", "sh", "-c", &start], &[])?
+            }
+        };
+        let mut charon = Charon { process, root: config.root.clone(), uri, folder };
+        let up = wait_until(Duration::from_secs(10), || {
+            charon.folder.join("vici").exists() || !charon.process.is_running()
+        });
+        if !up || !charon.process.is_running() {
             return Err(format!("charon did not start: {}\n{}", charon.process.output(), charon.log()));
         }
-        if !charon.process.is_running() {
-            return Err(format!("charon ended: {}", charon.process.output()));
-        }
-        let loaded = std::process::Command::new("swanctl")
-            .args(["--load-all", "--noprompt", "--uri", &charon.uri, "--file", &at("swanctl.conf")])
-            .env("SWANCTL_DIR", &folder)
-            .output()
-            .map_err(|error| format!("swanctl: {error}"))?;
-        let said =
-            format!("{}{}", String::from_utf8_lossy(&loaded.stdout), String::from_utf8_lossy(&loaded.stderr));
-        if !loaded.status.success() || !said.contains("successfully loaded 1 connections") {
+        let directory = format!("SWANCTL_DIR={}", seen.display());
+        let file = seen.join("swanctl.conf").display().to_string();
+        let load =
+            ["env", &directory, "swanctl", "--load-all", "--noprompt", "--uri", &charon.uri, "--file", &file];
+        let said = charon.run(&load)?;
+        if !said.contains("successfully loaded 1 connections") {
             return Err(format!("swanctl --load-all: {said}"));
         }
         Ok(charon)
     }
 
+    /// Starts what `config` says: this machine's strongSwan, or that of `root`; ESP is the kernel's where `kernel`.
+    /// `more` has lines for the connection, the child and strongswan.conf.
+    pub fn start_peer(
+        lab: &Lab,
+        config: &PeerConfig<'_>,
+        root: Option<Root>,
+        kernel: bool,
+        more: [&str; 3],
+    ) -> Result<Charon, String> {
+        let (proposals, esp_proposals) = config.suite.proposals();
+        let [connection, child, charon] = more;
+        // Without `rand_time` it asks at the very second, so that tests know when.
+        let when = if config.reauth { "reauth_time" } else { "rekey_time" };
+        let other = if config.reauth { "rekey_time" } else { "reauth_time" };
+        let ike = PeerConfig::or_never(config.ike_rekey);
+        let connection = format!(
+            "mobike = no\n {when} = {ike}s\n {other} = 0s\n over_time = 600s\n rand_time = 0s\n dpd_delay = {}s\n {connection}",
+            config.dpd.as_secs(),
+        );
+        let rekey = PeerConfig::or_never(config.child_rekey);
+        let child =
+            format!("rekey_time = {rekey}s\n rand_time = 0s\n life_time = {}s\n {child}", rekey + 600);
+        let (ours, theirs) = (lab.inner(config.side).to_string(), lab.inner(config.other()).to_string());
+        let config = CharonConfig {
+            connection: &connection,
+            child: &child,
+            charon,
+            selectors: Some((&ours, &theirs)),
+            root,
+            kernel,
+            ..CharonConfig::new(config.side, proposals, esp_proposals, config.psk)
+        };
+        Charon::start(lab, &config)
+    }
+
+    /// Runs a command where it lives.
+    fn run(&self, command: &[&str]) -> Result<String, String> {
+        match (&self.root, command) {
+            (Some(root), _) => root.run(&self.process, command),
+            (None, [program, args @ ..]) => run(program, args),
+            (None, []) => Ok(String::new()),
+        }
+    }
+
     /// Runs a swanctl command, e.g. `["--list-sas"]`.
     pub fn swanctl(&self, args: &[&str]) -> Result<String, String> {
-        let mut all = args.to_vec();
+        let mut all = vec!["swanctl"];
+        all.extend(args);
         all.extend(["--uri", &self.uri]);
-        run("swanctl", &all)
+        self.run(&all)
     }
 
     /// `--initiate --child net`
@@ -132,14 +170,102 @@ impl Charon {
 
     /// Its log so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
+}
+
+impl Peer for Charon {
+    fn name(&self) -> &'static str {
+        "strongSwan"
+    }
+
+    fn initiate(&self) -> Result<(), String> {
+        Charon::initiate(self).map(drop)
+    }
+
+    fn begin_child(&self, child: &str) -> Result<(), String> {
+        self.swanctl(&["--initiate", "--child", child, "--timeout", "60"]).map(drop)
+    }
+
+    fn rekey_child(&self) -> Result<(), String> {
+        self.swanctl(&["--rekey", "--child", "net"]).map(drop)
+    }
+
+    fn rekey_ike(&self) -> Result<(), String> {
+        self.swanctl(&["--rekey", "--ike", "net"]).map(drop)
+    }
+
+    fn reauthenticate(&self) -> Result<(), String> {
+        self.swanctl(&["--rekey", "--ike", "net", "--reauth"]).map(drop)
+    }
+
+    fn delete_child(&self) -> Result<(), String> {
+        self.swanctl(&["--terminate", "--child", "net"]).map(drop)
+    }
+
+    fn delete_ike(&self) -> Result<(), String> {
+        self.swanctl(&["--terminate", "--ike", "net"]).map(drop)
+    }
+
+    fn sas(&self) -> Sas {
+        let mut sas = Sas::default();
+        // A child that was rekeyed is listed for some seconds more, until its last packets have come.
+        let mut stands = false;
+        for line in Charon::sas(self).lines() {
+            if let Some(spi) = words_after(line, ", ESTABLISHED, IKEv2, ").next() {
+                sas.ike.push(spi.to_string());
+            }
+            if line.contains(", reqid ") {
+                stands = line.contains(", INSTALLED, ");
+            }
+            let received = line.strip_prefix("    in  ").filter(|_| stands);
+            sas.children.extend(received.and_then(|rest| rest.split([',', ' ']).next()).map(str::to_string));
+        }
+        sas.sorted()
+    }
+
+    fn log(&self) -> String {
+        Charon::log(self)
+    }
+
+    fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+/// Configuration and credentials of `folder`, which charon sees as `seen`.
+fn write_files(
+    lab: &Lab,
+    config: &CharonConfig<'_>,
+    folder: &Path,
+    seen: &Path,
+    uri: &str,
+) -> Result<(), String> {
+    for name in ["x509", "x509ca", "private"] {
+        std::fs::create_dir_all(folder.join(name)).map_err(|error| error.to_string())?;
+    }
+    let write = |name: &str, text: String| {
+        std::fs::write(folder.join(name), text).map_err(|error| format!("{name}: {error}"))
+    };
+    write("strongswan.conf", strongswan_conf(uri, &seen.join("log").display().to_string(), config))?;
+    write("swanctl.conf", swanctl_conf(lab, config))?;
+    let Err(credentials) = config.credentials else { return Ok(()) };
+    for (from, to) in [
+        ("ca.pem".to_string(), "x509ca/ca.pem"),
+        (format!("{}.pem", config.side), "x509/own.pem"),
+        (format!("{}.key", config.side), "private/own.key"),
+    ] {
+        std::fs::copy(credentials.file(&from), folder.join(to))
+            .map_err(|error| format!("{from}: {error}"))?;
+    }
+    Ok(())
 }
 
 fn strongswan_conf(uri: &str, log: &str, config: &CharonConfig<'_>) -> String {
     let more = config.charon;
     // With no data plane at all there are no routes into it either, of which charon would read all for each new SA.
     let plane = if config.preload.is_some() { "no" } else { "yes" };
+    let libipsec = if config.preload.is_some() || config.kernel { "no" } else { "yes" };
     let levels = match config.log {
         true => " default = 2\n job = 0\n enc = 1\n net = 1\n knl = 1\n lib = 1\n",
         false => " default = -1\n",
@@ -153,7 +279,7 @@ fn strongswan_conf(uri: &str, log: &str, config: &CharonConfig<'_>) -> String {
     include /etc/strongswan.d/charon/*.conf
     tpm {{ load = no }}
     vici {{ socket = {uri} }}
-    kernel-libipsec {{ load = {plane} }}
+    kernel-libipsec {{ load = {libipsec} }}
   }}
   filelog {{ l {{ path = {log}
 {levels} flush_line = yes }} }}

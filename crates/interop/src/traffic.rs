@@ -1,6 +1,6 @@
 //! Traffic through a tunnel: pings, and a stream of TCP whose content is checked.
 
-use crate::{Lab, run};
+use crate::{Lab, Process, run, wait_until};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -33,6 +33,87 @@ pub fn ping(lab: &Lab, side: &str, from: IpAddr, to: IpAddr, pattern: &str) -> R
         ],
     )?;
     if said.contains("3 received") { Ok(()) } else { Err(said) }
+}
+
+/// A ping that goes on, and counts.
+pub struct Pinging {
+    process: Process,
+    seen: usize,
+}
+
+impl Pinging {
+    /// Pings from the inner address of `side` to the other's, every `interval` seconds.
+    pub fn start(lab: &Lab, side: &str, interval: &str) -> Result<Pinging, String> {
+        let other = if side == "left" { "right" } else { "left" };
+        let (from, to) = (lab.inner(side).to_string(), lab.inner(other).to_string());
+        let mut command = ["stdbuf", "-oL", "ping", "-n", "-D", "-O", "-i", interval, "-I", &from, &to];
+        let process = lab.spawn(side, &mut command, &[])?;
+        // Before its first words a signal would end it.
+        wait_until(Duration::from_secs(5), || process.output().contains("icmp_seq"));
+        Ok(Pinging { process, seen: 0 })
+    }
+
+    /// So far: sent and answered.
+    pub fn so_far(&mut self) -> Result<(u64, u64), String> {
+        self.process.signal(libc::SIGQUIT);
+        // It prints `answered/sent packets, …`.
+        let mut line = None;
+        let seen = self.seen;
+        let said = wait_until(Duration::from_secs(10), || {
+            let output = self.process.output();
+            line = output.lines().filter(|line| line.contains(" packets, ")).nth(seen).map(str::to_string);
+            line.is_some() || !self.process.is_running()
+        });
+        self.seen += usize::from(said);
+        let counts = line.as_deref().and_then(|line| line.trim().split(' ').next()?.split_once('/'));
+        let number = |text: &str| text.parse::<u64>().ok();
+        let counts = counts.and_then(|(answered, sent)| Some((number(sent)?, number(answered)?)));
+        counts.ok_or_else(|| format!("ping: {}", self.process.output()))
+    }
+
+    /// Whether it still goes on.
+    pub fn goes_on(&mut self) -> bool {
+        self.process.is_running()
+    }
+
+    /// Which of those before the last answer had none, each with the time of the answer after it.
+    pub fn unanswered(&self) -> String {
+        let (mut expected, mut missing) = (1u64, String::new());
+        for line in self.process.output().lines().filter(|line| line.contains(" bytes from ")) {
+            let Some((time, rest)) =
+                line.split_once(" icmp_seq=").map(|(before, rest)| (before.split(' ').next(), rest))
+            else {
+                continue;
+            };
+            let number = rest.split(' ').next().and_then(|number| number.parse::<u64>().ok());
+            // The number has 16 bits; what is far behind is of the next round.
+            let Some(number) = number
+                .map(|number| number + (expected.saturating_sub(number) + 0x8000) / 0x1_0000 * 0x1_0000)
+            else {
+                continue;
+            };
+            for gone in expected..number {
+                missing.push_str(&format!("{gone} before {}\n", time.unwrap_or_default()));
+            }
+            expected = expected.max(number + 1);
+        }
+        missing
+    }
+
+    /// Ends it: sent and answered.
+    pub fn finish(&mut self) -> Result<(u64, u64), String> {
+        self.process.signal(libc::SIGINT);
+        let mut summary = None;
+        wait_until(Duration::from_secs(10), || {
+            let output = self.process.output();
+            let line = output.lines().find(|line| line.contains(" packets transmitted, "));
+            let numbers: Vec<u64> =
+                line.unwrap_or_default().split(' ').filter_map(|word| word.parse().ok()).collect();
+            summary = numbers.first().copied().zip(numbers.get(1).copied());
+            summary.is_some()
+        });
+        summary.ok_or_else(|| format!("ping: {}", self.process.output()))
+    }
 }
 
 /// Sends `octets` octets by TCP from an address behind `side` to one behind the other side; the content must arrive
