@@ -1,5 +1,6 @@
-# The commands a person needs. `demo` takes Rust and gcc alone; `test` and `bench` install the Debian packages that they lack.
-.PHONY: demo test lint bench fuzz
+# The commands a person needs. `demo` takes Rust and gcc alone; the others install the Debian packages that they lack.
+# `kernel` builds the kernel under which `test` meets its peers, once (4 minutes; `test` says what did not run without it).
+.PHONY: demo test lint bench fuzz kernel peers interop-long soak
 
 demo:
 	cargo build --release --package handfast
@@ -16,3 +17,15 @@ bench:
 
 fuzz:
 	fuzz/run.sh $(or $(SECONDS),60)
+
+kernel:
+	scripts/kernel.sh build
+
+peers:
+	scripts/peers.sh get
+
+interop-long:
+	scripts/interop-long.sh
+
+soak:
+	scripts/soak.sh $(or $(SECONDS),1800)

@@ -1,0 +1,107 @@
+//! strongSwan, Debian 12's and a newer one, with the kernel's ESP.
+
+use super::{Renewed, Setup, Who, liveness, rekeying, tunnel};
+use interop::{Boot, Pinging, kernel_tests, wait_until};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+const INITIATOR: &str = "left";
+const RESPONDER: &str = "right";
+
+kernel_tests! {
+    initiator: Boot::TRAVEL, || tunnel("strongswan::initiator", &Setup::new(Who::StrongSwan, INITIATOR));
+    responder: Boot::TRAVEL, || tunnel("strongswan::responder", &Setup::new(Who::StrongSwan, RESPONDER));
+    dead_peer: Boot::TRAVEL, || liveness("strongswan::dead_peer", &Setup::new(Who::StrongSwan, INITIATOR));
+    rekeying_as_initiator: Boot::TRAVEL, || {
+        rekeying("strongswan::rekeying_as_initiator", &Setup::new(Who::StrongSwan, INITIATOR));
+    };
+    newer_rekeying_as_responder: Boot::TRAVEL, || {
+        rekeying("strongswan::newer_rekeying_as_responder", &Setup::new(Who::StrongSwan6, RESPONDER));
+    };
+    reauthentication_as_initiator: Boot::TRAVEL, || {
+        reauthentication("strongswan::reauthentication_as_initiator", Who::StrongSwan, INITIATOR);
+    };
+    newer_reauthentication_as_responder: Boot::TRAVEL, || {
+        reauthentication("strongswan::newer_reauthentication_as_responder", Who::StrongSwan6, RESPONDER);
+    };
+    many_children: Boot::TRAVEL, || twenty_children("strongswan::many_children", Who::StrongSwan, INITIATOR);
+    newer_many_children: Boot::TRAVEL, || twenty_children("strongswan::newer_many_children", Who::StrongSwan6, RESPONDER);
+    newer_initiator: Boot::TRAVEL, || {
+        tunnel("strongswan::newer_initiator", &Setup::new(Who::StrongSwan6, INITIATOR));
+    };
+    newer_responder: Boot::TRAVEL, || {
+        tunnel("strongswan::newer_responder", &Setup::new(Who::StrongSwan6, RESPONDER));
+    };
+    newer_dead_peer: Boot::TRAVEL, || {
+        liveness("strongswan::newer_dead_peer", &Setup::new(Who::StrongSwan6, INITIATOR));
+    };
+}
+
+/// The peer replaces the IKE SA by one that authenticates anew, which is made before the old one goes.
+fn reauthentication(test: &str, who: Who, ours: &str) {
+    let setup = Setup { theirs: ["", "", "make_before_break = yes"], ..Setup::new(who, ours) };
+    let Some(pair) = setup.start(test) else { return };
+    pair.establish();
+    let pinging = Pinging::start(&pair.lab, "left", "0.05").unwrap();
+    for round in 0..3 {
+        let what = format!("the peer's reauthentication, round {round}");
+        pair.renews(&what, Renewed::Both, |pair| pair.peer.reauthenticate());
+        std::thread::sleep(Duration::from_secs(30));
+    }
+    pair.stands((1, 1));
+    pair.nothing_lost(pinging);
+}
+
+/// Twenty children in one IKE SA, made by us or by the peer, live through new keys of it.
+fn twenty_children(test: &str, who: Who, ours: &str) {
+    const CHILDREN: u16 = 20;
+    let (one, two) = ("192.168.1.1", "192.168.2.1");
+    let (here, there) = if ours == INITIATOR { (one, two) } else { (two, one) };
+    let (mut mine, mut theirs) = (String::new(), String::new());
+    for n in 0..CHILDREN {
+        let port = 2000 + n;
+        let _ = write!(
+            mine,
+            "\n[connections.net.children.c{n}]\nlocal_ts = \"{here}/32[udp/{port}]\"\n\
+             remote_ts = \"{there}/32[udp/{port}]\"\nesp_proposals = \"aes256gcm16-ecp256\""
+        );
+        let _ = write!(
+            theirs,
+            "}}\n c{n} {{ local_ts = {there}/32[17/{port}]\n remote_ts = {here}/32[17/{port}]\n \
+             esp_proposals = aes256gcm16-ecp256\n"
+        );
+    }
+    let setup = Setup { child: &mine, theirs: ["", &theirs, ""], ..Setup::new(who, ours) };
+    let Some(pair) = setup.start(test) else { return };
+    let all = usize::from(CHILDREN) + 1;
+    // We bring up all of a connection, the peer one after the other.
+    if ours == INITIATOR {
+        pair.handfast
+            .command(&["up", "net"])
+            .unwrap_or_else(|error| panic!("{}", pair.explain("up", &error)));
+    } else {
+        pair.peer.initiate().unwrap_or_else(|error| panic!("{}", pair.explain("initiate", &error)));
+        for n in 0..CHILDREN {
+            let begun = pair.peer.begin_child(&format!("c{n}"));
+            begun.unwrap_or_else(|error| panic!("{}", pair.explain(&format!("child {n}"), &error)));
+        }
+    }
+    pair.stands((1, all));
+    let before = pair.handfast.sas();
+    for round in 0..4 {
+        match round % 2 {
+            0 => pair.rekey(Renewed::Ike),
+            _ => pair.peer.rekey_ike(),
+        }
+        .unwrap_or_else(|error| panic!("{}", pair.explain("rekey of the IKE SA", &error)));
+        std::thread::sleep(Duration::from_secs(30));
+    }
+    let inherited = wait_until(Duration::from_secs(60), || pair.peer.sas().count() == (1, all));
+    let after = pair.handfast.sas();
+    assert!(
+        inherited && after.children == before.children && after.ike.len() == 1 && after.ike != before.ike,
+        "{}",
+        pair.explain("new keys with many children", &format!("before: {before:?}"))
+    );
+    pair.ping();
+}
