@@ -46,17 +46,14 @@ fn index(own: usize, other: usize) -> u32 {
 
 /// Each pair has its tunnel again: the first of both begins where it is gone.
 fn restore(world: &mut World) {
-    for own in 0..SITES.len() {
-        for other in own + 1..SITES.len() {
-            let stands = |world: &mut World, at: usize, peer: usize| {
-                let list = world.status(SITES[at].0);
-                list.iter().any(|sa| {
-                    sa.connection == SITES[peer].0 && sa.state == "established" && !sa.children.is_empty()
-                })
-            };
-            if !stands(world, own, other) || !stands(world, other, own) {
-                world.up_child(SITES[own].0, index(own, other), None);
-            }
+    let stands = |world: &mut World, at: usize, peer: usize| {
+        let list = world.status(SITES[at].0);
+        list.iter()
+            .any(|sa| sa.connection == SITES[peer].0 && sa.state == "established" && !sa.children.is_empty())
+    };
+    for (own, other) in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)] {
+        if !stands(world, own, other) || !stands(world, other, own) {
+            world.up_child(SITES[own].0, index(own, other), None);
         }
     }
 }
