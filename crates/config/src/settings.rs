@@ -191,13 +191,22 @@ fn read_dataplane(reader: &mut Reader, daemon: &Section<'_>, settings: &mut Daem
 fn read_endpoint(reader: &mut Reader, daemon: &Section<'_>, endpoint: &mut sa::Settings) {
     let count = |text: &str| number(text, 0, 10_000_000).map(|n| n as usize);
     set(&mut endpoint.cookie_threshold, reader.scalar(daemon, "cookie_threshold", count));
-    set(
-        &mut endpoint.cookie_threshold_per_source,
-        reader.scalar(daemon, "cookie_threshold_per_source", count),
-    );
+    set(&mut endpoint.cookie_threshold_ip, reader.scalar(daemon, "cookie_threshold_ip", count));
+    set(&mut endpoint.puzzle_threshold, reader.scalar(daemon, "puzzle_threshold", count));
+    set(&mut endpoint.puzzle_threshold_ip, reader.scalar(daemon, "puzzle_threshold_ip", count));
+    // RFC 8019 §4.4: fewer zero bits than these are too easy.
+    let most = u64::from(sa::limits::MAX_PUZZLE_BITS);
+    let bits = |text: &str| match text {
+        "0" => Ok(0),
+        text => number(text, 9, most).map(|bits| bits as u8).map_err(|_| {
+            Fault::new(format!("The zero bits of a puzzle are 0 or a number from 9 to {most}."))
+        }),
+    };
+    set(&mut endpoint.puzzle_difficulty, reader.scalar(daemon, "puzzle_difficulty", bits));
+    set(&mut endpoint.puzzle_limit, reader.scalar(daemon, "puzzle_limit", bits));
     let some = |text: &str| number(text, 1, 10_000_000).map(|n| n as usize);
-    set(&mut endpoint.max_half_open, reader.scalar(daemon, "half_open_limit", some));
-    set(&mut endpoint.max_half_open_per_source, reader.scalar(daemon, "half_open_limit_per_source", some));
+    set(&mut endpoint.max_half_open, reader.scalar(daemon, "init_limit_half_open", some));
+    set(&mut endpoint.block_threshold, reader.scalar(daemon, "block_threshold", some));
     set(&mut endpoint.half_open_timeout, reader.scalar(daemon, "half_open_timeout", |t| between(t, 1, 3600)));
     set(&mut endpoint.keepalive, reader.scalar(daemon, "keep_alive", |t| between(t, 1, 3600)));
     set(&mut endpoint.backoff.first, reader.scalar(daemon, "retransmit_timeout", seconds));

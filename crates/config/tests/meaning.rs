@@ -68,9 +68,13 @@ routing_table = 220
 routing_priority = 220
 control = "/tmp/handfast.sock"
 cookie_threshold = 5
-cookie_threshold_per_source = 3
-half_open_limit = 50
-half_open_limit_per_source = 3
+cookie_threshold_ip = 3
+puzzle_threshold = 20
+puzzle_threshold_ip = 2
+puzzle_difficulty = 0
+puzzle_limit = 18
+init_limit_half_open = 50
+block_threshold = 3
 half_open_timeout = "10s"
 keep_alive = 15
 retransmit_timeout = 4.0
@@ -132,11 +136,10 @@ file = "moon.key"
     assert_eq!(daemon.control.to_str(), Some("/tmp/handfast.sock"));
     assert_eq!((daemon.log.level, daemon.log.format), (LogLevel::Debug, LogFormat::Json));
     let endpoint = &daemon.endpoint;
-    assert_eq!(endpoint.cookie_threshold_per_source, 3);
-    assert_eq!(
-        (endpoint.cookie_threshold, endpoint.max_half_open, endpoint.max_half_open_per_source),
-        (5, 50, 3)
-    );
+    assert_eq!((endpoint.cookie_threshold, endpoint.cookie_threshold_ip), (5, 3));
+    assert_eq!((endpoint.puzzle_threshold, endpoint.puzzle_threshold_ip), (20, 2));
+    assert_eq!((endpoint.puzzle_difficulty, endpoint.puzzle_limit), (0, 18));
+    assert_eq!((endpoint.max_half_open, endpoint.block_threshold), (50, 3));
     assert_eq!(
         (endpoint.half_open_timeout, endpoint.keepalive),
         (Duration::from_secs(10), Duration::from_secs(15))

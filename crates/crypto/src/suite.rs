@@ -44,6 +44,16 @@ pub trait KeyExchange: Send + Sync {
     fn generate(&self, rng: &mut dyn Rng) -> Result<(Box<dyn KePrivate>, Vec<u8>), CryptoError>;
     /// Responder: checks the peer's public value; returns our public value and the shared secret.
     fn respond(&self, rng: &mut dyn Rng, peer: &[u8]) -> Result<(Vec<u8>, Secret), CryptoError>;
+    /// Responder: makes our public value and leaves the work of the shared secret for later, where the method can; the
+    /// peer's value is then checked later too. For a peer that has not yet earned the whole of the work.
+    fn respond_later(
+        &self,
+        rng: &mut dyn Rng,
+        peer: &[u8],
+    ) -> Result<(Vec<u8>, Box<dyn KePrivate>), CryptoError> {
+        let (public, shared) = self.respond(rng, peer)?;
+        Ok((public, Box::new(Shared(shared))))
+    }
     /// Octets of the initiator's public value; other lengths are refused before any work.
     fn public_len(&self) -> usize;
 }
@@ -52,6 +62,15 @@ pub trait KeyExchange: Send + Sync {
 pub trait KePrivate: Send + Sync {
     /// The shared secret g^ir. Can be called again: a forged first answer must not use the key up.
     fn finish(&self, peer: &[u8]) -> Result<Secret, CryptoError>;
+}
+
+/// A shared secret that there is already.
+struct Shared(Secret);
+
+impl KePrivate for Shared {
+    fn finish(&self, _: &[u8]) -> Result<Secret, CryptoError> {
+        Ok(self.0.clone())
+    }
 }
 
 /// A pseudorandom function, transform type 2 (RFC 7296 §2.13).

@@ -17,7 +17,7 @@ use policy::Policy;
 use sa::{Act, Cause, Directory, Drop, Event, Fate, IkeSaId, OrderId, Outbox, Path, Reason, Settings};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use table::Table;
+use table::{Table, Waiting};
 use wire::{Header, ParseError, Problem};
 
 /// All IKE SAs of one shard. It never waits, never reads a clock and never touches a socket.
@@ -40,6 +40,7 @@ struct World {
     superseded: Vec<Superseded>,
     born: Vec<IkeSa>,
     lost: Vec<Lost>,
+    spoiled: u32,
 }
 
 impl World {
@@ -55,6 +56,7 @@ impl World {
             superseded: &mut self.superseded,
             born: &mut self.born,
             lost: &mut self.lost,
+            spoiled: &mut self.spoiled,
         }
     }
 }
@@ -75,6 +77,7 @@ impl Endpoint {
             superseded: Vec::new(),
             born: Vec::new(),
             lost: Vec::new(),
+            spoiled: 0,
         };
         Self { world, table: Table::default(), door: Door::default(), tallies: BTreeMap::new() }
     }
@@ -98,6 +101,9 @@ impl Endpoint {
         }
         self.take_in();
         self.supersede(now);
+        for _ in 0..std::mem::take(&mut self.world.spoiled) {
+            self.door.half_open.spoil(now.mono);
+        }
     }
 
     /// The next thing to be done; to be drained after each [`Endpoint::handle`].
@@ -147,7 +153,9 @@ impl Endpoint {
     fn not_ikev2(&mut self, now: Now, path: Path, bytes: &[u8], error: &ParseError) {
         let mut cx = self.world.cx(now);
         match (error.problem, Header::peek(bytes)) {
-            (Problem::MajorVersion(_), Ok(header)) => self.door.wrong_version(&mut cx, path, &header),
+            (Problem::MajorVersion(_), Ok(header)) => {
+                self.door.wrong_version(&mut cx, Arrival { path, header, bytes });
+            }
             _ => cx.out.tell(Event::Dropped { path, why: Drop::Malformed }),
         }
     }
@@ -159,10 +167,10 @@ impl Endpoint {
             // Our own request, sent back by somebody on the path: we do not become our own peer.
             return cx.out.tell(Event::Dropped { path, why: Drop::Unexpected });
         }
-        if let Some(sa) = self.door.knock(&mut cx, id, Arrival { path, header: *header, bytes }) {
+        if let Some((sa, place)) = self.door.knock(&mut cx, id, Arrival { path, header: *header, bytes }) {
             self.world.out.new_ike();
-            self.door.half_open.enter(path.remote.ip());
-            self.table.insert(id, sa, Some((header.spi_i, path.remote)));
+            let first = (header.spi_i, path.remote);
+            self.table.insert(id, sa, Some(Waiting { first, place }));
         }
     }
 
@@ -189,10 +197,10 @@ impl Endpoint {
         let Some(slot) = self.table.get_mut(id) else { return };
         let mut cx = self.world.cx(now);
         with(&mut slot.sa, &mut cx);
-        if let Some((_, source)) = slot.half_open
+        if let Some(Waiting { place, .. }) = slot.half_open
             && !slot.sa.is_half_open()
         {
-            self.door.half_open.leave(source.ip());
+            self.door.half_open.leave(place);
         }
         self.table.refresh(id);
         self.settle_tallies(id);

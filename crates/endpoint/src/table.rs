@@ -3,7 +3,7 @@
 use base::{IkeSpi, Instant};
 use dataplane::ChildId;
 use ikev2::IkeSa;
-use sa::{IkeSaId, Path, Reason};
+use sa::{IkeSaId, Path, Place, Reason};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use wire::Header;
@@ -19,21 +19,30 @@ pub(crate) struct Table {
     children: BTreeMap<ChildId, IkeSaId>,
 }
 
+/// What is known of an IKE SA whose peer is not authenticated yet.
+#[derive(Clone, Copy)]
+pub(crate) struct Waiting {
+    /// The SPI and the address of its first message.
+    pub(crate) first: (IkeSpi, SocketAddr),
+    /// What it takes up among the half-open ones.
+    pub(crate) place: Place,
+}
+
 /// An IKE SA with what the table knows of it.
 pub(crate) struct Slot {
     pub(crate) sa: IkeSa,
-    /// Where it came from, as long as it is half open.
-    pub(crate) half_open: Option<(IkeSpi, SocketAddr)>,
+    /// As long as it is half open.
+    pub(crate) half_open: Option<Waiting>,
     wake: Option<(Instant, Reason)>,
     children: Vec<ChildId>,
     rival: Option<IkeSpi>,
 }
 
 impl Table {
-    pub(crate) fn insert(&mut self, id: IkeSaId, sa: IkeSa, half_open: Option<(IkeSpi, SocketAddr)>) {
+    pub(crate) fn insert(&mut self, id: IkeSaId, sa: IkeSa, half_open: Option<Waiting>) {
         self.by_spi.insert(sa.local_spi(), id);
-        if let Some(first) = half_open {
-            self.by_first.insert(first, id);
+        if let Some(waiting) = half_open {
+            self.by_first.insert(waiting.first, id);
         }
         self.slots.insert(id, Slot { sa, half_open, wake: None, children: Vec::new(), rival: None });
         self.refresh(id);
@@ -84,9 +93,9 @@ impl Table {
     pub(crate) fn refresh(&mut self, id: IkeSaId) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         if !slot.sa.is_half_open()
-            && let Some(first) = slot.half_open.take()
+            && let Some(waiting) = slot.half_open.take()
         {
-            self.by_first.remove(&first);
+            self.by_first.remove(&waiting.first);
         }
         let children = slot.sa.child_ids();
         if children != slot.children {

@@ -82,6 +82,8 @@ pub(crate) struct Channel {
     window: Window,
     /// The largest datagram that a message may take without being cut; `None`: it is never cut.
     fragment_size: Option<u16>,
+    /// Messages whose integrity check failed.
+    forged: u32,
     /// Messages that are not complete yet.
     assemblies: Vec<Assembly>,
 }
@@ -104,10 +106,12 @@ pub(crate) struct Ciphers {
 
 /// What stands outside of the encryption.
 #[derive(Clone, Copy)]
-struct Envelope {
+struct Envelope<'a> {
     exchange: ExchangeType,
     id: MessageId,
     response: bool,
+    /// A payload between the header and the encrypted one.
+    before: Option<&'a Payload<'a>>,
 }
 
 /// A chain of payloads, or a piece of it, before it is encrypted.
@@ -162,6 +166,7 @@ impl Channel {
             next_request: first.0,
             window: Window::new(1, first.1),
             fragment_size,
+            forged: 0,
             assemblies: Vec::new(),
         }
     }
@@ -203,6 +208,11 @@ impl Channel {
         Some(id)
     }
 
+    /// How many messages came whose integrity check failed.
+    pub(crate) fn forged(&self) -> u32 {
+        self.forged
+    }
+
     /// Sends a request; `None` when no message id is left.
     pub(crate) fn ask(
         &mut self,
@@ -212,9 +222,28 @@ impl Channel {
         payloads: &[Payload<'_>],
     ) -> Option<Sent> {
         let id = self.take_request_id()?;
-        let datagrams =
-            self.seal(cx, sa.path.remote.ip(), Envelope { exchange, id, response: false }, payloads);
+        let envelope = Envelope { exchange, id, response: false, before: None };
+        let datagrams = self.seal(cx, sa.path.remote.ip(), envelope, payloads);
         let trace = Trace::new(exchange, id, false, payloads);
+        Some(Sent::new(sa, cx, id, datagrams, trace))
+    }
+
+    /// Sends an IKE_AUTH request with a payload before the encrypted one.
+    //= rfc8019 §7.2.2
+    //# The PS payload MUST be placed outside the Encrypted payload […] If IKE fragmentation [RFC7383] is used in the
+    //# IKE_AUTH exchange, then the PS payload MUST be present only in the first IKE Fragment message
+    pub(crate) fn ask_after(
+        &mut self,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        before: &Payload<'_>,
+        payloads: &[Payload<'_>],
+    ) -> Option<Sent> {
+        let (id, exchange) = (self.take_request_id()?, ExchangeType::IKE_AUTH);
+        let envelope = Envelope { exchange, id, response: false, before: Some(before) };
+        let datagrams = self.seal(cx, sa.path.remote.ip(), envelope, payloads);
+        let shown: Vec<_> = std::iter::once(before).chain(payloads).cloned().collect();
+        let trace = Trace::new(exchange, id, false, &shown);
         Some(Sent::new(sa, cx, id, datagrams, trace))
     }
 
@@ -230,7 +259,8 @@ impl Channel {
         payloads: &[Payload<'_>],
     ) {
         let Request { path, exchange, id } = to;
-        let datagrams = self.seal(cx, path.remote.ip(), Envelope { exchange, id, response: true }, payloads);
+        let envelope = Envelope { exchange, id, response: true, before: None };
+        let datagrams = self.seal(cx, path.remote.ip(), envelope, payloads);
         let trace = Trace::new(exchange, id, true, payloads);
         self.window.answer(id, datagrams, trace, cx.now.mono);
         self.transmit_kept(sa, cx, path, id);
@@ -280,6 +310,7 @@ impl Channel {
         let Datagram { path, header, bytes } = datagram;
         match self.receive(cx.now.mono, &awaits, &header, bytes) {
             Err(why) => {
+                self.forged = self.forged.saturating_add(u32::from(why == Drop::BadIcv));
                 cx.out.tell(Event::Dropped { path, why });
                 None
             }
@@ -318,7 +349,7 @@ impl Channel {
         &mut self,
         cx: &mut Cx<'_>,
         peer: IpAddr,
-        envelope: Envelope,
+        envelope: Envelope<'_>,
         payloads: &[Payload<'_>],
     ) -> Vec<Vec<u8>> {
         let mut plain = Vec::new();
@@ -333,7 +364,9 @@ impl Channel {
         if whole.len() <= room {
             return vec![whole];
         }
-        let data_room = self.room().capacity(room, true).max(1);
+        let mut clear = Vec::new();
+        wire::emit_chain(envelope.before.map_or(&[], std::slice::from_ref), &mut clear);
+        let data_room = self.room().capacity(room.saturating_sub(clear.len()), true).max(1);
         let pieces: Vec<&[u8]> = plain.chunks(data_room).collect();
         let total = pieces.len() as u16;
         let mut datagrams = Vec::with_capacity(pieces.len());
@@ -348,12 +381,15 @@ impl Channel {
         datagrams
     }
 
-    fn seal_one(&mut self, cx: &mut Cx<'_>, envelope: Envelope, piece: Plain<'_>) -> Vec<u8> {
+    fn seal_one(&mut self, cx: &mut Cx<'_>, envelope: Envelope<'_>, piece: Plain<'_>) -> Vec<u8> {
         let Plain { first, fragment, octets } = piece;
-        let Envelope { exchange, id, response } = envelope;
+        let Envelope { exchange, id, response, before } = envelope;
         let flags = Flags { initiator: self.side == Side::Initiator, version: false, response };
         let header = Header::new(self.spis.initiator, self.spis.responder, exchange, flags, id);
         let mut frame = Frame::new(&header, fragment, first, octets, self.room());
+        if let Some(payload) = before.filter(|_| fragment.is_none_or(|fragment| fragment.number == 1)) {
+            frame = frame.preceded_by(payload);
+        }
         let iv = self.next_iv(cx);
         let (aad, rest) = frame.bytes.split_at_mut(frame.iv.start);
         let (iv_place, rest) = rest.split_at_mut(frame.iv.len());

@@ -31,6 +31,8 @@ pub(crate) struct Contents<'a> {
     pub(crate) deletes: Vec<Delete<'a>>,
     pub(crate) vendor_ids: Vec<Octets<'a>>,
     pub(crate) has_eap: bool,
+    /// The PS payload (RFC 8019 §8.2).
+    pub(crate) solution: Option<Octets<'a>>,
 }
 
 impl<'a> Contents<'a> {
@@ -64,6 +66,7 @@ impl<'a> Contents<'a> {
                 Payload::Delete(delete) => contents.deletes.push(delete),
                 Payload::VendorId(id) => contents.vendor_ids.push(id),
                 Payload::Eap(_) => contents.has_eap = true,
+                Payload::PuzzleSolution(keys) => once(&mut contents.solution, keys, "PS")?,
                 Payload::Cp(_)
                 | Payload::Encrypted(_)
                 | Payload::EncryptedFragment(_)

@@ -29,6 +29,9 @@ pub struct Cx<'a> {
     pub born: &'a mut Vec<IkeSa>,
     /// Children that are gone against our will, for whoever brings them up again.
     pub lost: &'a mut Vec<Lost>,
+    /// Half-open IKE SAs whose first protected message was not made with their keys: the door counts them
+    /// (RFC 8019 §7.2).
+    pub spoiled: &'a mut u32,
 }
 
 /// A child SA that is gone against our will.

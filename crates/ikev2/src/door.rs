@@ -1,8 +1,9 @@
 //! Messages outside any IKE SA: strangers that knock, and what is said to messages that nobody waits for.
 
 use crate::ike_sa::IkeSa;
-use crate::{Cx, establish};
-use sa::{CookieJar, Drop, Event, HalfOpen, IkeSaId, Path, RateLimit};
+use crate::{Cx, establish, limits};
+use base::Instant;
+use sa::{CookieJar, Drop, Event, HalfOpen, IkeSaId, Path, Place, Pressure, RateLimit, SourceRates};
 use wire::num::{ExchangeType, NotifyType};
 use wire::{Flags, Header, Message, Notify, Payload};
 
@@ -11,7 +12,11 @@ pub struct Door {
     /// How many IKE SAs are half open.
     pub half_open: HalfOpen,
     pub(crate) cookies: CookieJar,
-    answers: RateLimit,
+    answers: SourceRates,
+    /// Refusals to senders who may be anybody.
+    pub(crate) refusals: RateLimit,
+    /// What people were told of last, and when.
+    told: (Pressure, Instant),
 }
 
 /// A message that belongs to no IKE SA, its header parsed.
@@ -27,15 +32,24 @@ pub struct Arrival<'a> {
 
 impl Default for Door {
     fn default() -> Self {
-        let answers = RateLimit::new(sa::limits::UNPROTECTED_ANSWERS_PER_SECOND);
-        Self { half_open: HalfOpen::default(), cookies: CookieJar::default(), answers }
+        use sa::limits::{
+            UNPROTECTED_ANSWERS_PER_SECOND, UNPROTECTED_ANSWERS_PER_SOURCE, UNPROVEN_REFUSALS_PER_SECOND,
+        };
+        Self {
+            half_open: HalfOpen::default(),
+            cookies: CookieJar::default(),
+            answers: SourceRates::new(UNPROTECTED_ANSWERS_PER_SECOND, UNPROTECTED_ANSWERS_PER_SOURCE),
+            refusals: RateLimit::new(UNPROVEN_REFUSALS_PER_SECOND),
+            told: (Pressure::Calm, Instant::default()),
+        }
     }
 }
 
 impl Door {
-    /// A message whose SPIs name no IKE SA. A first IKE_SA_INIT request may become one, called `id`.
-    pub fn knock(&mut self, cx: &mut Cx<'_>, id: IkeSaId, arrival: Arrival<'_>) -> Option<IkeSa> {
-        let Arrival { path, header, .. } = arrival;
+    /// A message whose SPIs name no IKE SA. A first IKE_SA_INIT request may become one, called `id`, which takes up
+    /// that place.
+    pub fn knock(&mut self, cx: &mut Cx<'_>, id: IkeSaId, arrival: Arrival<'_>) -> Option<(IkeSa, Place)> {
+        let Arrival { path, header, bytes } = arrival;
         //= rfc7296 §3.1
         //# The initiator's SPI MUST NOT be zero.
         if header.spi_i.0 == 0 {
@@ -48,7 +62,12 @@ impl Door {
             && header.spi_r.0 == 0
             && header.message_id.0 == 0;
         if first {
-            return establish::knock(cx, self, id, arrival);
+            let opened = establish::knock(cx, self, id, arrival);
+            if let Some((_, place)) = &opened {
+                self.half_open.enter(*place);
+            }
+            self.tell_pressure(cx);
+            return opened;
         }
         cx.out.tell(Event::Dropped { path, why: Drop::UnknownSpi });
         //= rfc7296 §2.21.4
@@ -57,7 +76,8 @@ impl Door {
         //# sent to the IP address and port from where it came with the same IKE SPIs and the Message ID copied.
         //# The response MUST NOT be cryptographically protected and MUST contain an INVALID_IKE_SPI Notify payload.
         if !header.flags.response && header.spi_r.0 != 0 {
-            self.answer(cx, path, &header, Notify::new(NotifyType::INVALID_IKE_SPI, Vec::new()));
+            let asked = (&header, bytes.len());
+            self.answer(cx, path, asked, Notify::new(NotifyType::INVALID_IKE_SPI, Vec::new()));
         }
         None
     }
@@ -67,25 +87,52 @@ impl Door {
     //# If an endpoint receives a message with a higher major version number, it MUST drop the message and
     //# SHOULD send an unauthenticated Notify message of type INVALID_MAJOR_VERSION containing the highest
     //# version number it supports.
-    pub fn wrong_version(&mut self, cx: &mut Cx<'_>, path: Path, header: &Header) {
+    pub fn wrong_version(&mut self, cx: &mut Cx<'_>, arrival: Arrival<'_>) {
+        let Arrival { path, header, bytes } = arrival;
         cx.out.tell(Event::Dropped { path, why: Drop::Version });
         if header.major > 2 && !header.flags.response {
-            self.answer(cx, path, header, Notify::new(NotifyType::INVALID_MAJOR_VERSION, Vec::new()));
+            let asked = (&header, bytes.len());
+            self.answer(cx, path, asked, Notify::new(NotifyType::INVALID_MAJOR_VERSION, Vec::new()));
         }
     }
 
-    /// Whether one more unprotected message may be answered that no cookie and no place at the door limits.
-    pub(crate) fn may_answer(&mut self, cx: &Cx<'_>) -> bool {
-        self.answers.allows(cx.now.mono)
+    /// Whether one more unprotected message of that sender may be answered, which no cookie and no place at the door
+    /// limits.
+    pub(crate) fn may_answer(&mut self, cx: &mut Cx<'_>, path: Path) -> bool {
+        self.answers.allows(path.remote.ip(), cx.now.mono, cx.rng)
     }
 
-    fn answer(&mut self, cx: &mut Cx<'_>, path: Path, to: &Header, notify: Notify<'_>) {
-        if !self.may_answer(cx) {
+    /// Tells people what strangers meet, when that has changed.
+    fn tell_pressure(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now.mono;
+        let pressure = self.half_open.pressure(cx.settings, now);
+        let (told, when) = self.told;
+        let due = now.since(when) >= limits::PRESSURE_INTERVAL;
+        if pressure == told || (pressure < told && !due) {
             return;
         }
+        self.told = (pressure, now);
+        let text = match pressure {
+            Pressure::Calm => "The flood of first messages is over: new peers are answered at once again",
+            Pressure::Cookies => "Many first messages: new peers are answered when they return a cookie",
+            Pressure::Puzzles => {
+                "Very many first messages, or a flood of junk in place of IKE_AUTH: new peers are answered when they \
+                 solve a puzzle, and some of those that cannot"
+            }
+            Pressure::Full => "No room for new peers: their first messages are dropped until others are done",
+        };
+        let text = format!("{text} ({} half-open IKE SAs).", self.half_open.len());
+        cx.out.tell(Event::Note { ike: None, text });
+    }
+
+    /// Answers what nothing protects, never by more octets than were asked with.
+    fn answer(&mut self, cx: &mut Cx<'_>, path: Path, (to, asked): (&Header, usize), notify: Notify<'_>) {
         let flags = Flags { initiator: !to.flags.initiator, version: false, response: true };
         let header = Header::new(to.spi_i, to.spi_r, to.exchange, flags, to.message_id);
         let payloads = vec![Payload::Notify(notify)];
-        cx.out.transmit(path, Message { header, payloads }.emit());
+        let message = Message { header, payloads }.emit();
+        if message.len() <= asked && self.may_answer(cx, path) {
+            cx.out.transmit(path, message);
+        }
     }
 }

@@ -3,12 +3,26 @@
 use std::time::Duration;
 
 /// Times that an IKE_SA_INIT request is made anew because the responder wants a cookie or another key
-/// exchange method: one of each is normal, a second of each after a rotated secret; more is a loop.
-pub const INIT_RETRIES: u32 = 5;
+/// exchange method: one of each is normal, a second of each after a rotated secret, some puzzles one after the other
+/// (RFC 8019 §7.1.5); more is a loop.
+pub const INIT_RETRIES: u32 = 8;
 
 /// After an unprotected error the initiator listens on for this long: a forged one must not end a
 /// negotiation (RFC 7296 §2.21.1), a true one must not keep a person waiting.
 pub const ERROR_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Zero bits that we solve for where the responder leaves it to us (RFC 8019 §7.1.1.1): a fraction of a second.
+pub const FREE_PUZZLE_BITS: u8 = 16;
+
+/// Waiting for the solution of a puzzle, others before it in the queue; as long as a cookie of ours would be good.
+pub const PUZZLE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// After a puzzle that we do not solve the initiator listens on for this long: the responder may let it in by chance
+/// (RFC 8019 §7.1.5), and the puzzle may be forged.
+pub const UNSOLVED_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a person is told that what strangers meet has got easier; that it has got harder is told at once.
+pub const PRESSURE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Waiting for a private key, a certificate check or the data plane: hardware tokens and revocation
 /// servers are slow, a lost answer must not keep an IKE SA for ever.

@@ -55,6 +55,18 @@ impl KeyExchange for Diffie {
         Ok((self.1.public(&private)?, shared))
     }
 
+    fn respond_later(
+        &self,
+        rng: &mut dyn Rng,
+        peer: &[u8],
+    ) -> Result<(Vec<u8>, Box<dyn KePrivate>), CryptoError> {
+        if peer.len() != self.1.public_len() {
+            return Err(CryptoError::BadPublicValue);
+        }
+        let (private, public) = self.generate(rng)?;
+        Ok((public, private))
+    }
+
     fn public_len(&self) -> usize {
         self.1.public_len()
     }

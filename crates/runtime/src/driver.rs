@@ -285,13 +285,17 @@ impl Driver {
     }
 
     fn job(&mut self, now: Now, id: JobId, job: Job) {
+        let is_puzzle = matches!(job, Job::Puzzle { .. });
         let answer = if self.world.authority.is_quick(&job) {
             self.world.authority.answer(&job)
         } else if (self.world.hire)(id, job, self.world.authority.clone()) {
             return;
         } else {
-            let reason =
-                format!("{} private-key operations wait already; this one was not begun.", limits::JOB_QUEUE);
+            let (most, what) = match is_puzzle {
+                true => (limits::PUZZLE_QUEUE, "puzzles"),
+                false => (limits::JOB_QUEUE, "private-key operations"),
+            };
+            let reason = format!("{most} {what} wait already; this one was not begun.");
             Answer::Refused(TrustRefusal { ours: true, reason })
         };
         self.core.handle(now, Cause::Done(id, answer));

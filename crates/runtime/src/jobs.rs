@@ -1,4 +1,4 @@
-//! The pool for slow jobs: private-key operations and certificate paths.
+//! The pool for slow jobs: private-key operations and certificate paths, and puzzles beside them.
 
 use crate::driver::{Authority, Hire, Input};
 use crate::limits;
@@ -6,7 +6,7 @@ use crate::mailbox::Inbox;
 use policy::{AuthMethod, Policy};
 use sa::{Answer, Job, JobId, TrustRefusal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use trust::Trust;
 
@@ -31,6 +31,7 @@ impl Authority for Keys {
                 self.policy.resolve(*connection, name).is_none_or(|c| c.local.method == AuthMethod::Psk)
             }
             Job::Check { proof, .. } => proof.method == SHARED_KEY_MIC,
+            Job::Puzzle { .. } => false,
         }
     }
 
@@ -47,13 +48,23 @@ type Hired = (JobId, Job, Arc<dyn Authority>);
 
 /// Starts the pool; what comes back hands a job over without waiting.
 pub(crate) fn start(inbox: &Inbox) -> std::io::Result<Hire> {
-    let (give, take) = sync_channel::<Hired>(limits::JOB_QUEUE);
+    let keys = lane(inbox, "job", limits::JOB_THREADS, limits::JOB_QUEUE)?;
+    let puzzles = lane(inbox, "puzzle", limits::PUZZLE_THREADS, limits::PUZZLE_QUEUE)?;
+    Ok(Box::new(move |id, job, authority| {
+        let lane = if matches!(job, Job::Puzzle { .. }) { &puzzles } else { &keys };
+        lane.try_send((id, job, authority)).is_ok()
+    }))
+}
+
+/// Threads with a queue of their own: who makes us solve puzzles must not keep our keys waiting.
+fn lane(inbox: &Inbox, name: &str, threads: usize, queue: usize) -> std::io::Result<SyncSender<Hired>> {
+    let (give, take) = sync_channel::<Hired>(queue);
     let take = Arc::new(Mutex::new(take));
-    for number in 0..limits::JOB_THREADS {
+    for number in 0..threads {
         let (take, inbox) = (take.clone(), inbox.clone());
-        std::thread::Builder::new().name(format!("job-{number}")).spawn(move || work(&take, &inbox))?;
+        std::thread::Builder::new().name(format!("{name}-{number}")).spawn(move || work(&take, &inbox))?;
     }
-    Ok(Box::new(move |id, job, authority| give.try_send((id, job, authority)).is_ok()))
+    Ok(give)
 }
 
 fn work(take: &Mutex<Receiver<Hired>>, inbox: &Inbox) {
@@ -62,7 +73,7 @@ fn work(take: &Mutex<Receiver<Hired>>, inbox: &Inbox) {
         let Ok((id, job, authority)) = next else { return };
         // A bug in one job must cost that job, not the pool.
         let answer = catch_unwind(AssertUnwindSafe(|| authority.answer(&job))).unwrap_or_else(|_| {
-            tracing::error!("A private-key or certificate job broke off; its IKE SA is refused");
+            tracing::error!("A job broke off; its IKE SA is refused");
             Answer::Refused(TrustRefusal { ours: true, reason: "The job broke off; see the log.".into() })
         });
         if !inbox.send(Input::Job(id, answer)) {

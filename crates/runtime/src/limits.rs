@@ -32,6 +32,12 @@ pub const JOB_QUEUE: usize = 1024;
 /// keep a core of its own on a small machine.
 pub const JOB_THREADS: usize = 2;
 
+/// Threads that solve puzzles of peers under load (RFC 8019): each takes a core for seconds.
+pub const PUZZLE_THREADS: usize = 1;
+
+/// Puzzles that wait: more would not be solved before their peers have forgotten them.
+pub const PUZZLE_QUEUE: usize = 32;
+
 /// Datagrams taken from the sockets before timers and answers get their turn.
 pub const DATAGRAMS_A_ROUND: usize = 64;
 

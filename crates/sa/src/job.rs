@@ -1,6 +1,7 @@
 //! Slow or privileged work. The core asks by [`crate::Act::Job`] and hears by
 //! [`crate::Cause::Done`]; a late answer finds nobody.
 
+use crate::Puzzle;
 use base::WallClock;
 use dataplane::Outcome;
 use policy::{Certificate, ConnectionId, IdPattern, Identity};
@@ -16,7 +17,7 @@ pub struct JobId(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedOctets(pub Arc<[u8]>);
 
-/// Work for whoever holds private keys, PSKs and trust anchors.
+/// Work for whoever holds private keys, PSKs and trust anchors, and has time.
 #[derive(Clone, Debug)]
 pub enum Job {
     /// Make our AUTH value.
@@ -58,6 +59,13 @@ pub enum Job {
         /// For validity periods.
         wall: WallClock,
     },
+    /// Solve a puzzle (RFC 8019 §7.1.3): seconds of a core.
+    Puzzle {
+        /// The PRF, and the number of zero bits; never 0 here.
+        puzzle: Puzzle,
+        /// What the PRF is computed of.
+        string: Vec<u8>,
+    },
 }
 
 /// What a peer sent to prove its identity.
@@ -87,6 +95,8 @@ pub enum Answer {
     Proved(AuthProof),
     /// The peer is who it says; its certificate, if it used one.
     Verified(Option<Certificate>),
+    /// Four keys that solve a puzzle, for the PS payload.
+    Puzzle(Vec<u8>),
     /// It could not be made, or the peer is not who it says.
     Refused(TrustRefusal),
     /// Of the data plane.

@@ -11,20 +11,22 @@ pub mod limits;
 mod order;
 mod outbox;
 mod path;
+pub mod puzzle;
 mod rate;
 mod settings;
 mod shard;
 
 pub use act::{Act, Cause, Reason};
-pub use cookie::{CookieJar, CookieOwner};
+pub use cookie::{CookieJar, CookieOwner, Given, Shown};
 pub use directory::{Directory, PairKey};
 pub use event::{ChildFacts, Drop, Event, Fate, IkeFacts, MessageTrace, Refusal, RefusalKind};
-pub use half_open::{Admission, HalfOpen};
+pub use half_open::{Admission, Demand, HalfOpen, Place, Pressure};
 pub use job::{Answer, AuthProof, Job, JobId, PeerProof, SignedOctets, TrustRefusal};
 pub use order::{ChildStatus, IkeStatus, Order, OrderId, Reply, Side, Target};
 pub use outbox::Outbox;
 pub use path::Path;
-pub use rate::RateLimit;
+pub use puzzle::Puzzle;
+pub use rate::{RateLimit, SourceRates};
 pub use settings::{Backoff, Settings};
 pub use shard::Shard;
 

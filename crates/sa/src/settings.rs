@@ -14,11 +14,20 @@ pub struct Settings {
     /// Half-open IKE SAs from which on a responder demands cookies (RFC 7296 §2.6).
     pub cookie_threshold: usize,
     /// Half-open IKE SAs of one source from which on that source has to show a cookie.
-    pub cookie_threshold_per_source: usize,
+    pub cookie_threshold_ip: usize,
+    /// Half-open IKE SAs from which on a responder demands the solution of a puzzle (RFC 8019 §4.4).
+    pub puzzle_threshold: usize,
+    /// Half-open IKE SAs of one source from which on that source has to solve a puzzle.
+    pub puzzle_threshold_ip: usize,
+    /// Zero bits that a puzzle of ours asks for where its threshold is reached; more under more load. 0 leaves the
+    /// number to the initiator (RFC 8019 §7.1.1.1).
+    pub puzzle_difficulty: u8,
+    /// Zero bits up to which we solve a peer's puzzle (RFC 8019 §9).
+    pub puzzle_limit: u8,
     /// Half-open IKE SAs in all.
     pub max_half_open: usize,
     /// Half-open IKE SAs of one source address.
-    pub max_half_open_per_source: usize,
+    pub block_threshold: usize,
     /// A responder's IKE SA that is not authenticated after this long is given up.
     pub half_open_timeout: Duration,
     /// A NAT keepalive is sent after this long without anything else sent (RFC 3948 §4).
@@ -33,9 +42,13 @@ impl Default for Settings {
             shard: Shard::only(),
             backoff: Backoff::default(),
             cookie_threshold: limits::COOKIE_THRESHOLD,
-            cookie_threshold_per_source: limits::COOKIE_THRESHOLD_PER_SOURCE,
+            cookie_threshold_ip: limits::COOKIE_THRESHOLD_IP,
+            puzzle_threshold: limits::PUZZLE_THRESHOLD,
+            puzzle_threshold_ip: limits::PUZZLE_THRESHOLD_IP,
+            puzzle_difficulty: limits::PUZZLE_DIFFICULTY,
+            puzzle_limit: limits::PUZZLE_LIMIT,
             max_half_open: limits::MAX_HALF_OPEN,
-            max_half_open_per_source: limits::MAX_HALF_OPEN_PER_SOURCE,
+            block_threshold: limits::BLOCK_THRESHOLD,
             half_open_timeout: limits::HALF_OPEN_TIMEOUT,
             keepalive: limits::KEEPALIVE,
             last_message_id: limits::LAST_MESSAGE_ID,

@@ -598,6 +598,7 @@ fn kind(job: &Job) -> &'static str {
     match job {
         Job::Prove { .. } => "Prove",
         Job::Check { .. } => "Check",
+        Job::Puzzle { .. } => "Puzzle",
     }
 }
 

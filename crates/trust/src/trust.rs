@@ -19,7 +19,7 @@ pub(crate) const SHARED_KEY_MIC: u8 = AuthMethod::SHARED_KEY.0;
 /// Auth Method: Digital Signature (RFC 7427 §3).
 pub(crate) const DIGITAL_SIGNATURE: u8 = AuthMethod::DIGITAL_SIGNATURE.0;
 
-/// Holds the secrets, and answers [`Job::Prove`] and [`Job::Check`].
+/// Holds the secrets, and answers every [`Job`].
 pub struct Trust {
     policy: Arc<Policy>,
     suite: Arc<dyn Suite>,
@@ -52,6 +52,7 @@ impl Trust {
                     check.run().map(Answer::Verified)
                 })
             }
+            Job::Puzzle { puzzle, string } => Ok(sa::puzzle::answer(&*self.suite, *puzzle, string)),
         };
         outcome.unwrap_or_else(|TrustRefusal { ours, reason }| {
             Answer::Refused(TrustRefusal { ours, reason: clip(&reason, MAX_REFUSAL) })

@@ -1,4 +1,5 @@
-//! Which payloads a message may contain (RFC 7296 §1.2, §1.3, §1.4 and Appendix C; RFC 5723, RFC 6023, RFC 9242, RFC 9370).
+//! Which payloads a message may contain (RFC 7296 §1.2, §1.3, §1.4 and Appendix C; RFC 5723, RFC 6023, RFC 8019,
+//! RFC 9242, RFC 9370).
 //!
 //! An exchange's message in one direction has one or several [`Shape`]s. Order is free (RFC 7296 §2.5 and
 //! Appendix C), vendor ids and notifications may stand anywhere, and payloads that we do not understand are
@@ -45,7 +46,7 @@ pub enum Case {
     /// The normal message of its exchange: IKE_SA_INIT, INFORMATIONAL, IKE_SESSION_RESUME, IKE_INTERMEDIATE,
     /// IKE_FOLLOWUP_KE.
     Normal,
-    /// Nothing but the demand for a cookie (RFC 7296 §2.6).
+    /// Nothing but the demand for a cookie (RFC 7296 §2.6), or for the solution of a puzzle (RFC 8019 §7.1.1).
     Cookie,
     /// Nothing but an error.
     Refusal,
@@ -208,13 +209,13 @@ macro_rules! shapes {
 }
 
 shapes! {
-    // Appendix C.1
+    // Appendix C.1; RFC 8019 §7.1.2 for PS, §7.1.1 and §7.2.1 for PUZZLE
     INIT_REQUEST {
-        Normal: one(SA) one(KE) one(NONCE) maybe_notify(COOKIE) maybe_notify(NAT_DETECTION_DESTINATION_IP);
+        Normal: one(SA) one(KE) one(NONCE) maybe(PS) maybe_notify(COOKIE) maybe_notify(NAT_DETECTION_DESTINATION_IP);
     }
     INIT_RESPONSE {
-        Normal: one(SA) one(KE) one(NONCE) any(CERTREQ) maybe_notify(NAT_DETECTION_DESTINATION_IP);
-        Cookie: notify(COOKIE);
+        Normal: one(SA) one(KE) one(NONCE) any(CERTREQ) maybe_notify(PUZZLE) maybe_notify(NAT_DETECTION_DESTINATION_IP);
+        Cookie: notify(COOKIE) maybe_notify(PUZZLE);
         Refusal: error(ERROR);
     }
     // Appendix C.2 and C.3; RFC 6023 §3 for no child SA

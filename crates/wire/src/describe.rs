@@ -126,6 +126,14 @@ fn describe_payload(payload: &Payload<'_>, f: &mut Formatter<'_>, indent: usize)
             let identifier = eap.identifier().unwrap_or_default();
             writeln!(f, " {} identifier {identifier}, {}", payload.summary(), Octets(&eap.packet))
         }
+        Payload::PuzzleSolution(keys) => match keys.chunks_exact((keys.len() / 4).max(1)) {
+            four if keys.len() % 4 == 0 && !keys.is_empty() => {
+                write!(f, " keys")?;
+                four.into_iter().try_for_each(|key| write!(f, " {}", Hex(key)))?;
+                writeln!(f)
+            }
+            _ => writeln!(f, " not four keys, {}", Octets(keys)),
+        },
         Payload::Unknown { critical, body, .. } => {
             writeln!(f, " {}, {}", if *critical { "critical" } else { "not critical" }, Octets(body))
         }
@@ -156,6 +164,12 @@ fn describe_notify(notify: &Notify<'_>, f: &mut Formatter<'_>) -> fmt::Result {
         }
         (NotifyType::INVALID_KE_PAYLOAD, [high, low]) => {
             writeln!(f, ", wanted {}", KeMethod(u16::from_be_bytes([*high, *low])))
+        }
+        (NotifyType::PUZZLE, [high, low, 0]) => {
+            writeln!(f, ", {}, any number of zero bits", Prf(u16::from_be_bytes([*high, *low])))
+        }
+        (NotifyType::PUZZLE, [high, low, bits]) => {
+            writeln!(f, ", {}, {bits} zero bits", Prf(u16::from_be_bytes([*high, *low])))
         }
         (_, data) => writeln!(f, ", {}", Octets(data)),
     }

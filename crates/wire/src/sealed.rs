@@ -6,6 +6,10 @@ use crate::num::PayloadType;
 use crate::{Header, ParseError, Payload, Payloads, Problem};
 use std::ops::Range;
 
+/// Where the header says what payload is the first, and how long the message is (RFC 7296 §3.1).
+const NEXT_PAYLOAD: usize = 16;
+const LENGTH: Range<usize> = 24..28;
+
 /// Which fragment of a message (RFC 7383 §2.5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fragment {
@@ -122,6 +126,28 @@ impl Frame {
         bytes.push(padding as u8);
         bytes.resize(icv.end, 0);
         Self { bytes, aad, iv, plaintext, icv }
+    }
+
+    /// The same message with a payload between the header and the encrypted one: it is authenticated, and in the
+    /// clear (RFC 5282 §5.1). RFC 8019 §7.2.2 puts PS there.
+    pub fn preceded_by(self, payload: &Payload<'_>) -> Self {
+        let mut before = Vec::new();
+        let first = crate::emit_chain(std::slice::from_ref(payload), &mut before);
+        if let (Some(next), Some(kind)) = (before.first_mut(), self.bytes.get(NEXT_PAYLOAD)) {
+            *next = *kind;
+        }
+        let shift = |range: Range<usize>| range.start + before.len()..range.end + before.len();
+        let mut bytes = self.bytes;
+        bytes.splice(HEADER_LEN..HEADER_LEN, before.iter().copied());
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        if let Some(next) = bytes.get_mut(NEXT_PAYLOAD) {
+            *next = first.0;
+        }
+        if let Some(place) = bytes.get_mut(LENGTH) {
+            place.copy_from_slice(&length.to_be_bytes());
+        }
+        let aad = 0..self.aad.end + before.len();
+        Self { bytes, aad, iv: shift(self.iv), plaintext: shift(self.plaintext), icv: shift(self.icv) }
     }
 }
 

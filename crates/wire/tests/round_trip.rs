@@ -66,7 +66,7 @@ fn eap() -> impl Strategy<Value = Eap<'static>> {
 
 /// Payloads that may stand anywhere.
 fn payload() -> impl Strategy<Value = Payload<'static>> {
-    let unknown = (prop_oneof![1..33_u8, 49..53_u8, 54..=u8::MAX], any::<bool>(), octets(30))
+    let unknown = (prop_oneof![1..33_u8, 49..53_u8, 55..=u8::MAX], any::<bool>(), octets(30))
         .prop_map(|(kind, critical, body)| Payload::Unknown { kind: PayloadType(kind), critical, body });
     let id = || {
         (any::<(u8, [u8; 3])>(), octets(30)).prop_map(|((kind, reserved), data)| Identification {
@@ -105,6 +105,7 @@ fn payload() -> impl Strategy<Value = Payload<'static>> {
             Payload::Cp(Configuration { kind: CfgType(kind), attributes })
         }),
         eap().prop_map(Payload::Eap),
+        octets(64).prop_map(Payload::PuzzleSolution),
         unknown,
     ]
 }
@@ -218,5 +219,30 @@ proptest! {
         prop_assert_eq!(frame.icv.end, frame.bytes.len());
         let capacity = room.capacity(frame.bytes.len(), fragment.is_some());
         prop_assert!((inner.len()..inner.len() + block).contains(&capacity));
+    }
+
+    /// RFC 8019 §7.2.2: PS stands before SK or SKF, and under its integrity check.
+    #[test]
+    fn a_frame_with_a_payload_before_it_is_found_too(
+        inner in vec(any::<u8>(), 0..300),
+        keys in vec(any::<u8>(), 0..64),
+        total in proptest::option::of(1..20_u16),
+    ) {
+        let fragment = total.map(|total| Fragment { number: 1, total });
+        let header = Header::new(
+            IkeSpi(1), IkeSpi(2), ExchangeType::IKE_AUTH, Flags::default(), MessageId(1),
+        );
+        let room = Room { iv: 8, block: 1, icv: 16 };
+        let solution = Payload::PuzzleSolution(keys.into());
+        let frame = Frame::new(&header, fragment, PayloadType::IDI, &inner, room).preceded_by(&solution);
+        prop_assert_eq!(strip_padding(&frame.bytes[frame.plaintext.clone()]), Ok(&inner[..]));
+        let found = Sealed::locate(&frame.bytes).unwrap().unwrap();
+        prop_assert_eq!((found.first, found.fragment), (PayloadType::IDI, fragment));
+        prop_assert_eq!(found.aad, frame.aad.clone());
+        prop_assert_eq!(found.body, frame.iv.start..frame.icv.end);
+        prop_assert_eq!(frame.icv.end, frame.bytes.len());
+        let message = Message::parse(&frame.bytes).unwrap();
+        prop_assert_eq!(message.payloads.len(), 2);
+        prop_assert_eq!(&message.payloads[0], &solution);
     }
 }

@@ -229,6 +229,7 @@ impl End {
             Job::Prove { prf, octets, .. } => {
                 Answer::Proved(AuthProof { method: 2, data: auth(prf, octets) })
             }
+            Job::Puzzle { puzzle, string } => sa::puzzle::answer(&Provider::new(), *puzzle, string),
             Job::Check { prf, octets, proof, remote, wanted, .. } => {
                 let known = policy::match_identity(wanted, remote).is_ok();
                 if known && proof.method == 2 && proof.data == auth(prf, octets) {

@@ -56,7 +56,7 @@ fn a_cookie_outlives_one_change_of_the_secret_but_not_two() {
 
 #[test]
 fn half_open_ike_sas_are_limited_and_end_by_themselves() {
-    let settings = Settings { max_half_open_per_source: 3, ..Settings::default() };
+    let settings = Settings { block_threshold: 3, ..Settings::default() };
     let mut pair = Pair::with(connection(A, B), connection(B, A), settings);
     pair.up();
     let first = pair.flights.pop_front().unwrap();

@@ -2,7 +2,9 @@
 
 use super::initiator_init::{Agreement, float};
 use super::rivals::Rivals;
-use super::{Deadline, Secrets, cert_payloads, cert_request, init, is_fatal, local_identity};
+use super::{
+    Deadline, Secrets, cert_payloads, cert_request, init, initiator_puzzle, is_fatal, local_identity,
+};
 use crate::channel::{Authentic, Incoming, Message};
 use crate::child::{self, Proposed};
 use crate::closing::Closing;
@@ -28,13 +30,22 @@ pub(crate) struct Proving {
     local: Identity,
     /// The peer sent a CERTREQ.
     cert_asked: bool,
+    puzzle: Puzzled,
     job: JobId,
     until: Deadline,
 }
 
+/// What has come of the puzzle that was to be solved before IKE_AUTH.
+struct Puzzled {
+    solution: Option<Vec<u8>>,
+    /// Why there is no solution.
+    obstacle: Option<Refusal>,
+}
+
 impl Proving {
     pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, rivals: Rivals, agreement: Agreement) -> Next {
-        let Agreement { spi_r, secrets, cert_asked } = agreement;
+        let Agreement { spi_r, secrets, cert_asked, solution, obstacle, .. } = agreement;
+        let puzzle = Puzzled { solution, obstacle };
         let chosen = rivals.chosen().clone();
         sa.spi_r = spi_r;
         float(sa, cx, &secrets);
@@ -53,7 +64,7 @@ impl Proving {
             },
         );
         let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
-        Box::new(Self { rivals, chosen, secrets, local, cert_asked, job, until })
+        Box::new(Self { rivals, chosen, secrets, local, cert_asked, puzzle, job, until })
     }
 }
 
@@ -136,6 +147,8 @@ pub(super) struct Attempt {
     local: Identity,
     /// The child SA that it proposes.
     proposed: Option<Proposed>,
+    /// Why the request lacks the solution of a puzzle.
+    obstacle: Option<Refusal>,
     request: Sent,
 }
 
@@ -171,7 +184,7 @@ impl AwaitAuth {
             return from.end(sa, cx, Fate::Refused(refusal));
         }
         let proposed = first.map(|child| Proposed::new(sa, cx, child, false));
-        let Proving { rivals, chosen, mut secrets, local, cert_asked, .. } = from;
+        let Proving { rivals, chosen, mut secrets, local, cert_asked, puzzle, .. } = from;
         let connection = &chosen.connection;
         let mut payloads = vec![Payload::IdI(contents::identification(&local))];
         payloads.extend(cert_payloads(connection, cert_asked));
@@ -193,9 +206,14 @@ impl AwaitAuth {
             payloads.push(proposed.sa_payload());
             payloads.extend(proposed.ts_payloads());
         }
-        match secrets.channel.ask(sa, cx, ExchangeType::IKE_AUTH, &payloads) {
+        let request = match puzzle.solution {
+            Some(keys) => secrets.channel.ask_after(sa, cx, &Payload::PuzzleSolution(keys.into()), &payloads),
+            None => secrets.channel.ask(sa, cx, ExchangeType::IKE_AUTH, &payloads),
+        };
+        match request {
             Some(request) => {
-                let attempt = Attempt { chosen, secrets, local, proposed, request };
+                let obstacle = puzzle.obstacle;
+                let attempt = Attempt { chosen, secrets, local, proposed, obstacle, request };
                 Box::new(Self { attempt, rivals })
             }
             // A new channel has all its message ids.
@@ -232,6 +250,7 @@ impl AwaitAuth {
 
     fn end(self, sa: &mut Common, cx: &mut Cx<'_>, fate: Fate) -> Next {
         self.attempt.release(cx);
+        let fate = initiator_puzzle::explain(fate, self.attempt.obstacle.clone());
         sa.give_up(cx, &self.known(), fate);
         self.rivals.forget(cx);
         Box::new(Gone)

@@ -1,6 +1,6 @@
 //! The initiator's IKE_SA_INIT: from an order to keys.
 
-use super::initiator_auth::Proving;
+use super::initiator_puzzle::{self, Plan, Solving, SolvingAuth};
 use super::rivals::Rivals;
 use super::secrets::Ingredients;
 use super::{Secrets, Transcript, init};
@@ -13,7 +13,7 @@ use crate::{Common, Cx, limits};
 use base::{IkeSpi, Instant, MessageId};
 use crypto::{KePrivate, Spis};
 use policy::{IkeSuite, Offer};
-use sa::{Answer, Drop, Event, Fate, IkeSaId, JobId, Path, Reason, Refusal, RefusalKind, Side};
+use sa::{Answer, Drop, Event, Fate, IkeSaId, JobId, Path, Puzzle, Reason, Refusal, RefusalKind, Side};
 use wire::num::{ExchangeType, KeMethod, NotifyType, ProtocolId};
 use wire::{Header, KeyExchange, Notify, Payload};
 
@@ -24,6 +24,8 @@ pub(crate) struct AwaitInit {
     nonce: Vec<u8>,
     ke: OurKe,
     cookie: Option<Vec<u8>>,
+    /// The solution of the puzzle that came with the cookie.
+    solution: Option<Vec<u8>>,
     /// How often the request was made anew.
     retries: u32,
     request: Sent,
@@ -74,9 +76,19 @@ pub(crate) fn initiate(
     let request = send(
         &mut common,
         cx,
-        &Asked { chosen: &chosen, offers: &offers, nonce: &nonce, ke: &ke, cookie: None },
+        &Asked { chosen: &chosen, offers: &offers, nonce: &nonce, ke: &ke, cookie: None, solution: None },
     );
-    let stage = AwaitInit { chosen, offers, nonce, ke, cookie: None, retries: 0, request, hint: None };
+    let stage = AwaitInit {
+        chosen,
+        offers,
+        nonce,
+        ke,
+        cookie: None,
+        solution: None,
+        retries: 0,
+        request,
+        hint: None,
+    };
     Ok(IkeSa::new(common, Box::new(stage)))
 }
 
@@ -94,6 +106,7 @@ struct Asked<'a> {
     nonce: &'a [u8],
     ke: &'a OurKe,
     cookie: Option<&'a [u8]>,
+    solution: Option<&'a [u8]>,
 }
 
 fn send(sa: &mut Common, cx: &mut Cx<'_>, asked: &Asked<'_>) -> Sent {
@@ -105,6 +118,10 @@ fn send(sa: &mut Common, cx: &mut Cx<'_>, asked: &Asked<'_>) -> Sent {
     if let Some(cookie) = asked.cookie {
         payloads.push(Payload::Notify(Notify::new(NotifyType::COOKIE, cookie.to_vec())));
     }
+    //= rfc8019 §7.1.2
+    //# the Initiator restarts the request and returns back to the Responder the puzzle solution in a new payload called
+    //# a Puzzle Solution (PS) payload […] along with the received COOKIE notification.
+    payloads.extend(asked.solution.map(|keys| Payload::PuzzleSolution(keys.to_vec().into())));
     payloads.push(Payload::Sa(contents::proposals(asked.offers, ProtocolId::IKE, &[])));
     let (method, data) = (asked.ke.method, asked.ke.public.clone().into());
     payloads.push(Payload::Ke(KeyExchange { method, data }));
@@ -174,7 +191,7 @@ impl Stage for AwaitInit {
     }
 }
 
-type Noise<T> = (Box<T>, Drop);
+pub(super) type Noise<T> = (Box<T>, Drop);
 
 impl AwaitInit {
     fn on_response(
@@ -196,7 +213,17 @@ impl AwaitInit {
         init::accepted(sa, cx, datagram.path, datagram.bytes);
         if let Some(cookie) = contents.notify(NotifyType::COOKIE) {
             let cookie = cookie.data.to_vec();
-            return self.once_more(sa, cx, Again::Cookie(cookie));
+            let puzzle = contents.notify(NotifyType::PUZZLE).and_then(|notify| Puzzle::parse(&notify.data));
+            return match puzzle {
+                Some(puzzle) => self.on_puzzle(sa, cx, cookie, puzzle),
+                None => self.once_more(sa, cx, Again::Cookie(cookie, None)),
+            };
+        }
+        //= rfc8019 §7.1.2
+        //# If the received message contains a PUZZLE notification and doesn't contain a COOKIE notification, then this
+        //# message is malformed […] the Initiator MUST ignore the received message and continue to wait
+        if contents.has(NotifyType::PUZZLE) {
+            return Err((self, Drop::Malformed));
         }
         match contents.error() {
             Some(notify) if notify.kind == NotifyType::INVALID_KE_PAYLOAD => {
@@ -213,8 +240,45 @@ impl AwaitInit {
         }
     }
 
+    /// The responder wants a puzzle solved.
+    //= rfc8019 §7.1.2
+    //# The Initiator MAY ignore the PUZZLE notification if it is not willing to spend resources to solve the puzzle of the
+    //# requested difficulty, even if it supports puzzles. […] it restarts the request and includes the received COOKIE
+    //# notification in it.
+    fn on_puzzle(
+        mut self: Box<Self>,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        cookie: Vec<u8>,
+        puzzle: Puzzle,
+    ) -> Result<Next, Noise<Self>> {
+        if self.retries >= limits::INIT_RETRIES || !self.is_new(&cookie) {
+            return Err((self, Drop::Unprotected));
+        }
+        match initiator_puzzle::plan(cx, &self.chosen.connection, puzzle) {
+            Plan::Solve(puzzle) => {
+                self.hint = None;
+                Ok(Solving::begin(sa, cx, self, cookie, puzzle))
+            }
+            Plan::Decline(why) => {
+                cx.note(
+                    sa.id,
+                    format!("The responder wants the solution of a puzzle {why}: asking without one."),
+                );
+                let refusal = initiator_puzzle::refusal(&self.chosen.connection, &why);
+                self.hint.get_or_insert((cx.now.mono + limits::UNSOLVED_PATIENCE, refusal));
+                self.once_more(sa, cx, Again::Cookie(cookie, None))
+            }
+        }
+    }
+
+    /// Whether a cookie can be one, and is not the one that we have shown.
+    fn is_new(&self, cookie: &Vec<u8>) -> bool {
+        limits::COOKIE_RANGE.contains(&cookie.len()) && self.cookie.as_ref() != Some(cookie)
+    }
+
     /// The responder wants a cookie, or another key exchange method.
-    fn once_more(
+    pub(super) fn once_more(
         mut self: Box<Self>,
         sa: &mut Common,
         cx: &mut Cx<'_>,
@@ -224,13 +288,13 @@ impl AwaitInit {
             return Err((self, Drop::Unprotected));
         }
         let note = match again {
-            Again::Cookie(cookie) => {
-                if !limits::COOKIE_RANGE.contains(&cookie.len()) || self.cookie.as_ref() == Some(&cookie) {
+            Again::Cookie(cookie, solution) => {
+                if !self.is_new(&cookie) {
                     return Err((self, Drop::Unprotected));
                 }
-                self.cookie = Some(cookie);
-                "The responder wants a cookie before it answers: sending IKE_SA_INIT again with it."
-                    .to_string()
+                let what = if solution.is_some() { "a solved puzzle" } else { "a cookie" };
+                (self.cookie, self.solution) = (Some(cookie), solution);
+                format!("The responder wants {what} before it answers: sending IKE_SA_INIT again with it.")
             }
             //= rfc7296 §1.2
             //# the initiator MUST retry the IKE_SA_INIT with the corrected Diffie-Hellman group. The initiator
@@ -256,9 +320,14 @@ impl AwaitInit {
     }
 
     fn send(&self, sa: &mut Common, cx: &mut Cx<'_>) -> Sent {
-        let cookie = self.cookie.as_deref();
-        let asked =
-            Asked { chosen: &self.chosen, offers: &self.offers, nonce: &self.nonce, ke: &self.ke, cookie };
+        let asked = Asked {
+            chosen: &self.chosen,
+            offers: &self.offers,
+            nonce: &self.nonce,
+            ke: &self.ke,
+            cookie: self.cookie.as_deref(),
+            solution: self.solution.as_deref(),
+        };
         send(sa, cx, &asked)
     }
 
@@ -300,7 +369,7 @@ impl AwaitInit {
     }
 
     /// A response with an SA payload. It can be forged, but then its IKE_AUTH never comes.
-    fn on_answer(
+    pub(super) fn on_answer(
         self: Box<Self>,
         sa: &mut Common,
         cx: &mut Cx<'_>,
@@ -310,7 +379,7 @@ impl AwaitInit {
             Some(agreement) => {
                 init::accepted(sa, cx, datagram.path, datagram.bytes);
                 let rivals = Rivals::new(self, sa.path, &agreement.secrets);
-                Ok(Proving::begin(sa, cx, rivals, agreement))
+                Ok(SolvingAuth::first(sa, cx, rivals, agreement))
             }
             None => Err((self, Drop::Malformed)),
         }
@@ -343,7 +412,9 @@ impl AwaitInit {
         let (suite, connection) = (answered.suite, &self.chosen.connection);
         let from = Ingredients { side: Side::Initiator, spis, suite, g_ir: &g_ir, connection };
         let secrets = Secrets::derive(cx, from, transcript, agreed).ok()?;
-        Some(Agreement { spi_r, secrets, cert_asked: !contents.cert_requests.is_empty() })
+        let cert_asked = !contents.cert_requests.is_empty();
+        let puzzle = contents.notify(NotifyType::PUZZLE).and_then(|notify| Puzzle::parse(&notify.data));
+        Some(Agreement { spi_r, secrets, cert_asked, puzzle, solution: None, obstacle: None })
     }
 
     pub(super) fn chosen(&self) -> &Chosen {
@@ -366,11 +437,18 @@ pub(super) struct Agreement {
     pub(super) secrets: Secrets,
     /// The peer sent a CERTREQ.
     pub(super) cert_asked: bool,
+    /// What is to be solved before IKE_AUTH.
+    pub(super) puzzle: Option<Puzzle>,
+    /// Its solution.
+    pub(super) solution: Option<Vec<u8>>,
+    /// Why there is none.
+    pub(super) obstacle: Option<Refusal>,
 }
 
 /// Why IKE_SA_INIT is sent again.
-enum Again {
-    Cookie(Vec<u8>),
+pub(super) enum Again {
+    /// With a cookie, and the solution of its puzzle.
+    Cookie(Vec<u8>, Option<Vec<u8>>),
     Ke(KeMethod),
 }
 

@@ -5,6 +5,7 @@
 //!
 //!   AwaitInit         IKE_SA_INIT  SAi1 KEi Ni N… -->
 //!                            <-- N(COOKIE), N(INVALID_KE_PAYLOAD): once more
+//!                            <-- N(COOKIE) N(PUZZLE): see initiator_puzzle, responder_puzzle
 //!                            <--  SAr1 KEr Nr N… [CERTREQ]   HalfOpen
 //!   Proving   (our AUTH is made)
 //!   AwaitAuth   IKE_AUTH  SK{IDi [CERT…] [CERTREQ] [IDr]
@@ -20,8 +21,10 @@
 mod init;
 mod initiator_auth;
 mod initiator_init;
+mod initiator_puzzle;
 mod responder_auth;
 mod responder_init;
+mod responder_puzzle;
 mod rivals;
 mod secrets;
 

@@ -1,6 +1,6 @@
 //! The responder's IKE_AUTH: from a half-open IKE SA to an established one.
 
-use super::{Deadline, Secrets, cert_payloads, local_identity};
+use super::{Deadline, Secrets, Transcript, cert_payloads, local_identity};
 use crate::channel::{Authentic, Incoming, Message, Request};
 use crate::child::{ChildRequest, Decided, NoChild};
 use crate::closing::Lingering;
@@ -16,41 +16,68 @@ use crypto::Spis;
 use policy::{AuthMethod, ChildKe, Claims, ConnectionId, Policy, Unique};
 use sa::{Answer, Drop, Event, Fate, Job, JobId, PeerProof, Reason, Refusal, RefusalKind, Side};
 use std::sync::Arc;
+use std::time::Duration;
 use wire::num::{self, ExchangeType, NotifyType};
 use wire::{Authentication, Notify, Payload};
 
 /// IKE_SA_INIT is answered; who the peer is, nobody knows.
 pub(crate) struct HalfOpen {
+    open: Open,
+    secrets: Secrets,
+}
+
+/// What is true of a half-open IKE SA whether its keys are computed or not.
+pub(super) struct Open {
     /// The connections that may be meant, and the configuration that they are of.
     among: Vec<ConnectionId>,
     policy: Arc<Policy>,
-    secrets: Secrets,
     trace: Trace,
     answered: u32,
-    until: Deadline,
+    /// Until when the first protected message must come.
+    pub(super) until: Deadline,
 }
 
-impl HalfOpen {
-    pub(super) fn begin(
-        sa: &mut Common,
-        cx: &mut Cx<'_>,
-        among: Vec<ConnectionId>,
-        secrets: Secrets,
-        trace: Trace,
-    ) -> Self {
-        let until = Deadline(cx.now.mono + cx.settings.half_open_timeout);
-        let policy = cx.policy.clone();
-        let mut stage = Self { among, policy, secrets, trace, answered: 0, until };
-        stage.answer_init(sa, cx);
-        stage
+impl Open {
+    pub(super) fn new(cx: &Cx<'_>, among: Vec<ConnectionId>, trace: Trace, patience: Duration) -> Self {
+        let until = Deadline(cx.now.mono + patience);
+        Self { among, policy: cx.policy.clone(), trace, answered: 0, until }
     }
 
-    fn answer_init(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
-        let response = self.secrets.transcript.response.clone();
+    pub(super) fn answer_init(&mut self, sa: &mut Common, cx: &mut Cx<'_>, response: &[u8]) {
+        let response = response.to_vec();
         let trace = self.trace.message(sa, Way::out(std::slice::from_ref(&response), self.answered));
         self.answered += 1;
         cx.out.tell(Event::Message(trace));
         cx.out.transmit(sa.path, response);
+    }
+
+    /// An IKE_SA_INIT request came again.
+    pub(super) fn repeat_init(
+        &mut self,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        datagram: &Datagram<'_>,
+        (request, response): (&[u8], &[u8]),
+    ) {
+        //= rfc7296 §2.1
+        //# a retransmitted IKE_SA_INIT request is recognized by its being the same, octet for octet
+        if *datagram.bytes == *request {
+            self.answer_init(sa, cx, response);
+        } else {
+            cx.out.tell(Event::Dropped { path: datagram.path, why: Drop::Replay });
+        }
+    }
+}
+
+impl HalfOpen {
+    pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, mut open: Open, secrets: Secrets) -> Next {
+        open.answer_init(sa, cx, &secrets.transcript.response);
+        Box::new(Self::new(open, secrets))
+    }
+
+    /// One whose IKE_SA_INIT response has gone out.
+    pub(super) fn new(open: Open, secrets: Secrets) -> Self {
+        Self { open, secrets }
     }
 
     /// The first protected message: whoever did the key exchange with us says who it is.
@@ -63,7 +90,9 @@ impl HalfOpen {
     ) -> Next {
         // RFC 7296 §2.23: the peer may have gone over to port 4500 with this message.
         sa.path = to.path;
-        let Self { among, policy, secrets, until, .. } = *self;
+        let Self { open: Open { among, policy, .. }, secrets } = *self;
+        // Under load the first message had to come soon; what follows has the usual time.
+        let until = Deadline(sa.born + cx.settings.half_open_timeout);
         let claim = match read(to, message, until) {
             Ok(claim) => claim,
             Err(fault) => return refuse_fault(sa, cx, secrets, to, &fault),
@@ -171,16 +200,19 @@ impl Stage for HalfOpen {
     fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
         let (path, header) = (datagram.path, datagram.header);
         if header.exchange == ExchangeType::IKE_SA_INIT && header.message_id == MessageId(0) {
-            //= rfc7296 §2.1
-            //# a retransmitted IKE_SA_INIT request is recognized by its being the same, octet for octet
-            if *datagram.bytes == *self.secrets.transcript.request {
-                self.answer_init(sa, cx);
-            } else {
-                cx.out.tell(Event::Dropped { path, why: Drop::Replay });
-            }
+            let Transcript { request, response, .. } = &self.secrets.transcript;
+            self.open.repeat_init(sa, cx, &datagram, (request, response));
             return self;
         }
-        match self.secrets.channel.take(sa, cx, |_| false, datagram) {
+        let clean = self.secrets.channel.forged() == 0;
+        let taken = self.secrets.channel.take(sa, cx, |_| false, datagram);
+        //= rfc8019 §4.6
+        //# the Responder SHOULD still keep the computed SK_* keys, so that if it happened to be an attack, then an
+        //# attacker cannot get an advantage of repeating the attack multiple times on a single IKE SA.
+        if clean && self.secrets.channel.forged() > 0 {
+            *cx.spoiled += 1;
+        }
+        match taken {
             Some(Incoming::Request(message)) => {
                 let to = Request { path, exchange: message.exchange(), id: message.id() };
                 self.on_request(sa, cx, to, &message)
@@ -195,7 +227,7 @@ impl Stage for HalfOpen {
 
     fn time(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
         self.secrets.channel.tidy(cx.now.mono);
-        if !self.until.is_over(cx) {
+        if !self.open.until.is_over(cx) {
             return self;
         }
         sa.give_up(cx, &self.known(), Fate::HalfOpenTimeout);
@@ -203,7 +235,7 @@ impl Stage for HalfOpen {
     }
 
     fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
-        self.until.wake()
+        self.open.until.wake()
     }
 
     fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next {

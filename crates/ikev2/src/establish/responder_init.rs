@@ -1,6 +1,7 @@
 //! The responder's IKE_SA_INIT: from a datagram of a stranger to a half-open IKE SA.
 
-use super::responder_auth::HalfOpen;
+use super::responder_auth::{HalfOpen, Open};
+use super::responder_puzzle::{self, Passed, Puzzled, Waiting};
 use super::secrets::Ingredients;
 use super::{Secrets, Transcript, cert_request, init};
 use crate::contents::{self, Contents};
@@ -9,71 +10,117 @@ use crate::ext::{self, Agreed, Facts, Moment};
 use crate::ike_sa::IkeSa;
 use crate::trace::Trace;
 use crate::{Common, Cx, limits};
-use base::{IkeSpi, MessageId};
-use crypto::Spis;
+use base::{IkeSpi, MessageId, Secret};
+use crypto::{KePrivate, Spis};
 use policy::{Choice, Connection, ConnectionId, IkeSuite, Offer};
-use sa::{Admission, CookieOwner, Drop, Event, IkeSaId, Path, Refusal, RefusalKind, Side};
+use sa::{Drop, Event, IkeSaId, Path, Place, Puzzle, Refusal, RefusalKind, Side};
 use std::sync::Arc;
+use std::time::Duration;
 use wire::num::{ExchangeType, KeMethod, NotifyType, ProtocolId};
 use wire::{KeyExchange, Notify, Payload};
 
 /// A first message, read.
-struct Knock<'a> {
-    path: Path,
-    spi_i: IkeSpi,
+pub(super) struct Knock<'a> {
+    pub(super) path: Path,
+    pub(super) spi_i: IkeSpi,
     bytes: &'a [u8],
-    contents: Contents<'a>,
-    nonce: &'a [u8],
+    pub(super) contents: Contents<'a>,
+    pub(super) nonce: &'a [u8],
     ke: (KeMethod, &'a [u8]),
 }
 
 /// What a first message is answered with when no IKE SA comes of it.
-enum Turned {
+pub(super) enum Turned {
     /// Nothing: it is noise.
     Away(Drop),
     /// A notification, and why, for people.
     Back(Notify<'static>, Option<Refusal>),
+    /// What it has to show.
+    With(Vec<Notify<'static>>),
 }
 
 /// Somebody wants an IKE SA. It gets one, or a notification, or silence.
-pub(crate) fn knock(cx: &mut Cx<'_>, door: &mut Door, id: IkeSaId, arrival: Arrival<'_>) -> Option<IkeSa> {
-    let Arrival { path, header, .. } = arrival;
-    match answer(cx, door, id, arrival) {
-        Ok(sa) => Some(sa),
+pub(crate) fn knock(
+    cx: &mut Cx<'_>,
+    door: &mut Door,
+    id: IkeSaId,
+    arrival: Arrival<'_>,
+) -> Option<(IkeSa, Place)> {
+    let Arrival { path, header, bytes } = arrival;
+    let (notifies, refusal) = match answer(cx, door, id, arrival) {
+        Ok(opened) => return Some(opened),
         Err(Turned::Away(why)) => {
             cx.out.tell(Event::Dropped { path, why });
-            None
+            return None;
         }
-        Err(Turned::Back(notify, refusal)) => {
-            let spis = Spis { initiator: header.spi_i, responder: IkeSpi::ZERO };
-            cx.out.transmit(path, init::emit(spis, Side::Responder, vec![Payload::Notify(notify)]));
-            if let Some(refusal) = refusal {
-                cx.out.tell(Event::Refused { ike: None, path, refusal });
-            }
-            None
-        }
+        Err(Turned::Back(notify, refusal)) => (vec![notify], refusal),
+        Err(Turned::With(notifies)) => (notifies, None),
+    };
+    let spis = Spis { initiator: header.spi_i, responder: IkeSpi::ZERO };
+    let message = init::emit(spis, Side::Responder, notifies.into_iter().map(Payload::Notify).collect());
+    // Whoever asks with less than an honest peer does gets nothing that could be turned against somebody else.
+    if message.len() > bytes.len() {
+        cx.out.tell(Event::Dropped { path, why: Drop::Malformed });
+        return None;
     }
+    cx.out.transmit(path, message);
+    if let Some(refusal) = refusal {
+        cx.out.tell(Event::Refused { ike: None, path, refusal });
+    }
+    None
 }
 
-fn answer(cx: &mut Cx<'_>, door: &mut Door, id: IkeSaId, arrival: Arrival<'_>) -> Result<IkeSa, Turned> {
-    let path = arrival.path;
-    let contents = init::contents(arrival.bytes).map_err(|why| unreadable(cx, door, arrival.bytes, why))?;
+fn answer(
+    cx: &mut Cx<'_>,
+    door: &mut Door,
+    id: IkeSaId,
+    arrival: Arrival<'_>,
+) -> Result<(IkeSa, Place), Turned> {
+    let contents = init::contents(arrival.bytes).map_err(|why| unreadable(cx, door, arrival, why))?;
     let knock = read(arrival, &contents).ok_or(Turned::Away(Drop::Malformed))?;
-    admit(cx, door, &knock)?;
+    let passed = responder_puzzle::admit(cx, door, &knock)?;
+    let opened = serve(cx, door, id, &knock, &passed);
+    if !passed.proven && matches!(opened, Err(Turned::Back(..))) {
+        // It counts; when none is left, the next ones have to show a cookie.
+        door.refusals.allows(cx.now.mono);
+    }
+    let place = Place { source: knock.path.remote.ip(), unsolved: passed.unsolved };
+    opened.map(|sa| (sa, place))
+}
+
+/// Chooses a connection and a suite, and does what the sender has deserved.
+fn serve(
+    cx: &mut Cx<'_>,
+    door: &mut Door,
+    id: IkeSaId,
+    knock: &Knock<'_>,
+    passed: &Passed,
+) -> Result<IkeSa, Turned> {
+    let path = knock.path;
     let among = policy::candidates(cx.policy, path.local.ip(), path.remote.ip()).map_err(|none| {
         let connection = none.nearest.and_then(|id| cx.policy.connection(id)).map(|c| c.name.clone());
         let refusal =
             Refusal { kind: RefusalKind::NoConnection, by_peer: false, connection, reason: none.reason };
         Turned::Back(Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()), Some(refusal))
     })?;
-    let (connection, choice) = choose(cx, &among, &knock)?;
+    let (connection, choice) = choose(cx, &among, knock)?;
     //= rfc7296 §1.2
     //# the responder […] rejects the message with INVALID_KE_PAYLOAD […] and indicates the correct group
     if choice.suite.ke != knock.ke.0 {
         let notify = Notify::new(NotifyType::INVALID_KE_PAYLOAD, choice.suite.ke.0.to_be_bytes().to_vec());
         return Err(Turned::Back(notify, None));
     }
-    open(cx, id, &knock, Hosts { among, connection }, choice)
+    let puzzle = responder_puzzle::for_auth(cx, door, passed, choice.suite.prf);
+    let patience = match puzzle {
+        // The peer needs the time to solve it.
+        Some(_) => cx.settings.half_open_timeout,
+        None => door.half_open.patience(cx.settings),
+    };
+    let sa = open(cx, (id, patience), knock, Hosts { among, connection, puzzle }, choice)?;
+    if let Some(given) = &passed.solved {
+        door.cookies.spend(given, cx.now.mono);
+    }
+    Ok(sa)
 }
 
 /// A first message that cannot be read is noise, but one with a critical payload that we do not know is told so.
@@ -81,10 +128,11 @@ fn answer(cx: &mut Cx<'_>, door: &mut Door, id: IkeSaId, arrival: Arrival<'_>) -
 //# the response to the IKE request containing that payload MUST include a Notify payload
 //# UNSUPPORTED_CRITICAL_PAYLOAD
 ///
-/// The notification is larger than the smallest message that draws it, so there are only so many a second.
-fn unreadable(cx: &Cx<'_>, door: &mut Door, bytes: &[u8], why: Drop) -> Turned {
+/// No cookie limits this answer, so there are only so many a second.
+fn unreadable(cx: &mut Cx<'_>, door: &mut Door, arrival: Arrival<'_>, why: Drop) -> Turned {
+    let Arrival { path, bytes, .. } = arrival;
     let unknown = if why == Drop::TooLarge { None } else { init::unknown_critical(bytes) };
-    match unknown.filter(|_| door.may_answer(cx)) {
+    match unknown.filter(|_| door.may_answer(cx, path)) {
         Some(kind) => Turned::Back(Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]), None),
         None => Turned::Away(why),
     }
@@ -99,33 +147,11 @@ fn read<'a>(arrival: Arrival<'a>, contents: &'a Contents<'a>) -> Option<Knock<'a
     Some(Knock { path, spi_i: header.spi_i, bytes, contents: copy, nonce, ke: (ke.method, &ke.data) })
 }
 
-/// Whether there is room, and whether the sender really is where it seems to be.
-//= rfc7296 §2.6
-//# When a responder detects a large number of half-open IKE SAs, it SHOULD reply to IKE_SA_INIT requests
-//# with a response containing the COOKIE notification.
-fn admit(cx: &mut Cx<'_>, door: &mut Door, knock: &Knock<'_>) -> Result<(), Turned> {
-    let source = knock.path.remote.ip();
-    let owner = CookieOwner { nonce: knock.nonce, source, spi: knock.spi_i };
-    door.cookies.rotate(cx.now.mono, cx.rng);
-    match door.half_open.admission(cx.settings, source) {
-        Admission::Open => Ok(()),
-        Admission::Full => Err(Turned::Away(Drop::HalfOpenLimit)),
-        Admission::CookieWanted => match knock.contents.notify(NotifyType::COOKIE) {
-            Some(cookie) if door.cookies.accepts(cx.suite, owner, &cookie.data) => Ok(()),
-            //= rfc7296 §2.6
-            //# If [the cookies] do not match, the responder MUST treat it as if there was no cookie
-            _ => {
-                let cookie = door.cookies.bake(cx.suite, owner);
-                Err(Turned::Back(Notify::new(NotifyType::COOKIE, cookie), None))
-            }
-        },
-    }
-}
-
-/// The connections that may be meant, and the one whose proposals decided.
+/// The connections that may be meant, the one whose proposals decided, and the puzzle for IKE_AUTH if there is one.
 struct Hosts {
     among: Vec<ConnectionId>,
     connection: Arc<Connection>,
+    puzzle: Option<Puzzle>,
 }
 
 /// The first connection whose proposals fit, and what comes out of them.
@@ -156,16 +182,23 @@ fn choose(
 /// Does the key exchange and answers: from here on the IKE SA is half open.
 fn open(
     cx: &mut Cx<'_>,
-    id: IkeSaId,
+    (id, patience): (IkeSaId, Duration),
     knock: &Knock<'_>,
     hosts: Hosts,
     choice: Choice<IkeSuite>,
 ) -> Result<IkeSa, Turned> {
-    let Hosts { among, connection } = hosts;
+    let Hosts { among, connection, puzzle } = hosts;
     let method = cx.suite.key_exchange(knock.ke.0).ok_or(Turned::Away(Drop::Malformed))?;
     //= rfc6989 §2
     //# a public value that fails the checks ends the exchange; before authentication it is noise
-    let (public, g_ir) = method.respond(cx.rng, knock.ke.1).map_err(|_| Turned::Away(Drop::Malformed))?;
+    let noise = |_| Turned::Away(Drop::Malformed);
+    let (public, shared) = match puzzle {
+        None => method.respond(cx.rng, knock.ke.1).map(|(public, g_ir)| (public, Shared::Now(g_ir))),
+        Some(puzzle) => method
+            .respond_later(cx.rng, knock.ke.1)
+            .map(|(public, private)| (public, Shared::Later(puzzle, private))),
+    }
+    .map_err(noise)?;
     let spis = Spis { initiator: knock.spi_i, responder: cx.settings.shard.draw(cx.rng) };
     let now = cx.now.mono;
     let mut common = Common {
@@ -203,6 +236,7 @@ fn open(
     facts.spis = spis;
     facts.agreed = &agreed;
     ext::offer(Moment::InitResponse, &mut facts, &mut payloads);
+    payloads.extend(puzzle.map(|puzzle| Payload::Notify(Notify::new(NotifyType::PUZZLE, puzzle.emit()))));
     payloads.extend(cert_request(among.iter().filter_map(|id| cx.policy.connection(*id)).map(|c| &**c)));
     let trace = Trace::new(ExchangeType::IKE_SA_INIT, MessageId(0), true, &payloads);
     let response = init::emit(spis, Side::Responder, payloads);
@@ -212,15 +246,28 @@ fn open(
         nonce_i: knock.nonce.to_vec(),
         nonce_r: nonce,
     };
-    let from = Ingredients {
-        side: Side::Responder,
-        spis,
-        suite: choice.suite,
-        g_ir: &g_ir,
-        connection: &connection,
+    let (suite, open) = (choice.suite, Open::new(cx, among, trace, patience));
+    let stage = match shared {
+        Shared::Now(g_ir) => {
+            let from =
+                Ingredients { side: Side::Responder, spis, suite, g_ir: &g_ir, connection: &connection };
+            let secrets = Secrets::derive(cx, from, transcript, agreed).map_err(noise)?;
+            init::accepted(&common, cx, knock.path, knock.bytes);
+            HalfOpen::begin(&mut common, cx, open, secrets)
+        }
+        Shared::Later(puzzle, private) => {
+            let public = knock.ke.1.to_vec();
+            init::accepted(&common, cx, knock.path, knock.bytes);
+            let waiting = Waiting { puzzle, spis, suite, connection, transcript, agreed, private, public };
+            Puzzled::begin(&mut common, cx, open, waiting)
+        }
     };
-    let secrets = Secrets::derive(cx, from, transcript, agreed).map_err(|_| Turned::Away(Drop::Malformed))?;
-    init::accepted(&common, cx, knock.path, knock.bytes);
-    let stage = HalfOpen::begin(&mut common, cx, among, secrets, trace);
-    Ok(IkeSa::new(common, Box::new(stage)))
+    Ok(IkeSa::new(common, stage))
+}
+
+/// The shared secret of the key exchange.
+enum Shared {
+    Now(Secret),
+    /// When the peer has solved the puzzle.
+    Later(Puzzle, Box<dyn KePrivate>),
 }

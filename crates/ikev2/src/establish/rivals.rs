@@ -4,8 +4,9 @@
 //! with the first one, keeps the others, and changes to the next whenever an IKE_AUTH request has had no response
 //! for one wait. What somebody slips in before the real answer costs seconds, not the IKE SA.
 
-use super::initiator_auth::{Attempt, AwaitAuth, Proving};
+use super::initiator_auth::{Attempt, AwaitAuth};
 use super::initiator_init::AwaitInit;
+use super::initiator_puzzle::SolvingAuth;
 use super::{Secrets, init};
 use crate::ike_sa::{Chosen, Datagram, Next};
 use crate::{Common, Cx, limits};
@@ -96,7 +97,7 @@ impl Rivals {
                         "IKE_SA_INIT had another answer, and the one before leads nowhere: following it.",
                     );
                     sa.path = self.origin;
-                    return Ok(Proving::begin(sa, cx, self, agreement));
+                    return Ok(SolvingAuth::first(sa, cx, self, agreement));
                 }
                 Rival::Followed { spi_r, path, attempt: other } => {
                     self.park(sa, cx, attempt);

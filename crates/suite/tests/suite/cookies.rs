@@ -132,7 +132,7 @@ fn a_flood_does_not_keep_an_honest_client_out() {
 fn one_source_opens_only_so_many() {
     let mut site = bob();
     site.settings.cookie_threshold = usize::MAX;
-    site.settings.max_half_open_per_source = 5;
+    site.settings.block_threshold = 5;
     let mut world = world(6).site(site);
     let mut alice = Puppet::alice();
     let payloads = alice.init_payloads();

@@ -25,7 +25,7 @@ fn a_flood_in_the_name_of_a_client_does_not_keep_it_out() {
         world.inject(Duration::from_micros(n * 100), Datagram::ike(from, flooder.peer, &first));
     }
     world.run(Duration::from_millis(500));
-    assert_eq!(world.status("bob").len(), sa::limits::COOKIE_THRESHOLD_PER_SOURCE);
+    assert_eq!(world.status("bob").len(), sa::limits::COOKIE_THRESHOLD_IP);
     world.up("alice");
     world.run(Duration::from_secs(5));
     assert_eq!(world.host("alice").dataplane.sad().count(), 1);
@@ -35,7 +35,7 @@ fn a_flood_in_the_name_of_a_client_does_not_keep_it_out() {
 #[test]
 fn failed_authentications_count_as_half_open() {
     let mut site = bob();
-    site.settings.max_half_open_per_source = 5;
+    site.settings.block_threshold = 5;
     let mut world = world(2).site(site);
     let mut served = 0;
     for n in 0..20 {

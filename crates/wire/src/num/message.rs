@@ -66,7 +66,7 @@ impl PayloadType {
     /// Whether this crate knows the payload's inside. For all others the critical bit counts
     /// (RFC 7296 §2.5): they arrive as [`Payload::Unknown`](crate::Payload::Unknown).
     pub const fn is_understood(self) -> bool {
-        matches!(self.0, 33..=48) || self.0 == Self::SKF.0
+        matches!(self.0, 33..=48) || self.0 == Self::SKF.0 || self.0 == Self::PS.0
     }
 }
 

@@ -26,7 +26,7 @@ use std::borrow::Cow;
 /// Octets that are borrowed from a datagram or owned.
 pub type Octets<'a> = Cow<'a, [u8]>;
 
-/// One payload (RFC 7296 §3.3 to §3.16, RFC 7383 §2.5).
+/// One payload (RFC 7296 §3.3 to §3.16, RFC 7383 §2.5, RFC 8019 §8.2).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Payload<'a> {
     /// SA: proposals, best first.
@@ -63,6 +63,9 @@ pub enum Payload<'a> {
     Cp(Configuration<'a>),
     /// EAP: one EAP packet.
     Eap(Eap<'a>),
+    /// PS: four keys that solve a puzzle, one behind the other. Whether they are of one size, who has set the puzzle
+    /// judges: everybody else has to ignore the payload (RFC 8019 §7.1.4).
+    PuzzleSolution(Octets<'a>),
     /// A payload whose inside this crate does not know.
     Unknown {
         /// Its type.
@@ -97,6 +100,7 @@ impl<'a> Payload<'a> {
             PayloadType::SKF => Self::EncryptedFragment(EncryptedFragment::parse(raw.next, &mut reader)?),
             PayloadType::CP => Self::Cp(Configuration::parse(&mut reader)?),
             PayloadType::EAP => Self::Eap(Eap::parse(&mut reader)?),
+            PayloadType::PS => Self::PuzzleSolution(reader.rest().into()),
             kind => Self::Unknown { kind, critical: raw.critical, body: reader.rest().into() },
         };
         reader.end("the payload")?;
@@ -123,6 +127,7 @@ impl<'a> Payload<'a> {
             Self::EncryptedFragment(_) => PayloadType::SKF,
             Self::Cp(_) => PayloadType::CP,
             Self::Eap(_) => PayloadType::EAP,
+            Self::PuzzleSolution(_) => PayloadType::PS,
             Self::Unknown { kind, .. } => *kind,
         }
     }
@@ -150,6 +155,7 @@ impl<'a> Payload<'a> {
             Self::Eap(Eap { packet: octets })
             | Self::Nonce(octets)
             | Self::VendorId(octets)
+            | Self::PuzzleSolution(octets)
             | Self::Unknown { body: octets, .. } => out.extend_from_slice(octets),
         }
     }
@@ -174,6 +180,7 @@ impl<'a> Payload<'a> {
             Self::EncryptedFragment(fragment) => Payload::EncryptedFragment(fragment.into_owned()),
             Self::Cp(configuration) => Payload::Cp(configuration.into_owned()),
             Self::Eap(eap) => Payload::Eap(Eap { packet: owned(eap.packet) }),
+            Self::PuzzleSolution(keys) => Payload::PuzzleSolution(owned(keys)),
             Self::Unknown { kind, critical, body } => Payload::Unknown { kind, critical, body: owned(body) },
         }
     }
@@ -236,6 +243,7 @@ const fn section(kind: PayloadType) -> &'static str {
         PayloadType::CP => "RFC 7296 §3.15",
         PayloadType::EAP => "RFC 7296 §3.16",
         PayloadType::SKF => "RFC 7383 §2.5",
+        PayloadType::PS => "RFC 8019 §8.2",
         _ => "RFC 7296 §3.2",
     }
 }
