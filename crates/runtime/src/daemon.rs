@@ -168,15 +168,25 @@ impl Daemon {
         while let Some(input) = self.mailbox.input() {
             self.driver.input(self.clock.now(), input);
         }
-        for _ in 0..limits::DATAGRAMS_A_ROUND {
-            let Some((path, mut bytes)) = self.mailbox.datagram() else { return };
-            self.driver.datagram(self.clock.now(), path, &mut bytes);
-        }
-        self.mailbox.ring();
         let lost = self.mailbox.overflowed();
         if lost > 0 {
             self.driver.overflowed(self.clock.mono(), lost);
         }
+        // Both have their turn: neither a flood of first messages nor one of anything else starves the other.
+        let known = self.take_datagrams(Mailbox::known, limits::DATAGRAMS_A_ROUND);
+        let strangers = self.take_datagrams(Mailbox::stranger, limits::STRANGERS_A_ROUND);
+        if known || strangers {
+            self.mailbox.ring();
+        }
+    }
+
+    /// Takes so many messages of a queue at most; whether there may be more.
+    fn take_datagrams(&mut self, next: fn(&Mailbox) -> Option<(Path, Vec<u8>)>, most: usize) -> bool {
+        for _ in 0..most {
+            let Some((path, mut bytes)) = next(&self.mailbox) else { return false };
+            self.driver.datagram(self.clock.now(), path, &mut bytes);
+        }
+        true
     }
 
     /// Whether the daemon must stop at once.

@@ -38,6 +38,19 @@ enum Verdict {
 }
 
 impl Journal {
+    /// Whether this is one more of a flood: it is counted, and nobody needs to put it into words.
+    pub(crate) fn passes_over(&mut self, now: Instant, event: &Event) -> bool {
+        let Event::Dropped { why, .. } = event else { return false };
+        let kind = drop_name(*why);
+        let Some(window) = self.noise.get_mut(kind) else { return false };
+        if window.said < limits::NOISE_LINES || now.since(window.begin) >= limits::NOISE_INTERVAL {
+            return false;
+        }
+        window.unsaid += 1;
+        *self.dropped.entry(kind).or_default() += 1;
+        true
+    }
+
     /// Logs one event that was said as `line`.
     pub(crate) fn log(&mut self, now: Instant, event: &Event, line: &Line) {
         match event {
@@ -58,6 +71,10 @@ impl Journal {
             Event::IkeDown(facts, Fate::HalfOpenTimeout | Fate::Refused(_))
                 if facts.side == Side::Responder =>
             {
+                self.noise(now, ("unfinished", limits::REFUSAL_LINES), line.level, line);
+            }
+            // Before its connection is chosen an IKE SA is anybody's.
+            Event::IkeDown(facts, _) if facts.side == Side::Responder && facts.connection.is_empty() => {
                 self.noise(now, ("unfinished", limits::REFUSAL_LINES), line.level, line);
             }
             _ => write(line.level, line),
@@ -141,6 +158,62 @@ fn write(level: Level, line: &Line) {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_flood_of_drops_is_counted_without_words() {
+        let mut journal = Journal::default();
+        let now = Instant::from_nanos(1);
+        let address = "192.0.2.1:500".parse().unwrap();
+        let path = sa::Path { local: address, remote: address, marked: false };
+        let event = Event::Dropped { path, why: sa::Drop::Malformed };
+        let line = crate::sentence::sentence(&event);
+        let mut said = 0;
+        for _ in 0..50_000 {
+            if !journal.passes_over(now, &event) {
+                journal.log(now, &event, &line);
+                said += 1;
+            }
+        }
+        assert_eq!(said, limits::NOISE_LINES);
+        assert_eq!(journal.dropped().values().sum::<u64>(), 50_000);
+        let other = Event::Dropped { path, why: sa::Drop::BadIcv };
+        assert!(!journal.passes_over(now, &other), "another kind has its own measure");
+        let later = now + limits::NOISE_INTERVAL;
+        assert!(!journal.passes_over(later, &event));
+        assert_eq!(
+            journal.verdict(later, "malformed", limits::NOISE_LINES),
+            Verdict::SayAfter(50_000 - u64::from(limits::NOISE_LINES))
+        );
+    }
+
+    /// What nobody knows yet can break the protocol as often as it likes.
+    #[test]
+    fn faults_of_strangers_are_said_a_limited_number_of_times() {
+        let mut journal = Journal::default();
+        let address = "192.0.2.1:500".parse().unwrap();
+        let facts = sa::IkeFacts {
+            ike: sa::IkeSaId(1),
+            connection: String::new(),
+            side: Side::Responder,
+            spi_i: base::IkeSpi(1),
+            spi_r: base::IkeSpi(2),
+            path: sa::Path { local: address, remote: address, marked: false },
+            local_id: None,
+            remote_id: None,
+            suite: None,
+            age: Duration::ZERO,
+        };
+        let event = Event::IkeDown(facts, Fate::Fault("junk".to_string()));
+        let line = crate::sentence::sentence(&event);
+        for _ in 0..1000 {
+            journal.log(Instant::from_nanos(1), &event, &line);
+        }
+        let window = &journal.noise["unfinished"];
+        assert_eq!(
+            (window.said, window.unsaid),
+            (limits::REFUSAL_LINES, 1000 - u64::from(limits::REFUSAL_LINES))
+        );
+    }
 
     #[test]
     fn a_flood_is_said_five_times_then_counted_and_summed_up() {

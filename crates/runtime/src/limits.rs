@@ -16,11 +16,12 @@ pub const CLIENT_QUEUE: usize = 1024;
 /// plane. Whoever finds it full waits.
 pub const INPUT_QUEUE: usize = 4096;
 
-/// IKE messages that wait for the IKE thread when the data plane receives for it: what a burst of peers
+/// IKE messages that wait for the IKE thread when the data plane receives for it, those of peers and those of
+/// strangers each: what a burst of peers
 /// sends while one round is worked on. Beyond it messages are lost, as in a full socket buffer.
 pub const DATAGRAM_QUEUE: usize = 1024;
 
-/// Octets of the messages in that queue: as many of the usual length as fit in it. A stranger's longest
+/// Octets of the messages in each of those queues: as many of the usual length as fit in it. A stranger's longest
 /// datagrams must not make it 64 MiB.
 pub const DATAGRAM_OCTETS: usize = 4 << 20;
 
@@ -40,6 +41,9 @@ pub const PUZZLE_QUEUE: usize = 32;
 
 /// Datagrams taken from the sockets before timers and answers get their turn.
 pub const DATAGRAMS_A_ROUND: usize = 64;
+
+/// First messages of strangers taken from their queue in the same round: a flood of them does not make peers wait.
+pub const STRANGERS_A_ROUND: usize = 32;
 
 /// How long peers get to answer our Deletes when the daemon stops.
 pub const FAREWELL: Duration = Duration::from_secs(3);

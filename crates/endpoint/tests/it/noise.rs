@@ -4,12 +4,13 @@ use crate::common::{A, B, Flight, Pair, connection};
 use sa::{Drop, Event, Order, Reply};
 use std::time::Duration;
 
-/// An unprotected message to B with this header and no payload.
+/// An unprotected message to B with this header and one unknown payload of no meaning.
 fn stray(pair: &Pair, change: impl FnOnce(&mut [u8])) -> Flight {
-    let mut bytes = vec![0; 28];
+    let mut bytes = vec![0; 36];
     bytes[..8].fill(7);
     bytes[8..16].fill(9);
-    (bytes[17], bytes[18], bytes[19], bytes[27]) = (0x20, 37, 0x08, 28);
+    (bytes[17], bytes[18], bytes[19], bytes[27]) = (0x20, 37, 0x08, 36);
+    (bytes[16], bytes[31]) = (200, 8);
     change(&mut bytes);
     Flight { bytes, ..pair.seen[0].clone() }
 }
