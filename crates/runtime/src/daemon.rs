@@ -83,6 +83,9 @@ pub struct Daemon {
     _listener: Listener,
 }
 
+/// Takes the next datagram of one of the mailbox's queues.
+type NextDatagram = fn(&Mailbox) -> Option<(Path, Vec<u8>)>;
+
 impl Daemon {
     /// Opens sockets, data plane and control socket. To be called before the process has threads.
     pub fn start(setup: Setup) -> Result<Self, StartError> {
@@ -181,7 +184,7 @@ impl Daemon {
     }
 
     /// Takes so many messages of a queue at most; whether there may be more.
-    fn take_datagrams(&mut self, next: fn(&Mailbox) -> Option<(Path, Vec<u8>)>, most: usize) -> bool {
+    fn take_datagrams(&mut self, next: NextDatagram, most: usize) -> bool {
         for _ in 0..most {
             let Some((path, mut bytes)) = next(&self.mailbox) else { return false };
             self.driver.datagram(self.clock.now(), path, &mut bytes);
