@@ -258,3 +258,54 @@ fn s108_a_silent_peer_is_probed() {
         pair.wire_is_clean();
     }
 }
+
+/// A key as long as the block of the PRF's hash is used as it is, one octet more and it is hashed first (RFC 2104 §2):
+/// both ends have to see it alike.
+#[test]
+fn s031_keys_around_the_block_of_the_hash() {
+    for (ours, octets) in [("left", 64), ("right", 65)] {
+        if cannot_run("s031_keys_around_the_block_of_the_hash") {
+            return;
+        }
+        let psk: String = (0..octets).map(|n| char::from(b'a' + n % 26)).collect();
+        let suite = ("aes128-sha256-modp2048", "aes256gcm16");
+        let setup = Setup { ours, suite, psk: &psk, charon_psk: &psk, ..Setup::default() };
+        let mut pair = setup.start();
+        pair.establish();
+        pair.ping();
+        pair.wire_is_clean();
+    }
+}
+
+/// Every algorithm for ESP that both have, between our engine and strongSwan's `libipsec`, with pings both ways.
+#[test]
+fn s167_every_suite_of_esp_with_libipsec() {
+    let suites = [
+        "aes128-sha1",
+        "aes128-sha256",
+        "aes192-sha384",
+        "aes256-sha512",
+        "aes128gcm16",
+        "aes192gcm16",
+        "aes256gcm16",
+        "aes256gcm12",
+        "aes256gcm8",
+        "aes128ccm16",
+        "aes256ccm8",
+        "aes256ctr-sha256",
+        "chacha20poly1305",
+        "aes256gcm16-esn",
+        "aes128-sha256-esn",
+    ];
+    for (n, esp) in suites.into_iter().enumerate() {
+        if cannot_run("s167_every_suite_of_esp_with_libipsec") {
+            return;
+        }
+        let ours = if n % 2 == 0 { "left" } else { "right" };
+        let suite = ("aes256gcm16-prfsha384-x25519", esp);
+        let mut pair = Setup { ours, suite, ..Setup::default() }.start();
+        pair.establish();
+        pair.ping();
+        pair.wire_is_clean();
+    }
+}

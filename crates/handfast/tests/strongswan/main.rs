@@ -56,6 +56,7 @@ struct Setup<'a> {
     charon_selectors: Option<(&'a str, &'a str)>,
     charon: &'a str,
     charon_psk: &'a str,
+    psk: &'a str,
 }
 
 impl Default for Setup<'_> {
@@ -75,6 +76,7 @@ impl Default for Setup<'_> {
             charon_selectors: None,
             charon: "",
             charon_psk: PSK,
+            psk: PSK,
         }
     }
 }
@@ -101,7 +103,7 @@ impl Setup<'_> {
             side: self.ours,
             proposals: self.suite.0,
             esp_proposals: self.suite.1,
-            credentials: credentials.as_ref().map_or(Ok(PSK), Err),
+            credentials: credentials.as_ref().map_or(Ok(self.psk), Err),
             connection: self.connection,
             child: self.child,
             selectors: self.selectors,
