@@ -4,6 +4,7 @@ use crate::inbound::InboundChild;
 use crate::limits::{MAX_REPLAY_WINDOW, MIN_REPLAY_WINDOW};
 use crate::outbound::OutboundChild;
 use crate::sa::{InboundSa, OutboundSa};
+use crate::volume::Volume;
 use crypto::{Cipher, Suite};
 use dataplane::{ChildSpec, DirectionSpec, Mode};
 
@@ -18,13 +19,18 @@ pub fn build(spec: &ChildSpec, suite: &dyn Suite) -> Result<(InboundChild, Outbo
     let (receive, send) = (keyed(&spec.inbound, "inbound")?, keyed(&spec.outbound, "outbound")?);
     let route = (spec.local, spec.remote);
     let sa = OutboundSa::new(spec.outbound.spi, send, spec.esn);
-    let outbound = OutboundChild::new(spec.id, spec.mode, sa, route, spec.udp_encap);
+    let mut outbound = OutboundChild::new(spec.id, spec.mode, sa, route, spec.udp_encap);
+    let volume = Volume::new(spec.volume);
+    (outbound.replaces, outbound.hold) = (spec.replaces, spec.hold_outbound);
+    outbound.volume = volume.clone();
     let sa = InboundSa::new(spec.inbound.spi, receive, spec.esn, spec.replay_window);
     let mut inbound = InboundChild::new(spec.id, spec.mode, sa, route, spec.udp_encap);
     inbound.local_ts.clone_from(&spec.local_ts);
     inbound.remote_ts.clone_from(&spec.remote_ts);
     inbound.original_addresses = spec.original_addresses;
     inbound.max_inner = outbound.max_inner;
+    inbound.volume = volume;
+    inbound.tell_first = spec.hold_outbound;
     Ok((inbound, outbound))
 }
 

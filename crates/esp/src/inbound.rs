@@ -5,6 +5,7 @@ use crate::ecn;
 use crate::ip::{IPV4_LEN, IPV6_LEN, NewHeader, Packet, protocol, set_tos};
 use crate::sa::{InboundSa, OpenError, Opened};
 use crate::tcp::clamp_mss;
+use crate::volume::Volume;
 use base::{EspSpi, Instant};
 use dataplane::{ChildId, Counters, Mode, Selector};
 use std::collections::BTreeMap;
@@ -37,6 +38,10 @@ pub struct InboundChild {
     pub max_inner: usize,
     /// What it carried and refused.
     pub counters: Counters,
+    /// What it may carry.
+    pub volume: Volume,
+    /// Whether the first packet is still to be told of.
+    pub tell_first: bool,
     /// When the last packet was accepted.
     pub last_in: Option<Instant>,
     /// The foreign address that was told of already.
@@ -58,13 +63,15 @@ pub struct Arrival<'a> {
     pub bytes: &'a mut [u8],
 }
 
-/// Why a packet was dropped. All but the first two are counted at the child.
+/// Why a packet was dropped. All but the first three are counted at the child.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
     /// Too short for an SPI and a sequence number.
     Runt,
     /// No child has this SPI.
     UnknownSpi,
+    /// The child has carried all that it may.
+    Spent,
     /// Seen before, or left of the window.
     Replayed,
     /// The integrity check failed.
@@ -111,6 +118,10 @@ pub struct Accepted {
     pub delivered: Option<Delivered>,
     /// Set when the packet came from another address than the peer's known one, once for each new address.
     pub mapping: Option<SocketAddr>,
+    /// Whether it is the first one of a child that waited for it.
+    pub first: bool,
+    /// A limit of volume that was reached with it, told once: whether it is the hard one.
+    pub expired: Option<bool>,
 }
 
 const TTL: u8 = 64;
@@ -137,6 +148,8 @@ impl InboundChild {
             original_addresses: None,
             max_inner: usize::MAX,
             counters: Counters::default(),
+            volume: Volume::default(),
+            tell_first: false,
             last_in: None,
             mapping_told: None,
         }
@@ -149,13 +162,16 @@ impl InboundChild {
     }
 
     fn accept(&mut self, arrival: &mut Arrival<'_>, now: Instant) -> Result<Accepted, Refused> {
+        if self.volume.is_spent(self.counters.packets_in, self.counters.bytes_in) {
+            return Err(Refused::Spent);
+        }
         let opened = self.open(arrival.bytes)?;
         self.last_in = Some(now);
         let mapping = self.mapping(arrival, &opened);
-        let accepted = |delivered| Accepted { id: self.id, delivered, mapping };
         //= rfc4303 §2.6
         if opened.next_header == protocol::NO_NEXT {
-            return Ok(accepted(None));
+            let first = std::mem::take(&mut self.tell_first);
+            return Ok(Accepted { id: self.id, delivered: None, mapping, first, expired: None });
         }
         let delivered = match self.mode {
             Mode::Tunnel => self.unwrap_tunnel(arrival, opened),
@@ -171,7 +187,9 @@ impl InboundChild {
         self.clamp(&mut delivered, arrival.bytes);
         self.counters.packets_in += 1;
         self.counters.bytes_in += delivered.packet.total_len as u64;
-        Ok(Accepted { id: self.id, delivered: Some(delivered), mapping })
+        let first = std::mem::take(&mut self.tell_first);
+        let expired = self.volume.take_expired(self.counters.packets_in, self.counters.bytes_in);
+        Ok(Accepted { id: self.id, delivered: Some(delivered), mapping, first, expired })
     }
 
     fn open(&mut self, bytes: &mut [u8]) -> Result<Opened, Refused> {
@@ -244,7 +262,9 @@ impl InboundChild {
         let ours = self.local_ts.iter();
         let theirs = self.remote_ts.iter();
         theirs.into_iter().any(|ts| ts.contains(packet.source, packet.protocol, source))
-            && ours.into_iter().any(|ts| ts.contains(packet.destination, packet.protocol, destination))
+            && ours
+                .into_iter()
+                .any(|ts| ts.contains_destination(packet.destination, packet.protocol, destination))
     }
 
     /// Lowers the MSS in a SYN, so that what answers it fits the tunnel.

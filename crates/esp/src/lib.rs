@@ -16,6 +16,7 @@ mod policy;
 mod replay;
 mod sa;
 pub mod tcp;
+mod volume;
 
 pub use child::build;
 pub use inbound::{Accepted, Arrival, Delivered, Inbound, InboundChild, Refused};
@@ -24,3 +25,4 @@ pub use replay::ReplayWindow;
 pub use sa::{
     ESP_HEADER_LEN, InboundSa, IvPool, OpenError, Opened, OutboundSa, SealError, max_payload, sealed_len,
 };
+pub use volume::Volume;

@@ -5,9 +5,10 @@ use crate::ip::{Packet, protocol};
 use crate::limits::{FLOW_CACHE, MIN_INNER_MTU};
 use crate::policy::{PolicyIndex, Slot};
 use crate::sa::{IvPool, OutboundSa, SealError, max_payload};
+use crate::volume::Volume;
 use base::Rng;
 use crypto::CipherSpec;
-use dataplane::{ChildId, Counters, Mode, Selector};
+use dataplane::{ChildId, Counters, Mode, Selector, TrapId};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -30,6 +31,12 @@ pub struct OutboundChild {
     pub max_inner: usize,
     /// What it carried and refused.
     pub counters: Counters,
+    /// What it may carry.
+    pub volume: Volume,
+    /// The child that it replaces.
+    pub replaces: Option<ChildId>,
+    /// Whether it waits for [`Outbound::use_child`], or for the end of the child that it replaces.
+    pub hold: bool,
     near_end_told: bool,
 }
 
@@ -41,7 +48,7 @@ pub enum NotSent {
     /// Transport mode carries whole packets without IPv4 options, hop-by-hop or routing headers, and between
     /// the outer addresses only (RFC 4303 §3.1.1, §3.3.4).
     NotTransportable,
-    /// The SA's sequence numbers are used up.
+    /// The SA's sequence numbers are used up, or it has carried all that it may.
     Exhausted,
     /// The caller's buffer is too small.
     NoRoom,
@@ -75,6 +82,9 @@ impl OutboundChild {
             udp_encap,
             max_inner: 0,
             counters: Counters::default(),
+            volume: Volume::default(),
+            replaces: None,
+            hold: false,
             near_end_told: false,
         };
         child.set_path_mtu(1500);
@@ -133,6 +143,9 @@ impl OutboundChild {
         frame: &mut [u8],
         ivs: &mut IvPool,
     ) -> Result<usize, NotSent> {
+        if self.volume.is_spent(self.counters.packets_out, self.counters.bytes_out) {
+            return Err(NotSent::Exhausted);
+        }
         let head = parts.head.get(self.skip(packet)..).ok_or(NotSent::NoRoom)?;
         let next_header = match (self.mode, packet.source) {
             (Mode::Transport, _) => packet.next_header,
@@ -151,6 +164,12 @@ impl OutboundChild {
         self.counters.packets_out += 1;
         self.counters.bytes_out += (parts.head.len() + parts.body.len()) as u64;
         Ok(len)
+    }
+
+    /// A limit of volume that was reached, told once: whether it is the hard one.
+    #[inline]
+    pub fn take_expired(&mut self) -> Option<bool> {
+        self.volume.take_expired(self.counters.packets_out, self.counters.bytes_out)
     }
 
     /// True once, when the sequence numbers come to their end.
@@ -176,11 +195,24 @@ pub fn max_inner(spec: &CipherSpec, mode: Mode, remote: IpAddr, udp_encap: bool,
 /// All sending halves, and the policies that choose among them.
 #[derive(Debug)]
 pub struct Outbound {
-    slots: Vec<Option<OutboundChild>>,
+    slots: Vec<Option<Place>>,
     by_id: BTreeMap<ChildId, Slot>,
     policies: PolicyIndex,
+    /// Those of children that are held or replaced: for what no child in use means.
+    second: PolicyIndex,
+    traps: BTreeMap<TrapId, Slot>,
+    trap_policies: PolicyIndex,
     cache: Vec<Option<(Flow, Slot)>>,
     ivs: IvPool,
+}
+
+/// A child and its policies.
+#[derive(Debug)]
+struct Place {
+    child: OutboundChild,
+    ours: Vec<Selector>,
+    theirs: Vec<Selector>,
+    second: bool,
 }
 
 /// What tells flows apart.
@@ -193,41 +225,119 @@ impl Outbound {
             slots: Vec::new(),
             by_id: BTreeMap::new(),
             policies: PolicyIndex::default(),
+            second: PolicyIndex::default(),
+            traps: BTreeMap::new(),
+            trap_policies: PolicyIndex::default(),
             cache: vec![None; FLOW_CACHE],
             ivs: IvPool::new(rng),
         }
     }
 
-    /// Adds a child with its policies; one of the same name is replaced.
+    /// Adds a child with its policies; one of the same name is replaced. What the child replaces carries only what no child
+    /// in use means, from now on or, where it is held, later.
     pub fn install(&mut self, child: OutboundChild, local_ts: &[Selector], remote_ts: &[Selector]) {
         self.remove(child.id);
+        let id = child.id;
+        let second = child.hold && child.replaces.is_some_and(|old| self.by_id.contains_key(&old));
         let slot = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
-        self.by_id.insert(child.id, slot);
+        let place = Place { child, ours: local_ts.to_vec(), theirs: remote_ts.to_vec(), second };
+        self.by_id.insert(id, slot);
         match self.slots.get_mut(slot) {
-            Some(free) => *free = Some(child),
-            None => self.slots.push(Some(child)),
+            Some(free) => *free = Some(place),
+            None => self.slots.push(Some(place)),
         }
-        self.policies.insert(slot, local_ts, remote_ts);
-        self.cache.fill(None);
+        if second {
+            self.second.insert(slot, local_ts, remote_ts);
+            self.cache.fill(None);
+        } else {
+            self.use_child(id);
+        }
     }
 
-    /// Removes a child and answers it.
+    /// What we send leaves by this child from now on, not by what it replaces or what replaces it. `false` when there is
+    /// none of this name.
+    pub fn use_child(&mut self, id: ChildId) -> bool {
+        let Some(&slot) = self.by_id.get(&id) else { return false };
+        let old = self.slots.get(slot).and_then(|place| place.as_ref()?.child.replaces);
+        let others = |child: &OutboundChild| Some(child.id) == old || child.replaces == Some(id);
+        for other in self.slots_of(others) {
+            self.rank(other, true);
+        }
+        self.rank(slot, false);
+        self.cache.fill(None);
+        true
+    }
+
+    /// Removes a child and answers it. Those that waited for its end wait no more; what it had replaced carries again, if
+    /// nothing else does.
     pub fn remove(&mut self, id: ChildId) -> Option<OutboundChild> {
         let slot = self.by_id.remove(&id)?;
         self.policies.remove(slot);
+        self.second.remove(slot);
         self.cache.fill(None);
-        self.slots.get_mut(slot)?.take()
+        let gone = self.slots.get_mut(slot)?.take()?.child;
+        let heirs = self.slots.iter().flatten().filter(|place| !place.second);
+        let has_heir = heirs.into_iter().any(|place| place.child.replaces == gone.replaces);
+        let orphan = gone.replaces.filter(|_| !has_heir);
+        let in_use = self.slots.iter().flatten().filter(|place| !place.second);
+        let replaced: Vec<ChildId> = in_use.filter_map(|place| place.child.replaces).collect();
+        let waits = |child: &OutboundChild| {
+            (child.replaces == Some(id) || Some(child.id) == orphan) && !replaced.contains(&child.id)
+        };
+        for other in self.slots_of(waits) {
+            self.rank(other, false);
+        }
+        Some(gone)
+    }
+
+    fn slots_of(&self, fits: impl Fn(&OutboundChild) -> bool) -> Vec<Slot> {
+        let places = self.slots.iter().enumerate();
+        let fitting = places.filter(|(_, place)| place.as_ref().is_some_and(|place| fits(&place.child)));
+        fitting.map(|(slot, _)| slot).collect()
+    }
+
+    /// Puts a child's policies last among those in use, so that they win over equal ones, or among the second ones.
+    fn rank(&mut self, slot: Slot, second: bool) {
+        let Some(Some(place)) = self.slots.get_mut(slot) else { return };
+        place.second = second;
+        self.policies.remove(slot);
+        self.second.remove(slot);
+        let index = if second { &mut self.second } else { &mut self.policies };
+        index.insert(slot, &place.ours, &place.theirs);
+    }
+
+    /// Adds a trap policy; one of the same name is replaced.
+    pub fn trap(&mut self, id: TrapId, local_ts: &[Selector], remote_ts: &[Selector]) {
+        self.untrap(id);
+        let mut taken: Vec<Slot> = self.traps.values().copied().collect();
+        taken.sort_unstable();
+        let slot =
+            taken.iter().enumerate().find(|(free, slot)| free != *slot).map_or(taken.len(), |(free, _)| free);
+        self.traps.insert(id, slot);
+        self.trap_policies.insert(slot, local_ts, remote_ts);
+    }
+
+    /// Removes a trap policy; `false` when there is none of this name.
+    pub fn untrap(&mut self, id: TrapId) -> bool {
+        let slot = self.traps.remove(&id);
+        slot.inspect(|&slot| self.trap_policies.remove(slot)).is_some()
+    }
+
+    /// The trap that means a packet which no child was found for.
+    pub fn find_trap(&self, packet: &Packet) -> Option<TrapId> {
+        let slot = self.trap_policies.find(packet)?;
+        self.traps.iter().find(|(_, of)| **of == slot).map(|(id, _)| *id)
     }
 
     /// The child of this name.
     pub fn get_mut(&mut self, id: ChildId) -> Option<&mut OutboundChild> {
         let slot = *self.by_id.get(&id)?;
-        self.slots.get_mut(slot)?.as_mut()
+        Some(&mut self.slots.get_mut(slot)?.as_mut()?.child)
     }
 
     /// All children.
     pub fn children_mut(&mut self) -> impl Iterator<Item = &mut OutboundChild> {
-        self.slots.iter_mut().flatten()
+        self.slots.iter_mut().flatten().map(|place| &mut place.child)
     }
 
     /// Whether a packet that no child was found for may pass outside the tunnels: none that could be part of what a
@@ -243,7 +353,8 @@ impl Outbound {
         };
         routable(packet.source)
             && routable(packet.destination)
-            && !(hidden && self.policies.may_match(packet))
+            && !(hidden
+                && [&self.policies, &self.second, &self.trap_policies].iter().any(|p| p.may_match(packet)))
     }
 
     /// The child that `packet` leaves by, and the IVs to seal it with.
@@ -255,15 +366,15 @@ impl Outbound {
         let slot = match known {
             Some((_, slot)) => slot,
             None => {
-                let slot = self.policies.find(packet)?;
+                let slot = self.policies.find(packet).or_else(|| self.second.find(packet))?;
                 if let Some(line) = self.cache.get_mut(place) {
                     *line = Some((flow, slot));
                 }
                 slot
             }
         };
-        let child = self.slots.get_mut(slot)?.as_mut()?;
-        Some((child, &mut self.ivs))
+        let place = self.slots.get_mut(slot)?.as_mut()?;
+        Some((&mut place.child, &mut self.ivs))
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) type Slot = usize;
 pub(crate) fn matches(packet: &Packet, ours: &[Selector], theirs: &[Selector]) -> bool {
     let (source, destination) = (packet.ports.map(|p| p.0), packet.ports.map(|p| p.1));
     ours.iter().any(|ts| ts.contains(packet.source, packet.protocol, source))
-        && theirs.iter().any(|ts| ts.contains(packet.destination, packet.protocol, destination))
+        && theirs.iter().any(|ts| ts.contains_destination(packet.destination, packet.protocol, destination))
 }
 
 /// How narrow a pair of selectors is: remote addresses, local addresses, protocol, ports; then the age.

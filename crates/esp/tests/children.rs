@@ -407,3 +407,56 @@ fn fragments_that_may_belong_to_a_child_do_not_pass_in_the_clear() {
         assert_eq!(table.may_pass(&parsed), may_pass, "{parsed:?}");
     }
 }
+
+/// Child `n` in the place of `old`.
+fn successor(n: u64, old: u64, hold: bool) -> esp::OutboundChild {
+    let mut child = build(&spec(true)).1;
+    (child.id, child.replaces, child.hold) = (ChildId(n), Some(ChildId(old)), hold);
+    child
+}
+
+//= rfc7296 §2.8
+#[test]
+fn of_a_child_and_its_successors_one_carries() {
+    let mut table = Outbound::new(rng(3));
+    let (ours, theirs) = ([selector("10.1.0.0/16")], [selector("10.2.0.0/16")]);
+    let inner = packet("10.1.0.9", "10.2.0.9", protocol::UDP, &udp(b"x"));
+    table.install(successor(1, 99, true), &ours, &theirs);
+    assert_eq!(find(&mut table, &inner), Some(1), "what it is held by is not there");
+    table.install(successor(2, 1, true), &ours, &theirs);
+    assert_eq!(find(&mut table, &inner), Some(1));
+    assert!(table.use_child(ChildId(2)) && !table.use_child(ChildId(7)));
+    assert_eq!(find(&mut table, &inner), Some(2));
+    table.install(successor(3, 2, false), &ours, &theirs);
+    table.remove(ChildId(1));
+    assert_eq!(find(&mut table, &inner), Some(3), "a replaced child does not come back");
+    table.install(successor(4, 3, true), &ours, &theirs);
+    table.install(successor(5, 3, true), &ours, &theirs);
+    assert_eq!(find(&mut table, &inner), Some(3));
+    table.use_child(ChildId(4));
+    table.use_child(ChildId(5));
+    assert_eq!(find(&mut table, &inner), Some(5));
+    table.use_child(ChildId(3));
+    assert_eq!(find(&mut table, &inner), Some(3), "the one before, again");
+    table.remove(ChildId(3));
+    assert_eq!(find(&mut table, &inner), Some(5));
+}
+
+#[test]
+fn a_trap_means_what_no_child_means() {
+    let mut table = Outbound::new(rng(3));
+    let (ours, theirs) = ([selector("10.1.0.0/16")], [selector("10.2.0.0/16")]);
+    let parsed = Packet::parse(&packet("10.1.0.9", "10.2.0.9", protocol::UDP, &udp(b"x"))).unwrap();
+    let mut fragment = packet("10.1.0.9", "10.2.0.9", protocol::UDP, &udp(&[0; 64]));
+    fragment[7] = 100;
+    let fragment = Packet::parse(&fragment).unwrap();
+    let web = Selector { protocol: 17, start_port: 80, end_port: 80, ..theirs[0] };
+    table.trap(dataplane::TrapId(1), &ours, &[web]);
+    assert_eq!(table.find_trap(&parsed), None);
+    assert!(!table.may_pass(&fragment), "it may be part of what the trap means");
+    table.trap(dataplane::TrapId(2), &ours, &theirs);
+    assert_eq!(table.find_trap(&parsed), Some(dataplane::TrapId(2)));
+    assert!(table.untrap(dataplane::TrapId(1)) && !table.untrap(dataplane::TrapId(1)));
+    table.trap(dataplane::TrapId(3), &ours, &[selector("10.2.0.9/32")]);
+    assert_eq!(table.find_trap(&parsed), Some(dataplane::TrapId(3)), "the narrowest");
+}

@@ -255,7 +255,9 @@ impl SimDataplane {
     fn is_gone(&mut self, gone: &ChildSpec) {
         let in_use = |child: &Installed| child.spec.replaces == gone.replaces && !child.second;
         let orphan = gone.replaces.filter(|_| !self.sad.values().any(in_use));
-        for child in self.sad.values_mut() {
+        let in_use = self.sad.values().filter(|child| !child.second);
+        let replaced: BTreeSet<ChildId> = in_use.filter_map(|child| child.spec.replaces).collect();
+        for child in self.sad.values_mut().filter(|child| !replaced.contains(&child.spec.id)) {
             if child.spec.replaces == Some(gone.id) || Some(child.spec.id) == orphan {
                 child.second = false;
             }
@@ -537,6 +539,19 @@ mod tests {
         assert_eq!(end.leaves_by(), Some(1), "the one before, again");
         end.does(Op::Remove(ChildId(1)));
         assert_eq!(end.leaves_by(), Some(2));
+        end.does(Op::Remove(ChildId(2)));
+        assert_eq!(end.leaves_by(), Some(3));
+    }
+
+    #[test]
+    fn a_replaced_child_does_not_come_back_when_the_one_before_it_goes() {
+        let mut end = End::new(true);
+        end.plain(1, None, false);
+        end.plain(2, Some(1), false);
+        end.plain(3, Some(2), false);
+        end.does(Op::Remove(ChildId(1)));
+        assert_eq!(end.leaves_by(), Some(3));
+        end.plain(4, Some(3), true);
         end.does(Op::Remove(ChildId(2)));
         assert_eq!(end.leaves_by(), Some(3));
     }

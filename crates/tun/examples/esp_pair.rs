@@ -7,19 +7,25 @@
 //! ```
 //!
 //! More: `mode=tunnel|transport`, `encap=yes|no`, `encr=AES_GCM_16`, `bits=128`, `integ=NONE`, `esn=yes|no`,
-//! `window=128`, `mtu=1400`, `offload=yes|no`, `protocol=6`, `pass=yes|no`. It prints `ready DEVICE`, then answers each line `query` on its
+//! `window=128`, `mtu=1400`, `offload=yes|no`, `protocol=6`, `pass=yes|no`, `child=yes|no`, `soft_packets=5`, `hard_packets=9`. It prints `ready DEVICE`, then answers each line `query` on its
 //! input with the counters and its CPU time, `move LOCAL REMOTE` (with ports) and `again` (a second child with
-//! the same SPIs) with the outcome; the input's end (or `quit`) ends it.
+//! the same SPIs), `install N OLD hold|use` (child N with keys of its own, in the place of OLD), `use N`, `remove N`, `trap` and
+//! `untrap` with the outcome, and `wait WORD` with the next event that has it in its name; the input's end (or `quit`) ends it.
 
 use base::{EspSpi, Rng, Secret};
 use crypto::Suite;
-use dataplane::{AddressRange, ChildId, ChildSpec, Counters, DirectionSpec, Mode, Op, Outcome, Selector};
+use dataplane::{
+    AddressRange, ChildId, ChildSpec, Counters, DirectionSpec, Mode, Op, Outcome, Selector, TrapId, TrapSpec,
+    VolumeLimits,
+};
 use net::{SocketConfig, Sockets};
 use std::collections::HashMap;
 use std::error::Error;
 use std::io::BufRead;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use testkit::Chance;
 use tun::{Engine, EngineConfig, Input};
 use wire::num::{Encr, Integ};
@@ -88,7 +94,8 @@ fn number_of_integ(name: &str) -> Result<Integ, String> {
         .ok_or_else(|| format!("integ={name} is not known"))
 }
 
-fn spec(args: &Args, suite: &dyn Suite) -> Result<ChildSpec, Box<dyn Error>> {
+/// Child `n`, counted from 1.
+fn spec(args: &Args, suite: &dyn Suite, n: u32) -> Result<ChildSpec, Box<dyn Error>> {
     let (encr, integ) =
         (number_of_encr(args.get("encr", "AES_GCM_16"))?, number_of_integ(args.get("integ", "NONE"))?);
     let key_bits = args.parse("bits", "128")?;
@@ -98,16 +105,18 @@ fn spec(args: &Args, suite: &dyn Suite) -> Result<ChildSpec, Box<dyn Error>> {
     let outer = |key| args.parse::<IpAddr>(key, "").map(|ip| SocketAddr::new(ip, port));
     let keys = |a_to_b: bool| {
         let seed = if a_to_b { 1 } else { 2 };
-        let octets = |len: usize| Secret::new((0..len).map(|i| (i as u8).wrapping_mul(37) ^ seed).collect());
+        let of_child = |i: usize| n.to_le_bytes().get(i).copied().unwrap_or(0);
+        let octet = |i: usize| (i as u8).wrapping_mul(37) ^ seed ^ of_child(i);
+        let octets = |len: usize| Secret::new((0..len).map(octet).collect());
         DirectionSpec {
-            spi: EspSpi(0xc0de_0000 | u32::from(seed)),
+            spi: EspSpi(0xc0de_0000 + 2 * (n - 1) + u32::from(seed)),
             encr_key: octets(shape.encr_key_len),
             integ_key: octets(shape.integ_key_len),
         }
     };
     let a = args.get("side", "a") == "a";
     Ok(ChildSpec {
-        id: ChildId(1),
+        id: ChildId(n.into()),
         name: "test".to_string(),
         mode: if args.get("mode", "tunnel") == "tunnel" { Mode::Tunnel } else { Mode::Transport },
         local: outer("local")?,
@@ -125,13 +134,40 @@ fn spec(args: &Args, suite: &dyn Suite) -> Result<ChildSpec, Box<dyn Error>> {
         original_addresses: None,
         replaces: None,
         hold_outbound: false,
-        volume: dataplane::VolumeLimits::default(),
+        volume: VolumeLimits {
+            soft_packets: args.get("soft_packets", "").parse().ok(),
+            hard_packets: args.get("hard_packets", "").parse().ok(),
+            ..VolumeLimits::default()
+        },
     })
 }
 
 /// Another child with the SPIs of the first.
 fn second(args: &Args, suite: &dyn Suite) -> Result<ChildSpec, Box<dyn Error>> {
-    Ok(ChildSpec { id: ChildId(2), name: "second".to_string(), ..spec(args, suite)? })
+    Ok(ChildSpec { id: ChildId(2), name: "second".to_string(), ..spec(args, suite, 1)? })
+}
+
+/// Child `n` in the place of child `old`.
+fn successor(args: &Args, suite: &dyn Suite, n: &str, old: &str, hold: bool) -> Result<Op, Box<dyn Error>> {
+    let replaces = Some(ChildId(old.parse()?));
+    Ok(Op::Install(Box::new(ChildSpec { replaces, hold_outbound: hold, ..spec(args, suite, n.parse()?)? })))
+}
+
+fn trap(args: &Args) -> Result<Op, Box<dyn Error>> {
+    let spec = spec(args, &provider::Provider::new(), 1)?;
+    let ChildSpec { name, mode, local_ts, remote_ts, .. } = spec;
+    Ok(Op::Trap(TrapSpec { id: TrapId(1), name, mode, local_ts, remote_ts }))
+}
+
+/// The next event that has `word` in its name, of those within ten seconds.
+fn next_event(events: &Receiver<String>, word: &str) -> String {
+    let end = Instant::now() + Duration::from_secs(10);
+    while let Ok(event) = events.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        if event.contains(word) {
+            return event;
+        }
+    }
+    "none".to_string()
 }
 
 /// Nanoseconds on a CPU, all threads together.
@@ -172,10 +208,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         pass_unprotected: args.yes("pass", "yes"),
         ..EngineConfig::default()
     };
-    let child = spec(&args, &*suite)?;
-    let sink = Arc::new(|input: Input<'_>| eprintln!("{input:?}"));
+    let (told, events) = mpsc::channel();
+    let told = Mutex::new(told);
+    let sink = Arc::new(move |input: Input<'_>| {
+        eprintln!("{input:?}");
+        if let (Input::Event(event), Ok(told)) = (&input, told.lock()) {
+            let _ = told.send(format!("{event:?}"));
+        }
+    });
     let engine = Engine::start(config, sockets, suite.clone(), Box::new(TestRng(Chance::new(7))), sink)?;
-    if let Outcome::Failed(why) = engine.submit(Op::Install(Box::new(child))) {
+    if args.yes("child", "yes")
+        && let Outcome::Failed(why) = engine.submit(Op::Install(Box::new(spec(&args, &*suite, 1)?)))
+    {
         return Err(why.into());
     }
     println!("ready {}", engine.device());
@@ -190,6 +234,15 @@ fn main() -> Result<(), Box<dyn Error>> {
                 println!("{:?}", engine.submit(Op::Move { id: ChildId(1), local, remote, udp_encap: true }));
             }
             ["again"] => println!("{:?}", engine.submit(Op::Install(Box::new(second(&args, &*suite)?)))),
+            ["install", n, old, hold] => {
+                let op = successor(&args, &*suite, n, old, hold == "hold")?;
+                println!("{:?}", engine.submit(op));
+            }
+            ["use", n] => println!("{:?}", engine.submit(Op::Use(ChildId(n.parse()?)))),
+            ["remove", n] => println!("{:?}", engine.submit(Op::Remove(ChildId(n.parse()?)))),
+            ["trap"] => println!("{:?}", engine.submit(trap(&args)?)),
+            ["untrap"] => println!("{:?}", engine.submit(Op::Untrap(TrapId(1)))),
+            ["wait", word] => println!("{}", next_event(&events, word)),
             _ => break,
         }
     }

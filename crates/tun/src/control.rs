@@ -2,15 +2,15 @@
 
 use crate::device::Device;
 use crate::inward::Inward;
-use crate::limits::{MAX_MTU_LOOKUPS, MAX_TRANSPORT};
+use crate::limits::{MAX_MTU_LOOKUPS, MAX_TRANSPORT, MAX_TRAPS};
 use crate::mailbox::Mailbox;
 use crate::outward::Outward;
-use crate::routes::Routes;
+use crate::routes::{Owner, Routes};
 use crypto::Suite;
-use dataplane::{ChildId, ChildSpec, Counters, Mode, Op, Outcome};
+use dataplane::{ChildId, ChildSpec, Counters, Mode, Op, Outcome, TrapId, TrapSpec};
 use esp::OutboundChild;
 use net::Sockets;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,6 +44,7 @@ pub(crate) struct Control {
 struct State {
     routes: Routes,
     children: BTreeMap<ChildId, Facts>,
+    traps: BTreeSet<TrapId>,
     /// The child whose path was looked up last.
     looked_up: Option<ChildId>,
 }
@@ -64,7 +65,8 @@ impl Control {
         routes: Routes,
         mtu: u32,
     ) -> Self {
-        let state = Mutex::new(State { routes, children: BTreeMap::new(), looked_up: None });
+        let state =
+            Mutex::new(State { routes, children: BTreeMap::new(), traps: BTreeSet::new(), looked_up: None });
         Self { device, sockets, suite, outward, inward, mtu, state }
     }
 
@@ -87,7 +89,9 @@ impl Control {
             Op::Install(spec) => self.install(*spec),
             Op::Remove(id) => self.remove(id),
             Op::Query(id) => self.query(id),
-            Op::Use(_) | Op::Trap(_) | Op::Untrap(_) => Err("The engine cannot do this yet.".to_string()),
+            Op::Use(id) => self.use_child(id),
+            Op::Trap(spec) => self.trap(spec),
+            Op::Untrap(id) => self.untrap(id),
             Op::Move { id, local, remote, udp_encap } => self.move_to(id, (local, remote), udp_encap),
         };
         result.unwrap_or_else(Outcome::Failed)
@@ -131,9 +135,12 @@ impl Control {
             None => return Err(STOPPED.to_string()),
         }
         let (ours, theirs) = (spec.local_ts.clone(), spec.remote_ts.clone());
-        let installed = self.outward.call(move |outward| outward.table.install(outbound, &ours, &theirs));
+        let installed = self.outward.call(move |outward| {
+            outward.table.install(outbound, &ours, &theirs);
+            outward.release();
+        });
         let routed = installed.ok_or_else(|| STOPPED.to_string()).and_then(|()| {
-            let result = state.routes.add(id, (&spec.local_ts, &spec.remote_ts), route_mtu);
+            let result = state.routes.add(Owner::Child(id), (&spec.local_ts, &spec.remote_ts), route_mtu);
             result.map_err(|error| {
                 format!(
                     "{name} cannot be installed: its routes through {} failed: {error}.",
@@ -153,10 +160,71 @@ impl Control {
     fn remove(&self, id: ChildId) -> Result<Outcome, String> {
         let mut state = self.state();
         let counters = self.query(id)?;
-        state.routes.remove(id);
+        state.routes.remove(Owner::Child(id));
         state.children.remove(&id);
         self.drop_child(id);
         Ok(counters)
+    }
+
+    fn use_child(&self, id: ChildId) -> Result<Outcome, String> {
+        let _state = self.state();
+        let used = self.outward.call(move |outward| outward.table.use_child(id)).ok_or(STOPPED)?;
+        if used { Ok(Outcome::Done) } else { Err(no_such(id)) }
+    }
+
+    /// The routes come last, as with a child.
+    fn trap(&self, spec: TrapSpec) -> Result<Outcome, String> {
+        let mut state = self.state();
+        let TrapSpec { id, name, mode, local_ts, remote_ts } = spec;
+        if self.sockets.mark() == 0 {
+            return Err(format!(
+                "The trap for {name} cannot be installed: it could catch our own packets to the peer, which need a mark (one \
+                 bit) to tell them apart, and none is configured."
+            ));
+        }
+        if state.traps.len() >= MAX_TRAPS || !state.traps.insert(id) {
+            return Err(format!(
+                "The trap for {name} cannot be installed: there are {MAX_TRAPS} already, or it is one of them."
+            ));
+        }
+        let (ours, theirs) = (local_ts.clone(), remote_ts.clone());
+        let trapped = self.outward.call(move |outward| {
+            outward.table.trap(id, &ours, &theirs);
+            outward.kept.set(id, true);
+        });
+        let mtu = route_mtu(mode, self.mtu as usize);
+        let routed = trapped.ok_or_else(|| STOPPED.to_string()).and_then(|()| {
+            let result = state.routes.add(Owner::Trap(id), (&local_ts, &remote_ts), mtu);
+            let device = self.device.name();
+            result.map_err(|error| {
+                format!(
+                    "The trap for {name} cannot be installed: its routes through {device} failed: {error}."
+                )
+            })
+        });
+        if let Err(why) = routed {
+            self.drop_trap(&mut state, id);
+            return Err(why);
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn untrap(&self, id: TrapId) -> Result<Outcome, String> {
+        let mut state = self.state();
+        if !state.traps.contains(&id) {
+            return Err(format!("There is no trap {}.", id.0));
+        }
+        state.routes.remove(Owner::Trap(id));
+        self.drop_trap(&mut state, id);
+        Ok(Outcome::Done)
+    }
+
+    fn drop_trap(&self, state: &mut State, id: TrapId) {
+        state.traps.remove(&id);
+        self.outward.call(move |outward| {
+            outward.table.untrap(id);
+            outward.kept.set(id, false);
+        });
     }
 
     fn drop_child(&self, id: ChildId) {
@@ -217,7 +285,7 @@ impl Control {
     /// Looks up the path MTU of the next children in turn and lets them keep to it.
     pub(crate) fn refresh_path_mtu(&self) {
         let mut state = self.state();
-        let State { routes, children, looked_up } = &mut *state;
+        let State { routes, children, looked_up, .. } = &mut *state;
         let after = looked_up.map_or(Bound::Unbounded, Bound::Excluded);
         let mut last = None;
         for (&id, facts) in children.range_mut((after, Bound::Unbounded)).take(MAX_MTU_LOOKUPS) {
@@ -245,7 +313,7 @@ impl Control {
             }
         });
         // The routes' MTU only spares the kernel's packets a detour: the child itself keeps to it.
-        let _ = routes.set_mtu(id, route_mtu(mode, max_inner));
+        let _ = routes.set_mtu(Owner::Child(id), route_mtu(mode, max_inner));
     }
 
     fn fit(&self, child: &mut OutboundChild, path_mtu: u32) {

@@ -85,6 +85,12 @@ impl Inward {
         if let Some(remote) = accepted.mapping {
             (self.sink)(Input::Event(DataplaneEvent::Mapping { id: accepted.id, remote }));
         }
+        if accepted.first {
+            (self.sink)(Input::Event(DataplaneEvent::FirstPacket(accepted.id)));
+        }
+        if let Some(hard) = accepted.expired {
+            (self.sink)(Input::Event(DataplaneEvent::Expired { id: accepted.id, hard }));
+        }
         let Some(delivered) = accepted.delivered else { return };
         let bytes: &'b [u8] = arrival.bytes;
         if let Some(body) = bytes.get(delivered.body.clone()) {

@@ -24,6 +24,14 @@
 //! inside a child's selectors leaves in the clear while the engine has the child: its policy stands before its
 //! routes do, and its routes go before the policy does.
 //!
+//! # While keys change
+//! A child that replaces another shares its routes and rules, which stay until the last of them goes. Both take packets in;
+//! out goes the one in use ([`dataplane::Op::Use`]).
+//!
+//! # Traps
+//! A trap policy has routes and rules as a child has, and what they lead into the device is kept, as far as it is little and
+//! for a short time, until a child stands that carries it. A child over the same traffic goes before a trap.
+//!
 //! # Threads
 //! `esp-out` owns all that sends, `esp-in` all that receives: no lock on the way of a packet, and no
 //! allocation. `esp-mtu` follows the path MTUs. Operations are closures sent to the owners.
@@ -33,6 +41,7 @@ mod device;
 mod engine;
 mod error;
 mod inward;
+mod kept;
 pub mod limits;
 mod mailbox;
 mod merge;

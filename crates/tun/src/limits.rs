@@ -51,3 +51,18 @@ pub const MAX_PREFIXES: usize = 1024;
 /// ICMP errors that may be sent at once, and in each second (RFC 4443 §2.4 (f), RFC 1812 §4.3.2.8): a sender needs one
 /// for each of its connections.
 pub const MAX_ICMP_ERRORS: u32 = 100;
+
+/// Packets (or trains of segments) that one trap policy keeps: the first of a few connections that begin at once.
+pub const MAX_KEPT_PACKETS: usize = 16;
+
+/// Octets that one trap policy keeps: two of the longest trains.
+pub const MAX_KEPT_OCTETS: usize = 128 * 1024;
+
+/// How long a packet is kept, in milliseconds: after that its sender has sent another or given up.
+pub const KEPT_FOR_MS: u64 = 30_000;
+
+/// A trap policy asks for its child once in so many milliseconds, however many packets come.
+pub const ACQUIRE_INTERVAL_MS: u64 = 1000;
+
+/// Trap policies of one engine: with all that they keep they stay below 64 MiB, unless the machine is flooded from within.
+pub const MAX_TRAPS: usize = 512;

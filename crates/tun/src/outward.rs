@@ -2,6 +2,7 @@
 
 use crate::device::{Device, PacketSink, VIRTIO_LEN};
 use crate::engine::{Input, Sink};
+use crate::kept::{self, Kept};
 use crate::limits::{MAX_ICMP_ERRORS, MAX_PASSED, MAX_READ, MAX_READS, MAX_TRAIN};
 use crate::mailbox::Tasks;
 use crate::segment::{Segments, finish_checksum};
@@ -32,6 +33,8 @@ pub(crate) struct Outward {
     /// What could not be sent since the last count.
     lost: Vec<Lost>,
     icmp: Allowance,
+    /// What traps keep.
+    pub(crate) kept: Kept,
 }
 
 impl Outward {
@@ -42,7 +45,8 @@ impl Outward {
         sink: Sink,
     ) -> Self {
         let (train, lost, icmp) = (Train::new(), Vec::new(), Allowance::new(Instant::now()));
-        Self { table, unmatched: 0, pass, device, sockets, sink, train, lost, icmp }
+        let kept = Kept::default();
+        Self { table, unmatched: 0, pass, device, sockets, sink, train, lost, icmp, kept }
     }
 
     /// Carries packets until `stop` is set.
@@ -90,6 +94,13 @@ impl Outward {
             return;
         };
         let Some((child, ivs)) = self.table.find(&packet) else {
+            if let Some(id) = self.table.find_trap(&packet) {
+                if self.kept.keep(Instant::now(), id, [header, octets]) {
+                    let packet = kept::selectors(&packet);
+                    (self.sink)(Input::Event(DataplaneEvent::Acquire { id, packet }));
+                }
+                return;
+            }
             self.unmatched += 1;
             if self.pass && self.table.may_pass(&packet) {
                 // What the network refuses is lost, as it would be without us.
@@ -105,9 +116,25 @@ impl Outward {
                 report_too_big(&self.device, &packet, octets, child.max_inner);
             }
         }
+        if let Some(hard) = child.take_expired() {
+            (self.sink)(Input::Event(DataplaneEvent::Expired { id: child.id, hard }));
+        }
         if child.take_near_end() {
             (self.sink)(Input::Event(DataplaneEvent::SequenceNearEnd(child.id)));
         }
+    }
+
+    /// Sends what traps kept and a child carries now.
+    pub(crate) fn release(&mut self) {
+        for (id, mut waiting) in self.kept.take(Instant::now()) {
+            let parts = split_virtio(&mut waiting.octets);
+            let ready = parts.as_ref().and_then(|(_, octets)| Packet::parse(octets).ok());
+            match (parts, ready.filter(|packet| self.table.find(packet).is_some())) {
+                (Some((header, octets)), Some(_)) => self.carry(header, octets),
+                _ => self.kept.put_back(id, waiting),
+            }
+        }
+        self.flush();
     }
 
     fn flush(&mut self) {

@@ -6,7 +6,7 @@
 
 use crate::limits::MAX_PREFIXES;
 use crate::netlink::Netlink;
-use dataplane::{AddressRange, ChildId, Selector};
+use dataplane::{AddressRange, ChildId, Selector, TrapId};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
@@ -40,16 +40,23 @@ pub(crate) struct Place {
     pub(crate) mark: u32,
 }
 
+/// Who needs routes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Owner {
+    Child(ChildId),
+    Trap(TrapId),
+}
+
 /// All routes and rules of one engine.
 pub(crate) struct Routes {
     netlink: Netlink,
     place: Place,
     routes: BTreeMap<Prefix, u32>,
     rules: BTreeMap<Prefix, u32>,
-    by_child: BTreeMap<ChildId, Wanted>,
+    by_owner: BTreeMap<Owner, Wanted>,
 }
 
-/// What a child needs: routes to the peer's side, rules for ours.
+/// What a child or a trap needs: routes to the peer's side, rules for ours.
 #[derive(Clone, Default)]
 struct Wanted {
     mtu: u32,
@@ -70,8 +77,8 @@ impl Wanted {
 impl Routes {
     /// Routes and rules at `place`; rules that a process left there which could not clean up are removed.
     pub(crate) fn new(netlink: Netlink, place: Place) -> Self {
-        let (routes, rules, by_child) = Default::default();
-        let mut all = Self { netlink, place, routes, rules, by_child };
+        let (routes, rules, by_owner) = Default::default();
+        let mut all = Self { netlink, place, routes, rules, by_owner };
         all.remove_leftovers();
         all
     }
@@ -93,11 +100,11 @@ impl Routes {
         }
     }
 
-    /// Adds what a child with these selectors needs; packets longer than `mtu` the kernel answers (or cuts)
+    /// Adds what a child or a trap with these selectors needs; packets longer than `mtu` the kernel answers (or cuts)
     /// by itself. On an error nothing of it stays.
     pub(crate) fn add(
         &mut self,
-        id: ChildId,
+        owner: Owner,
         (ours, theirs): (&[Selector], &[Selector]),
         mtu: u32,
     ) -> io::Result<()> {
@@ -116,14 +123,14 @@ impl Routes {
         if result.is_err() {
             self.drop_all(&done);
         } else {
-            self.by_child.insert(id, done);
+            self.by_owner.insert(owner, done);
         }
         result
     }
 
     /// The path of a child got another MTU.
-    pub(crate) fn set_mtu(&mut self, id: ChildId, mtu: u32) -> io::Result<()> {
-        let Some(wanted) = self.by_child.get_mut(&id) else { return Ok(()) };
+    pub(crate) fn set_mtu(&mut self, owner: Owner, mtu: u32) -> io::Result<()> {
+        let Some(wanted) = self.by_owner.get_mut(&owner) else { return Ok(()) };
         if wanted.mtu == mtu {
             return Ok(());
         }
@@ -137,9 +144,9 @@ impl Routes {
         Ok(())
     }
 
-    /// Removes what only this child needed.
-    pub(crate) fn remove(&mut self, id: ChildId) {
-        if let Some(wanted) = self.by_child.remove(&id) {
+    /// Removes what only this one needed.
+    pub(crate) fn remove(&mut self, owner: Owner) {
+        if let Some(wanted) = self.by_owner.remove(&owner) {
             self.drop_all(&wanted);
         }
     }
@@ -244,9 +251,9 @@ impl Routes {
 
 impl Drop for Routes {
     fn drop(&mut self) {
-        let ids: Vec<ChildId> = self.by_child.keys().copied().collect();
-        for id in ids {
-            self.remove(id);
+        let owners: Vec<Owner> = self.by_owner.keys().copied().collect();
+        for owner in owners {
+            self.remove(owner);
         }
     }
 }
