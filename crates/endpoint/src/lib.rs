@@ -5,13 +5,17 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod keeper;
+pub mod limits;
 mod orders;
+mod start;
 mod table;
 
 use base::{Instant, Now, Rng};
 use crypto::Suite;
 use dataplane::DataplaneEvent;
 use ikev2::{Arrival, Cx, Door, End, IkeSa, Lost, Superseded};
+use keeper::Keeper;
 use orders::Tally;
 use policy::Policy;
 use sa::{Act, Cause, Directory, Drop, Event, Fate, IkeSaId, OrderId, Outbox, Path, Reason, Settings};
@@ -25,6 +29,7 @@ pub struct Endpoint {
     world: World,
     table: Table,
     door: Door,
+    keeper: Keeper,
     /// Orders that wait for IKE SAs to end.
     tallies: BTreeMap<OrderId, Tally>,
 }
@@ -76,7 +81,8 @@ impl Endpoint {
             born: Vec::new(),
             lost: Vec::new(),
         };
-        Self { world, table: Table::default(), door: Door::default(), tallies: BTreeMap::new() }
+        let keeper = Keeper::new(&world.policy);
+        Self { world, table: Table::default(), door: Door::default(), keeper, tallies: BTreeMap::new() }
     }
 
     /// Takes in one thing that happened. What has to be done about it comes out of [`Endpoint::poll`].
@@ -89,15 +95,15 @@ impl Endpoint {
                 }
             }
             Cause::Done(job, answer) => {
-                if let Some(id) = self.world.out.owner(job) {
-                    self.step(now, id, |sa, cx| sa.answer(cx, job, answer));
+                match self.world.out.owner(job) {
+                    Some(id) => self.step(now, id, |sa, cx| sa.answer(cx, job, answer)),
+                    None => self.own_answer(now, job, answer),
                 }
             }
             Cause::Dataplane(event) => self.dataplane(now, &event),
             Cause::Order(id, order) => self.order(now, id, order),
         }
-        self.take_in();
-        self.supersede(now);
+        self.tend(now);
     }
 
     /// The next thing to be done; to be drained after each [`Endpoint::handle`].
@@ -107,7 +113,8 @@ impl Endpoint {
 
     /// When [`Cause::Time`] is wanted next, and why.
     pub fn wake(&self) -> Option<(Instant, Reason)> {
-        self.table.wake()
+        let keeper = self.keeper.wake().map(|at| (at, Reason::Start));
+        self.table.wake().into_iter().chain(keeper).min_by_key(|(at, _)| *at)
     }
 
     /// How many IKE SAs there are, those that are half open or over included.
@@ -172,7 +179,9 @@ impl Endpoint {
             | DataplaneEvent::Mapping { id, .. }
             | DataplaneEvent::FirstPacket(id)
             | DataplaneEvent::Expired { id, .. } => *id,
-            DataplaneEvent::Acquire { .. } => return,
+            DataplaneEvent::Acquire { id, packet } => {
+                return self.keeper.acquire(now.mono, *id, *packet);
+            }
         };
         let Some(id) = self.table.owner_of(child) else { return };
         self.step(now, id, |sa, cx| match event {

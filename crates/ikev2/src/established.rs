@@ -24,7 +24,7 @@ use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage, refusal_of};
 use crate::rekey_child::{Rekey, Replaces, Retired};
 use crate::sent::Sent;
-use crate::{Common, Cx, create_child, delete, establish, limits, probe, rekey_child, rekey_ike};
+use crate::{Common, Cx, create_child, delete, establish, limits, loss, probe, rekey_child, rekey_ike};
 use base::{IkeSpi, Instant, Secret};
 use dataplane::{Op, Outcome};
 use policy::IkeSuite;
@@ -417,6 +417,7 @@ impl Established {
 
     /// Takes down all that hangs on this IKE SA; gives back the requests that have no response.
     fn clear(&mut self, sa: &mut Common, cx: &mut Cx<'_>, fate: &Fate) -> Vec<Asking> {
+        loss::ended(sa, cx, &self.chosen.connection.name, &self.children, fate);
         for child in std::mem::take(&mut self.children) {
             delete::remove(sa, cx, &child, fate.clone());
         }
