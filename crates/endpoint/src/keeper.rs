@@ -299,7 +299,8 @@ impl Keeper {
 
     /// A trap that is to be installed now.
     pub(crate) fn due_trap(&self, now: Instant) -> Option<Name> {
-        let due = |trap: &Trap| matches!(trap.state, TrapState::Due(at) | TrapState::Lookup(_, at) if at <= now);
+        let due =
+            |trap: &Trap| matches!(trap.state, TrapState::Due(at) | TrapState::Lookup(_, at) if at <= now);
         self.traps.iter().find(|(_, trap)| due(trap)).map(|(name, _)| name.clone())
     }
 

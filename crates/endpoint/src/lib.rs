@@ -94,12 +94,10 @@ impl Endpoint {
                     self.step(now, id, |sa, cx| sa.time(cx));
                 }
             }
-            Cause::Done(job, answer) => {
-                match self.world.out.owner(job) {
-                    Some(id) => self.step(now, id, |sa, cx| sa.answer(cx, job, answer)),
-                    None => self.own_answer(now, job, answer),
-                }
-            }
+            Cause::Done(job, answer) => match self.world.out.owner(job) {
+                Some(id) => self.step(now, id, |sa, cx| sa.answer(cx, job, answer)),
+                None => self.own_answer(now, job, answer),
+            },
             Cause::Dataplane(event) => self.dataplane(now, &event),
             Cause::Order(id, order) => self.order(now, id, order),
         }

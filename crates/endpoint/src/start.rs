@@ -105,7 +105,8 @@ impl Endpoint {
     }
 
     fn wish(&self, order: OrderId, connection: &str, children: Vec<String>) -> Wish {
-        let packet = |child: &String| Some((child.clone(), self.keeper.packet(&Name::new(connection, child))?));
+        let packet =
+            |child: &String| Some((child.clone(), self.keeper.packet(&Name::new(connection, child))?));
         let packets = children.iter().filter_map(packet).collect();
         Wish { packets, ..Wish::new(order, children) }
     }

@@ -31,6 +31,7 @@ impl Authority for Keys {
                 self.policy.resolve(*connection, name).is_none_or(|c| c.local.method == AuthMethod::Psk)
             }
             Job::Check { proof, .. } => proof.method == SHARED_KEY_MIC,
+            Job::Resolve { .. } => false,
         }
     }
 
@@ -45,13 +46,13 @@ const SHARED_KEY_MIC: u8 = 2;
 /// A job and who is to answer it.
 type Hired = (JobId, Job, Arc<dyn Authority>);
 
-/// Starts the pool; what comes back hands a job over without waiting.
-pub(crate) fn start(inbox: &Inbox) -> std::io::Result<Hire> {
+/// Starts a pool of so many threads; what comes back hands a job over without waiting.
+pub(crate) fn start(inbox: &Inbox, name: &str, threads: usize) -> std::io::Result<Hire> {
     let (give, take) = sync_channel::<Hired>(limits::JOB_QUEUE);
     let take = Arc::new(Mutex::new(take));
-    for number in 0..limits::JOB_THREADS {
+    for number in 0..threads {
         let (take, inbox) = (take.clone(), inbox.clone());
-        std::thread::Builder::new().name(format!("job-{number}")).spawn(move || work(&take, &inbox))?;
+        std::thread::Builder::new().name(format!("{name}-{number}")).spawn(move || work(&take, &inbox))?;
     }
     Ok(Box::new(move |id, job, authority| give.try_send((id, job, authority)).is_ok()))
 }

@@ -32,6 +32,10 @@ pub const JOB_QUEUE: usize = 1024;
 /// keep a core of its own on a small machine.
 pub const JOB_THREADS: usize = 2;
 
+/// Threads that look paths up: a name server that does not answer holds one of them for half a minute, and must not
+/// hold back the connections whose names are answered at once.
+pub const RESOLVER_THREADS: usize = 4;
+
 /// Datagrams taken from the sockets before timers and answers get their turn.
 pub const DATAGRAMS_A_ROUND: usize = 64;
 

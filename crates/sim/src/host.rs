@@ -89,7 +89,12 @@ pub struct Host {
 
 impl Host {
     /// The path to initiate a connection on, as DNS and the routing table have it now.
-    pub(crate) fn resolve(&mut self, now: Instant, name: &str, remote: &[AddressPattern]) -> Result<Path, String> {
+    pub(crate) fn resolve(
+        &mut self,
+        now: Instant,
+        name: &str,
+        remote: &[AddressPattern],
+    ) -> Result<Path, String> {
         self.lookups.push(now);
         let known = remote.iter().find_map(|pattern| match pattern {
             AddressPattern::Range(range) => Some(range.start()),

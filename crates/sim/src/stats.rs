@@ -67,7 +67,11 @@ impl Stats {
                 self.count(&format!("refused {by}: {:?}", refusal.kind));
             }
             Event::NotStarted { again, .. } => {
-                self.count(if again.is_some() { "not started, again later" } else { "not started, given up" });
+                self.count(if again.is_some() {
+                    "not started, again later"
+                } else {
+                    "not started, given up"
+                });
             }
             Event::Dropped { why, .. } => self.count(&format!("dropped: {why:?}")),
             Event::Message(trace) if !trace.sent && trace.datagrams > 1 => self.count("message reassembled"),

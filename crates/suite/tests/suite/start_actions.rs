@@ -149,7 +149,7 @@ fn a_child_that_is_refused_is_asked_for_again_within_the_same_ike_sa() {
     let one = starting(alice().also("dmz", "10.9.1.0/24", "10.9.2.0/24"));
     let mut world = world(9).peers(one, bob());
     world.run(Duration::from_secs(35));
-    assert_eq!(waits(&world, "alice"), [Some(10), Some(20)]);
+    assert_eq!(waits(&world, "alice"), [Some(10), Some(20), Some(40)]);
     let list = world.status("alice");
     assert_eq!((list.len(), list[0].children.len()), (1, 1));
     assert_eq!((begun(&world, "alice"), world.host("alice").lookups.len()), (1, 1));

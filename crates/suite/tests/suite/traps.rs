@@ -37,7 +37,8 @@ fn acquire(world: &mut World, name: &str) {
 
 fn requests(world: &World) -> usize {
     let peeks = world.wire.iter().filter_map(|(_, datagram)| sim::Peek::of(datagram.message()));
-    let mut spis: Vec<u64> = peeks.filter(|peek| peek.exchange == sim::peek::IKE_SA_INIT).map(|p| p.spi_i).collect();
+    let mut spis: Vec<u64> =
+        peeks.filter(|peek| peek.exchange == sim::peek::IKE_SA_INIT).map(|p| p.spi_i).collect();
     spis.sort_unstable();
     spis.dedup();
     spis.len()
