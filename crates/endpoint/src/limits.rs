@@ -23,3 +23,6 @@ pub const MISSES: u32 = 3;
 
 /// After so many, packets are not heeded for this long.
 pub const MISSED_REST: Duration = Duration::from_secs(24 * 3600);
+
+/// Unprotected INVALID_SPI notifications that are looked into in a second: each costs a search, and anybody can send them.
+pub const HINTS_PER_SECOND: u32 = 10;

@@ -3,9 +3,9 @@
 use crate::Cx;
 use crate::child::ChildSa;
 use crate::established::Established;
-use base::{IkeSpi, Instant, MessageId};
+use base::{EspSpi, IkeSpi, Instant, MessageId};
 use dataplane::{ChildId, Op, Selector};
-use policy::{Connection, ConnectionId, Identity, IkeSuite};
+use policy::{Connection, ConnectionId, Identity, IkeSuite, Unique};
 use sa::{
     Answer, Event, Fate, IkeFacts, IkeSaId, IkeStatus, JobId, OrderId, Path, Reason, Refusal, RefusalKind,
     Reply, Side,
@@ -314,6 +314,27 @@ impl IkeSa {
         known.is_some_and(|known| {
             known.children.iter().any(|child| child.name == name && packet.is_none_or(|p| child.carries(p)))
         })
+    }
+
+    /// Whether a child SA of it sends with that SPI.
+    pub fn sends_by(&self, spi: EspSpi) -> bool {
+        let known = self.stage.as_ref().map(|stage| stage.known());
+        known.is_some_and(|known| known.children.iter().any(|child| child.agreed.spi_out == spi))
+    }
+
+    /// Whether it is an initiator's that nobody has answered yet.
+    pub fn is_calling(&self) -> bool {
+        self.common.side == Side::Initiator && self.common.spi_r == IkeSpi::ZERO && !self.is_gone()
+    }
+
+    /// How its connection treats older IKE SAs with the same peer, once it is known.
+    pub fn unique(&self) -> Option<Unique> {
+        Some(self.stage.as_ref()?.known().connection?.unique)
+    }
+
+    /// Takes out the orders that wait for it.
+    pub fn take_wishes(&mut self) -> Vec<Wish> {
+        std::mem::take(&mut self.common.wishes)
     }
 
     /// Its child SAs, as the data plane knows them.

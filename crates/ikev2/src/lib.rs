@@ -29,6 +29,7 @@ mod rekey_ike;
 mod sent;
 mod trace;
 mod transport;
+mod unique;
 mod window;
 
 pub use crate::ike_sa::{End, IkeSa, Packet, Wish};
