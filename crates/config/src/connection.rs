@@ -349,6 +349,7 @@ impl Default for Options {
             send_cert: SendCert::Always,
             send_certreq: true,
             dpd_delay: Duration::from_secs(30),
+            dpd_timeout: Duration::ZERO,
             keyingtries: 0,
             retry_interval: Duration::from_secs(10),
             unique: Unique::No,
