@@ -38,7 +38,8 @@ fn both_begin_at_once_and_one_ike_sa_is_left() {
                     "{unique:?} {offset}: {reply:?}"
                 );
             }
-            world.run(Duration::from_secs(30));
+            // Before anybody probes.
+            world.run(Duration::from_secs(20));
             let (ours, theirs) = (spis(&mut world, "alice"), spis(&mut world, "bob"));
             assert_eq!((ours.len(), &ours), (1, &theirs), "{unique:?} {offset}");
             assert!(established(&world), "{unique:?} {offset}");
