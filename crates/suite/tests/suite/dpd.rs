@@ -30,7 +30,8 @@ fn restart_comes_back_when_the_peer_does() {
     let downs = |event: &Event| matches!(event, Event::ChildDown(_, _, Fate::Silent { .. }));
     assert_eq!((world.host("alice").count(downs), world.status("alice").len() <= 1), (1, true));
     world.calm();
-    world.run(Duration::from_secs(310));
+    // The attempt under way may have sent its last message; then comes the longest wait.
+    world.run(Duration::from_secs(400));
     stands(&mut world, 1);
 }
 
