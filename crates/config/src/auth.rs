@@ -6,8 +6,8 @@ use crate::reader::{Fault, Section};
 use crate::schema;
 use crate::value::{choice, id_pattern, identity, ip, shown};
 use policy::{
-    AddressPattern, AuthMethod, Certificate, Connection, IdPattern, Identity, LocalAuth, RemoteAuth,
-    StartAction, closeness,
+    AddressPattern, AuthMethod, Certificate, Connection, EndAction, IdPattern, Identity, LocalAuth,
+    RemoteAuth, StartAction, closeness,
 };
 use std::ops::Range;
 use toml::de::DeTable;
@@ -284,7 +284,12 @@ impl Loader<'_> {
 
     /// What starts by itself needs somebody to call.
     fn warn_nobody_to_call(&mut self, section: &Section<'_>, connection: &Connection) {
-        let starts = connection.children.iter().find(|child| child.start_action == StartAction::Start);
+        let by_itself = |child: &&std::sync::Arc<policy::Child>| {
+            child.start_action != StartAction::None
+                || child.dpd_action != EndAction::Clear
+                || child.close_action != EndAction::Clear
+        };
+        let starts = connection.children.iter().find(by_itself);
         let concrete = |pattern: &AddressPattern| match pattern {
             AddressPattern::Any => false,
             AddressPattern::Range(range) => range.start() == range.end(),

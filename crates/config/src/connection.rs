@@ -44,10 +44,10 @@ impl Loader<'_> {
             send_cert: options.send_cert,
             send_certreq: options.send_certreq,
             dpd_delay: options.dpd_delay,
-            dpd_timeout: Duration::ZERO,
             lifetime: self.ike_lifetime(section),
-            keyingtries: 0,
-            retry_interval: Duration::from_secs(10),
+            dpd_timeout: options.dpd_timeout,
+            keyingtries: options.keyingtries,
+            retry_interval: options.retry_interval,
             mobike: true,
             window: options.window,
             configuration: Configuration::default(),
@@ -77,6 +77,11 @@ impl Loader<'_> {
         set(&mut options.send_cert, self.reader.text(section, "send_cert", |text| choice(&words, text)));
         set(&mut options.send_certreq, self.reader.scalar(section, "send_certreq", truth));
         set(&mut options.dpd_delay, self.reader.scalar(section, "dpd_delay", duration));
+        set(&mut options.dpd_timeout, self.reader.scalar(section, "dpd_timeout", duration));
+        let tries = |text: &str| number(text, 0, u64::from(u32::MAX)).map(|n| n as u32);
+        set(&mut options.keyingtries, self.reader.scalar(section, "keyingtries", tries));
+        let retry = self.reader.scalar(section, "retry_initiate_interval", retry_interval);
+        set(&mut options.retry_interval, retry);
         let words = [
             ("no", Unique::No),
             ("never", Unique::Never),
@@ -159,6 +164,9 @@ impl Loader<'_> {
         set(&mut child.single_pair, self.reader.scalar(section, "single_pair", truth));
         set(&mut child.start_action, self.reader.text(section, "start_action", start_action));
         set(&mut child.inactivity, self.reader.scalar(section, "inactivity", duration));
+        let end_action = |text: &str| choice(END_ACTIONS, text);
+        set(&mut child.dpd_action, self.reader.text(section, "dpd_action", end_action));
+        set(&mut child.close_action, self.reader.text(section, "close_action", end_action));
         let window = |text: &str| match number(text, 0, 4096) {
             Ok(window) if window == 0 || window >= 32 => Ok(window as u32),
             _ => Err(Fault::new(format!(
@@ -325,6 +333,9 @@ struct Options {
     send_cert: SendCert,
     send_certreq: bool,
     dpd_delay: Duration,
+    dpd_timeout: Duration,
+    keyingtries: u32,
+    retry_interval: Duration,
     unique: Unique,
 }
 
@@ -338,6 +349,9 @@ impl Default for Options {
             send_cert: SendCert::Always,
             send_certreq: true,
             dpd_delay: Duration::from_secs(30),
+            dpd_timeout: Duration::ZERO,
+            keyingtries: 0,
+            retry_interval: Duration::from_secs(10),
             unique: Unique::No,
         }
     }
@@ -423,10 +437,27 @@ fn mode(text: &str) -> Result<Mode, Fault> {
 }
 
 fn start_action(text: &str) -> Result<StartAction, Fault> {
-    match text {
-        "trap" | "trap|start" => Err(Fault::new("`trap` is swanctl's, but this version does not have it.")
-            .hint("Possible: `none`, `start`.")),
-        _ => choice(&[("none", StartAction::None), ("start", StartAction::Start)], text),
+    let words = [
+        ("none", StartAction::None),
+        ("trap", StartAction::Trap),
+        ("start", StartAction::Start),
+        ("trap|start", StartAction::TrapStart),
+    ];
+    // swanctl takes both orders.
+    choice(&words, if text == "start|trap" { "trap|start" } else { text })
+}
+
+const END_ACTIONS: &[(&str, EndAction)] =
+    &[("clear", EndAction::Clear), ("trap", EndAction::Trap), ("restart", EndAction::Restart)];
+
+/// A peer that cannot be reached must not be called in a loop.
+fn retry_interval(text: &str) -> Result<Duration, Fault> {
+    match duration(text)? {
+        wait if wait < Duration::from_secs(1) => {
+            Err(Fault::new(format!("`{}` is too short for `retry_initiate_interval`.", shown(text)))
+                .hint("Write at least 1s."))
+        }
+        wait => Ok(wait),
     }
 }
 

@@ -51,9 +51,21 @@ fn the_documented_defaults_are_the_defaults() {
         "send_cert",
         "send_certreq",
         "dpd_delay",
+        "dpd_timeout",
+        "keyingtries",
+        "retry_initiate_interval",
         "unique",
     ]);
-    let child = keys(&["local_ts", "remote_ts", "mode", "single_pair", "start_action", "replay_window"]);
+    let child = keys(&[
+        "local_ts",
+        "remote_ts",
+        "mode",
+        "single_pair",
+        "start_action",
+        "dpd_action",
+        "close_action",
+        "replay_window",
+    ]);
     let daemon = TABLES.iter().find(|table| table.path == "daemon").unwrap();
     let daemon = keys(daemon.keys);
     let log = keys(&["level", "format"]);

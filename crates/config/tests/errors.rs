@@ -65,7 +65,8 @@ auth = \"eap-mschapv2\"
 [connections.a.children.c]
 local_ts = []
 mode = \"tunel\"
-start_action = \"trap\"
+start_action = \"traps\"
+dpd_action = \"hold\"
 replay_window = 5
 [connection]
 ";
@@ -84,9 +85,10 @@ replay_window = 5
         (14, "does not have EAP"),
         (16, "is empty or has an empty entry"),
         (17, "Did you mean `tunnel`?"),
-        (18, "`trap` is swanctl's"),
-        (19, "no replay window"),
-        (20, "Did you mean `connections`?"),
+        (18, "Did you mean `trap`?"),
+        (19, "`hold` is not possible here"),
+        (20, "no replay window"),
+        (21, "Did you mean `connections`?"),
     ];
     for (line, message) in wanted {
         let found =
@@ -313,6 +315,8 @@ fn what_is_dangerous_or_idle_is_warned_about() {
         (with_child("mode = \"transport\"\nlocal_ts = \"10.0.0.0/8\""), "`local_ts` is wider than one host"),
         (with_child("local_ts = \"10.1.2.3/16\""), "`10.1.2.3/16` is read as 10.1.0.0/16"),
         (with_child("start_action = \"start\""), "has no address or name to call"),
+        (with_child("start_action = \"trap\""), "has no address or name to call"),
+        (with_child("dpd_action = \"restart\""), "has no address or name to call"),
         (with_child("replay_window = 0"), "Without a replay window"),
         (with("").replace("[connections.a.children.c]\n", ""), "has no children"),
         (

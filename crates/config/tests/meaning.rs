@@ -5,7 +5,9 @@ mod common;
 use common::Dir;
 use config::{DataplaneChoice, LogFormat, LogLevel};
 use dataplane::Mode;
-use policy::{AddressPattern, AuthMethod, EncapChoice, IdPattern, Identity, SendCert, StartAction, Unique};
+use policy::{
+    AddressPattern, AuthMethod, EncapChoice, EndAction, IdPattern, Identity, SendCert, StartAction, Unique,
+};
 use std::time::Duration;
 
 const PSK: &str = r#"
@@ -94,6 +96,9 @@ fragment_size = 1400
 send_cert = "ifasked"
 send_certreq = false
 dpd_delay = "0s"
+dpd_timeout = "2m"
+keyingtries = 3
+retry_initiate_interval = "7s"
 unique = "replace"
 
 [connections.office.local]
@@ -111,6 +116,8 @@ local_ts = "dynamic"
 remote_ts = ["198.51.100.7[tcp/bgp]"]
 esp_proposals = "aes128-sha256-modp2048-esn"
 start_action = "start"
+dpd_action = "restart"
+close_action = "trap"
 replay_window = 64
 single_pair = true
 
@@ -161,12 +168,15 @@ file = "moon.key"
         (SendCert::IfAsked, false, Unique::Replace)
     );
     assert_eq!(office.dpd_delay, Duration::ZERO);
+    assert_eq!((office.dpd_timeout, office.keyingtries), (Duration::from_secs(120), 3));
+    assert_eq!(office.retry_interval, Duration::from_secs(7));
     assert_eq!((office.local.method, office.remote.method), (AuthMethod::Pubkey, AuthMethod::Psk));
     assert_eq!(office.local.certs.len(), 1);
     assert_eq!(office.remote.id, IdPattern::FqdnBelow("example.org".into()));
     let [host, net] = &office.children[..] else { panic!("{:?}", office.children) };
     assert!(host.single_pair && !net.single_pair);
     assert_eq!((host.mode, host.start_action, host.replay_window), (Mode::Transport, StartAction::Start, 64));
+    assert_eq!((host.dpd_action, host.close_action), (EndAction::Restart, EndAction::Trap));
     assert_eq!(
         (host.local_ts.len(), host.remote_ts[0].to_string().as_str()),
         (0, "198.51.100.7/32[tcp/179]")

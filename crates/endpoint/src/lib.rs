@@ -5,16 +5,23 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod keeper;
+pub mod limits;
 mod orders;
+mod start;
 mod table;
 
-use base::{Instant, Now, Rng};
+use base::{EspSpi, Instant, Now, Rng};
 use crypto::Suite;
 use dataplane::DataplaneEvent;
-use ikev2::{Arrival, Cx, Door, End, IkeSa, Lost, Superseded};
+use ikev2::{Arrival, Cx, Door, End, IkeSa, Lost, Superseded, Wish};
+use keeper::Keeper;
 use orders::Tally;
-use policy::Policy;
-use sa::{Act, Cause, Directory, Drop, Event, Fate, IkeSaId, OrderId, Outbox, Path, Reason, Settings};
+use policy::{Policy, Unique};
+use sa::{
+    Act, Cause, Directory, Drop, Event, Fate, IkeSaId, OrderId, Outbox, Path, RateLimit, Reason, Refusal,
+    RefusalKind, Reply, Settings,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use table::{Table, Waiting};
@@ -25,6 +32,9 @@ pub struct Endpoint {
     world: World,
     table: Table,
     door: Door,
+    keeper: Keeper,
+    /// How often unprotected hints are looked into.
+    hints: RateLimit,
     /// Orders that wait for IKE SAs to end.
     tallies: BTreeMap<OrderId, Tally>,
 }
@@ -79,7 +89,16 @@ impl Endpoint {
             lost: Vec::new(),
             spoiled: 0,
         };
-        Self { world, table: Table::default(), door: Door::default(), tallies: BTreeMap::new() }
+        let keeper = Keeper::new(&world.policy);
+        let hints = RateLimit::new(limits::HINTS_PER_SECOND);
+        Self {
+            world,
+            table: Table::default(),
+            door: Door::default(),
+            keeper,
+            hints,
+            tallies: BTreeMap::new(),
+        }
     }
 
     /// Takes in one thing that happened. What has to be done about it comes out of [`Endpoint::poll`].
@@ -91,16 +110,14 @@ impl Endpoint {
                     self.step(now, id, |sa, cx| sa.time(cx));
                 }
             }
-            Cause::Done(job, answer) => {
-                if let Some(id) = self.world.out.owner(job) {
-                    self.step(now, id, |sa, cx| sa.answer(cx, job, answer));
-                }
-            }
+            Cause::Done(job, answer) => match self.world.out.owner(job) {
+                Some(id) => self.step(now, id, |sa, cx| sa.answer(cx, job, answer)),
+                None => self.own_answer(now, job, answer),
+            },
             Cause::Dataplane(event) => self.dataplane(now, &event),
             Cause::Order(id, order) => self.order(now, id, order),
         }
-        self.take_in();
-        self.supersede(now);
+        self.tend(now);
         for _ in 0..std::mem::take(&mut self.world.spoiled) {
             self.door.half_open.spoil(now.mono);
         }
@@ -113,7 +130,8 @@ impl Endpoint {
 
     /// When [`Cause::Time`] is wanted next, and why.
     pub fn wake(&self) -> Option<(Instant, Reason)> {
-        self.table.wake()
+        let keeper = self.keeper.wake().map(|at| (at, Reason::Start));
+        self.table.wake().into_iter().chain(keeper).min_by_key(|(at, _)| *at)
     }
 
     /// How many IKE SAs there are, those that are half open or over included.
@@ -146,7 +164,10 @@ impl Endpoint {
                     }
                 });
             }
-            None => self.stranger(now, path, &header, bytes),
+            None => match lost_spi(&header, bytes) {
+                Some(spi) => self.hint(now, path, spi),
+                None => self.stranger(now, path, &header, bytes),
+            },
         }
     }
 
@@ -157,6 +178,22 @@ impl Endpoint {
                 self.door.wrong_version(&mut cx, Arrival { path, header, bytes });
             }
             _ => cx.out.tell(Event::Dropped { path, why: Drop::Malformed }),
+        }
+    }
+
+    /// Somebody says, unprotected, that it does not know the SPI of our ESP packets. It gets no answer.
+    //= rfc7296 §1.5
+    //# if the node receives such a message, [it] is a "hint" that something might be wrong (because it could easily be
+    //# forged)
+    fn hint(&mut self, now: Now, path: Path, spi: EspSpi) {
+        self.world.out.tell(Event::Dropped { path, why: Drop::Unprotected });
+        if !self.hints.allows(now.mono) {
+            return;
+        }
+        let meant = |sa: &IkeSa| sa.path().remote.ip() == path.remote.ip() && sa.sends_by(spi);
+        let found = self.table.iter().find(|(_, sa)| meant(sa)).map(|(id, _)| id);
+        if let Some(id) = found {
+            self.step(now, id, |sa, cx| sa.provoke(cx));
         }
     }
 
@@ -180,7 +217,9 @@ impl Endpoint {
             | DataplaneEvent::Mapping { id, .. }
             | DataplaneEvent::FirstPacket(id)
             | DataplaneEvent::Expired { id, .. } => *id,
-            DataplaneEvent::Acquire { .. } => return,
+            DataplaneEvent::Acquire { id, packet } => {
+                return self.keeper.acquire(now.mono, *id, *packet);
+            }
         };
         let Some(id) = self.table.owner_of(child) else { return };
         self.step(now, id, |sa, cx| match event {
@@ -202,8 +241,12 @@ impl Endpoint {
         {
             self.door.half_open.leave(place);
         }
+        let authenticated = slot.half_open.is_some() && !slot.sa.is_half_open();
         self.table.refresh(id);
         self.settle_tallies(id);
+        if authenticated {
+            self.give_way(id);
+        }
     }
 
     /// Takes in the IKE SAs that the last steps have made.
@@ -213,10 +256,48 @@ impl Endpoint {
         }
     }
 
+    /// Orders that waited for an IKE SA which is replaced are what another one is to do.
+    fn pass_on(&mut self, now: Now, connection: Option<String>, wishes: Vec<Wish>) {
+        let heir = connection.as_deref().and_then(|name| self.usable(name));
+        for wish in wishes {
+            match heir {
+                Some(heir) => self.step(now, heir, |sa, cx| sa.wish(cx, wish)),
+                None => {
+                    let reason = "Another IKE SA with the same peer took its place, and went.".to_string();
+                    let refusal = Refusal {
+                        kind: RefusalKind::Busy,
+                        by_peer: false,
+                        connection: connection.clone(),
+                        reason,
+                    };
+                    self.world.out.reply(wish.order, Reply::Refused(refusal));
+                }
+            }
+        }
+    }
+
+    /// The peer's IKE SA stands: our own that it has not answered yet is not needed where there is to be one.
+    fn give_way(&mut self, id: IkeSaId) {
+        let Some(slot) = self.table.get_mut(id) else { return };
+        let (name, peer) = (slot.sa.connection().map(str::to_string), slot.sa.path().remote.ip());
+        if !slot.sa.is_usable() || !matches!(slot.sa.unique(), Some(Unique::Replace | Unique::Keep)) {
+            return;
+        }
+        let calls = |sa: &IkeSa| {
+            sa.is_calling() && sa.connection() == name.as_deref() && sa.path().remote.ip() == peer
+        };
+        let ours = self.table.iter().filter(|(_, sa)| calls(sa));
+        let ours: Vec<_> = ours.map(|(ike, _)| Superseded { ike, tell_peer: false }).collect();
+        self.world.superseded.extend(ours);
+    }
+
     /// Ends the IKE SAs that the last step has made obsolete.
     fn supersede(&mut self, now: Now) {
         while let Some(Superseded { ike, tell_peer }) = self.world.superseded.pop() {
+            let wishes = self.table.get_mut(ike).map(|slot| slot.sa.take_wishes()).unwrap_or_default();
+            let name = self.table.get_mut(ike).and_then(|slot| slot.sa.connection().map(str::to_string));
             self.step(now, ike, |sa, cx| sa.close(cx, End { tell_peer, fate: Fate::Replaced }));
+            self.pass_on(now, name, wishes);
             self.take_in();
         }
     }
@@ -235,5 +316,21 @@ fn is_forgotten(header: &Header, bytes: &[u8]) -> bool {
             _ => None,
         });
         notifies.any(|kind| kind == NotifyType::INVALID_IKE_SPI)
+    })
+}
+
+/// The SPI of an unprotected INVALID_SPI, as a peer sends that gets ESP packets of a child SA that it does not have.
+fn lost_spi(header: &Header, bytes: &[u8]) -> Option<EspSpi> {
+    use wire::num::{ExchangeType, NotifyType, PayloadType};
+    let informational = header.exchange == ExchangeType::INFORMATIONAL && !header.flags.response;
+    if !informational || header.next_payload != PayloadType::NOTIFY {
+        return None;
+    }
+    let message = wire::Message::parse(bytes).ok()?;
+    message.payloads.iter().find_map(|payload| match payload {
+        wire::Payload::Notify(notify) if notify.kind == NotifyType::INVALID_SPI => {
+            <[u8; 4]>::try_from(&notify.data[..]).ok().map(|spi| EspSpi(u32::from_be_bytes(spi)))
+        }
+        _ => None,
     })
 }

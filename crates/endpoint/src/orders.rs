@@ -30,7 +30,8 @@ impl Endpoint {
                 self.world.out.reply(order, Reply::Status(all));
             }
             Order::Reload(policy) => {
-                self.world.policy = policy;
+                let before = std::mem::replace(&mut self.world.policy, policy);
+                self.renew(now.mono, &before);
                 self.world.out.reply(order, Reply::Done);
             }
         }
@@ -60,22 +61,16 @@ impl Endpoint {
                 )));
             }
         };
-        let wish = Wish { order, open, up: Vec::new(), refused: Vec::new() };
-        let name = &connection.1.name;
-        let stands = |sa: &ikev2::IkeSa| sa.is_usable() && sa.connection() == Some(name);
-        let standing = self.table.iter().find(|(_, sa)| stands(sa)).map(|(id, _)| id);
-        if let Some(id) = standing {
+        let wish = Wish::new(order, open);
+        if let Some(id) = self.usable(&connection.1.name) {
             self.step(now, id, |sa, cx| sa.wish(cx, wish));
             return Ok(());
         }
-        let id = self.world.out.next_ike();
-        let sa = ikev2::initiate(&mut self.world.cx(now), id, connection, path, wish)?;
-        self.world.out.new_ike();
-        self.table.insert(id, sa, None);
-        Ok(())
+        self.initiate(now, connection, path, wish)
     }
 
     fn down(&mut self, now: Now, order: OrderId, target: &Target) {
+        self.let_go(target);
         let mut tally = Tally { waiting: BTreeSet::new(), ike: 0, children: 0 };
         for id in self.matching(target) {
             tally.waiting.insert(id);

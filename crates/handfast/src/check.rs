@@ -57,7 +57,8 @@ fn connection(connection: &Connection) -> Value {
             "local_ts": texts(&child.local_ts),
             "remote_ts": texts(&child.remote_ts),
             "esp_proposals": texts(&child.esp_proposals),
-            "starts": child.start_action == StartAction::Start,
+            "starts": child.start_action.starts(),
+            "traps": child.start_action.traps(),
         })).collect::<Vec<_>>(),
     })
 }
@@ -116,7 +117,12 @@ fn summary(file: &Path, config: &Config, problems: &[Problem]) -> String {
 }
 
 fn say_child(child: &Child) -> String {
-    let starts = if child.start_action == StartAction::Start { ", starts by itself" } else { "" };
+    let starts = match child.start_action {
+        StartAction::None => "",
+        StartAction::Trap => ", started by its first packet",
+        StartAction::Start => ", starts by itself",
+        StartAction::TrapStart => ", starts by itself and by its first packet",
+    };
     let side = |selectors: &[dataplane::Selector], own: &str| match selectors {
         [] => own.to_string(),
         some => list(some),

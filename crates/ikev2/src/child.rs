@@ -4,6 +4,7 @@
 use crate::contents::{self, Contents};
 use crate::established::{ChildDues, lifetimes};
 use crate::ext::Nat;
+use crate::ike_sa::Packet;
 use crate::transport::{self, Substituted};
 use crate::{Common, Cx};
 use base::{EspSpi, Instant, Secret};
@@ -122,7 +123,10 @@ pub(crate) fn ends(sa: &Common) -> Ends {
 impl Proposed {
     /// Proposes `child`, with a key exchange of its own or without.
     pub(crate) fn new(sa: &Common, cx: &mut Cx<'_>, child: Arc<Child>, with_ke: bool) -> Self {
-        let (local, remote) = policy::propose(&child, ends(sa), None);
+        //= rfc7296 §2.9
+        //# If the initiator requests the SA pair because of a data packet, the first Traffic Selector in each of TSi and
+        //# TSr SHOULD be a very specific one, with the addresses in the packet triggering the request.
+        let (local, remote) = policy::propose(&child, ends(sa), sa.packet(&child.name));
         let offers = policy::child_offers(&child.esp_proposals, with_ke);
         let spi = cx.directory.draw_spi(cx.rng);
         Self { child, spi, offers, local, remote, keeps: false }
@@ -472,6 +476,12 @@ pub(crate) fn install(
 }
 
 impl ChildSa {
+    /// Whether such a packet of ours may leave by it.
+    pub(crate) fn carries(&self, (local, remote): &Packet) -> bool {
+        let has = |list: &[Selector], one: &Selector| list.iter().any(|selector| selector.covers(one));
+        has(&self.agreed.local, local) && has(&self.agreed.remote, remote)
+    }
+
     /// For the log.
     pub(crate) fn facts(&self) -> ChildFacts {
         let Agreement { mode, suite, spi_in, spi_out, local, remote, .. } = &*self.agreed;

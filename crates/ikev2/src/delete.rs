@@ -12,8 +12,7 @@
 use crate::child::ChildSa;
 use crate::contents::Contents;
 use crate::established::{Asked, Asking, Established, Installing};
-use crate::rekey_child;
-use crate::{Common, Cx};
+use crate::{Common, Cx, loss, rekey_child};
 use base::EspSpi;
 use dataplane::Op;
 use sa::{Event, Fate};
@@ -99,7 +98,10 @@ pub(crate) fn on_request(
             of.forget_rekeys_of(child.id);
             match successor {
                 Some(successor) => of.retired_by_peer(sa, cx, child, successor),
-                None => remove(sa, cx, &child, Fate::DeletedByPeer),
+                None => {
+                    loss::deleted(sa, cx, &of.chosen.connection.name, &child);
+                    remove(sa, cx, &child, Fate::DeletedByPeer);
+                }
             }
         } else if let Some(index) = of.installing.iter().position(|i| i.child.agreed.spi_out == spi) {
             let Installing { child, replaces, .. } = of.installing.remove(index);

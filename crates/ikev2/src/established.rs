@@ -24,7 +24,7 @@ use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage, refusal_of};
 use crate::rekey_child::{Rekey, Replaces, Retired};
 use crate::sent::Sent;
-use crate::{Common, Cx, create_child, delete, establish, limits, probe, rekey_child, rekey_ike};
+use crate::{Common, Cx, create_child, delete, establish, limits, loss, probe, rekey_child, rekey_ike};
 use base::{IkeSpi, Instant, Secret};
 use dataplane::{Op, Outcome};
 use policy::IkeSuite;
@@ -64,6 +64,8 @@ pub(crate) struct Established {
     dues: lifetimes::IkeDues,
     /// Since when the peer answers TEMPORARY_FAILURE to everything.
     busy_since: Option<Instant>,
+    /// The data plane is asked whether the peer lives.
+    pub(crate) look: Option<probe::Look>,
     /// When something from outside last made us probe.
     provoked: Option<Instant>,
 }
@@ -171,6 +173,10 @@ impl Stage for Established {
 
     fn answer(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, answer: Answer) -> Next {
         let Answer::Dataplane(outcome) = answer else { return self };
+        if probe::on_counters(&mut self, sa, cx, job, &outcome) {
+            self.go_on(sa, cx);
+            return self;
+        }
         let failure = match outcome {
             Outcome::Failed(why) => Some(why),
             Outcome::Done | Outcome::Counters(_) => None,
@@ -190,7 +196,7 @@ impl Stage for Established {
             return self.close(sa, cx, End { tell_peer: true, fate });
         }
         let silent = self.asking.iter_mut().find_map(|asking| asking.request.on_time(sa, cx).err());
-        if let Some(fate) = silent {
+        if let Some(fate) = silent.or_else(|| probe::timed_out(&self, sa, now)) {
             return self.on_silence(sa, cx, fate);
         }
         self.give_up_on_dataplane(sa, cx);
@@ -199,7 +205,9 @@ impl Stage for Established {
             return self.close(sa, cx, end);
         }
         if self.probe_at(sa).is_some_and(|at| now >= at) {
-            self.todo.push_back(Task::Probe(None));
+            probe::look(&mut self, sa, cx);
+        } else if self.look.as_ref().is_some_and(|look| now >= look.until) {
+            probe::decide(&mut self, sa, cx);
         }
         if self.keepalive_at(sa, cx.settings.keepalive).is_some_and(|at| now >= at) {
             cx.out.keepalive(sa.path);
@@ -215,12 +223,14 @@ impl Stage for Established {
         let answering = self.answering.iter().map(|answering| (answering.until, Reason::Expire));
         let installing = self.installing.iter().map(|installing| (installing.until, Reason::Expire));
         let probe = self.probe_at(sa).map(|at| (at, Reason::Liveness));
+        let look = self.look.as_ref().map(|look| (look.until, Reason::Liveness));
+        let dead = probe::dead_at(self, sa).map(|at| (at, Reason::Expire));
         let keepalive = self.keepalive_at(sa, sa.keepalive).map(|at| (at, Reason::Keepalive));
         let spent = self.channel.is_spent(sa.last_message_id).then_some((sa.heard, Reason::Expire));
         let retired = self.retired.iter().filter_map(|retired| Some((retired.until?, Reason::Expire)));
         let later = self.later.iter().map(|(at, _)| (*at, Reason::Rekey));
         let dues = self.next_due().map(|at| (at, Reason::Rekey));
-        let one = [tidy, probe, keepalive, spent, dues].into_iter().flatten();
+        let one = [tidy, probe, look, dead, keepalive, spent, dues].into_iter().flatten();
         let many = asking.chain(answering).chain(installing).chain(retired).chain(later);
         one.chain(many).min_by_key(|(at, _)| *at)
     }
@@ -417,6 +427,7 @@ impl Established {
 
     /// Takes down all that hangs on this IKE SA; gives back the requests that have no response.
     fn clear(&mut self, sa: &mut Common, cx: &mut Cx<'_>, fate: &Fate) -> Vec<Asking> {
+        loss::ended(sa, cx, &self.chosen.connection.name, &self.children, fate);
         for child in std::mem::take(&mut self.children) {
             delete::remove(sa, cx, &child, fate.clone());
         }
@@ -571,7 +582,7 @@ impl Established {
 
     fn probe_at(&self, sa: &Common) -> Option<Instant> {
         let delay = self.chosen.connection.dpd_delay;
-        let idle = self.asking.is_empty() && self.todo.is_empty();
+        let idle = self.asking.is_empty() && self.todo.is_empty() && self.look.is_none();
         (idle && !delay.is_zero()).then(|| sa.heard + delay)
     }
 

@@ -3,9 +3,9 @@
 use crate::Cx;
 use crate::child::ChildSa;
 use crate::established::Established;
-use base::{IkeSpi, Instant, MessageId};
-use dataplane::{ChildId, Op};
-use policy::{Connection, ConnectionId, Identity, IkeSuite};
+use base::{EspSpi, IkeSpi, Instant, MessageId};
+use dataplane::{ChildId, Op, Selector};
+use policy::{Connection, ConnectionId, Identity, IkeSuite, Unique};
 use sa::{
     Answer, Event, Fate, IkeFacts, IkeSaId, IkeStatus, JobId, OrderId, Path, Reason, Refusal, RefusalKind,
     Reply, Side,
@@ -48,6 +48,23 @@ pub struct Wish {
     pub up: Vec<String>,
     /// Children that were refused.
     pub refused: Vec<(String, Refusal)>,
+    /// Packets that want a child of that name: our selector and the peer's.
+    pub packets: Vec<(String, Packet)>,
+}
+
+/// The selectors of one packet: ours and the peer's.
+pub type Packet = (Selector, Selector);
+
+impl Wish {
+    /// Wants `open` up.
+    pub fn new(order: OrderId, open: Vec<String>) -> Self {
+        Self { order, open, up: Vec::new(), refused: Vec::new(), packets: Vec::new() }
+    }
+
+    /// The packet that wants child `name`, if one does.
+    pub(crate) fn packet(&self, name: &str) -> Option<Packet> {
+        self.packets.iter().find(|(of, _)| of == name).map(|(_, packet)| *packet)
+    }
 }
 
 /// A datagram for this IKE SA, its header parsed.
@@ -291,6 +308,35 @@ impl IkeSa {
         known.map_or(Vec::new(), |known| known.children.iter().map(|child| child.name.clone()).collect())
     }
 
+    /// Whether a child SA of that name stands, and carries that packet, if one is named.
+    pub fn carries(&self, name: &str, packet: Option<&Packet>) -> bool {
+        let known = self.stage.as_ref().map(|stage| stage.known());
+        known.is_some_and(|known| {
+            known.children.iter().any(|child| child.name == name && packet.is_none_or(|p| child.carries(p)))
+        })
+    }
+
+    /// Whether a child SA of it sends with that SPI.
+    pub fn sends_by(&self, spi: EspSpi) -> bool {
+        let known = self.stage.as_ref().map(|stage| stage.known());
+        known.is_some_and(|known| known.children.iter().any(|child| child.agreed.spi_out == spi))
+    }
+
+    /// Whether it is an initiator's that nobody has answered yet.
+    pub fn is_calling(&self) -> bool {
+        self.common.side == Side::Initiator && self.common.spi_r == IkeSpi::ZERO && !self.is_gone()
+    }
+
+    /// How its connection treats older IKE SAs with the same peer, once it is known.
+    pub fn unique(&self) -> Option<Unique> {
+        Some(self.stage.as_ref()?.known().connection?.unique)
+    }
+
+    /// Takes out the orders that wait for it.
+    pub fn take_wishes(&mut self) -> Vec<Wish> {
+        std::mem::take(&mut self.common.wishes)
+    }
+
     /// Its child SAs, as the data plane knows them.
     pub fn child_ids(&self) -> Vec<ChildId> {
         let known = self.stage.as_ref().map(|stage| stage.known());
@@ -343,6 +389,14 @@ impl IkeSa {
 }
 
 impl Common {
+    /// The packet that wants a child of that name.
+    pub(crate) fn packet(&self, name: &str) -> Option<Packet> {
+        self.wishes
+            .iter()
+            .filter(|wish| wish.open.iter().any(|open| open == name))
+            .find_map(|wish| wish.packet(name))
+    }
+
     /// The facts of this IKE SA for the log.
     pub(crate) fn facts(&self, known: &Known<'_>, now: Instant) -> IkeFacts {
         IkeFacts {

@@ -22,15 +22,17 @@ mod fault;
 mod fragment;
 mod ike_sa;
 pub mod limits;
+mod loss;
 mod probe;
 mod rekey_child;
 mod rekey_ike;
 mod sent;
 mod trace;
 mod transport;
+mod unique;
 mod window;
 
-pub use crate::ike_sa::{End, IkeSa, Wish};
+pub use crate::ike_sa::{End, IkeSa, Packet, Wish};
 pub use cx::{Cx, Lost, Superseded};
 pub use door::{Arrival, Door};
 

@@ -77,10 +77,20 @@ impl Sent {
             return Ok(());
         }
         if self.sent >= self.limit {
-            return Err(Fate::Silent { sent: self.sent, after: cx.now.mono.since(self.first) });
+            return Err(self.silence(cx.now.mono));
         }
         self.transmit(sa, cx);
         Ok(())
+    }
+
+    /// When it went out first.
+    pub(crate) fn first(&self) -> Instant {
+        self.first
+    }
+
+    /// The fate of an IKE SA whose peer does not answer it.
+    pub(crate) fn silence(&self, now: Instant) -> Fate {
+        Fate::Silent { sent: self.sent, after: now.since(self.first) }
     }
 
     /// How long the peer took, when its response comes now.

@@ -8,7 +8,7 @@ use crate::limits;
 use crate::mailbox::Mailbox;
 use crate::os::{self, Clock, Signal, Signals};
 use crate::plane;
-use crate::starter;
+use crate::resolve::Resolver;
 use crate::status;
 use base::{Instant, Rng};
 use crypto::Suite;
@@ -100,7 +100,9 @@ impl Daemon {
         let sockets = Sockets::open(setup.sockets).map_err(|error| StartError(error.to_string()))?;
         let sockets = Arc::new(sockets);
         let (plane, mine) = plane::open(&setup.dataplane, &sockets, &setup.suite, (setup.rng)(), &inbox)?;
-        let hire = jobs::start(&inbox).map_err(os("start the threads for jobs"))?;
+        let threads = "start the threads for jobs";
+        let hire = jobs::start(&inbox).map_err(os(threads))?;
+        let hire_resolver = jobs::start_resolver(&inbox).map_err(os(threads))?;
         let about = About {
             version: setup.version.clone(),
             listen: listen(&sockets),
@@ -114,11 +116,12 @@ impl Daemon {
             plane,
             authority: setup.authority,
             hire,
+            resolver: Arc::new(Resolver { sockets: sockets.clone() }),
+            hire_resolver,
         };
         let driver = Driver::new(Box::new(endpoint), world, setup.policy.clone(), about, clock.mono());
         let desk = Arc::new(Desk::new(setup.version, inbox, setup.policy, setup.loader, sockets.clone()));
         listener.serve(&desk).map_err(os("serve the control socket"))?;
-        starter::start(&desk, None);
         Ok(Self { clock, driver, mailbox, signals, sockets, mine, desk, _listener: listener })
     }
 

@@ -3,7 +3,7 @@
 use crate::driver::{Authority, Input, Voice, own_refusal};
 use crate::mailbox::Inbox;
 use crate::protocol::{Answer, Ask};
-use crate::{resolve, starter};
+use crate::resolve;
 use net::Sockets;
 use policy::{Connection, Policy};
 use sa::RefusalKind;
@@ -115,7 +115,6 @@ impl Desk {
         self.inbox.send(Input::Reload(loaded.policy.clone(), loaded.authority));
         let diff = Diff::between(&before, &loaded.policy);
         tracing::info!("The configuration was read again: {}", diff.sentence());
-        starter::start(self, Some(&diff.added));
         Answer::Reloaded { added: diff.added, removed: diff.removed, changed: diff.changed }
     }
 

@@ -126,6 +126,9 @@ pub(crate) struct World {
     pub(crate) plane: Box<dyn Plane>,
     pub(crate) authority: Arc<dyn Authority>,
     pub(crate) hire: Hire,
+    /// Who looks paths up, and its own pool.
+    pub(crate) resolver: Arc<dyn Authority>,
+    pub(crate) hire_resolver: Hire,
 }
 
 /// What `status` tells beside the SAs.
@@ -286,6 +289,13 @@ impl Driver {
 
     fn job(&mut self, now: Now, id: JobId, job: Job) {
         let is_puzzle = matches!(job, Job::Puzzle { .. });
+        if matches!(job, Job::Resolve { .. }) {
+            if !(self.world.hire_resolver)(id, job, self.world.resolver.clone()) {
+                let why = format!("{} other names wait to be looked up already.", limits::JOB_QUEUE);
+                self.core.handle(now, Cause::Done(id, Answer::Resolved(Err(why))));
+            }
+            return;
+        }
         let answer = if self.world.authority.is_quick(&job) {
             self.world.authority.answer(&job)
         } else if (self.world.hire)(id, job, self.world.authority.clone()) {

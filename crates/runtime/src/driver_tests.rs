@@ -101,6 +101,8 @@ fn rig(script: impl FnMut(&Cause<'_>) -> Vec<Act> + Send + 'static) -> Rig {
         plane: Box::new(world.clone()),
         authority: Arc::new(NoKeys),
         hire: Box::new(|_, _, _| false),
+        resolver: Arc::new(NoKeys),
+        hire_resolver: Box::new(|_, _, _| false),
     };
     let about = About { version: "1.2.3".into(), listen: vec!["UDP 500".into()], connections: Vec::new() };
     let driver = Driver::new(Box::new(core), reached, Arc::default(), about, at(0).mono);

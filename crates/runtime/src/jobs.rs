@@ -32,6 +32,7 @@ impl Authority for Keys {
             }
             Job::Check { proof, .. } => proof.method == SHARED_KEY_MIC,
             Job::Puzzle { .. } => false,
+            Job::Resolve { .. } => false,
         }
     }
 
@@ -45,6 +46,12 @@ const SHARED_KEY_MIC: u8 = 2;
 
 /// A job and who is to answer it.
 type Hired = (JobId, Job, Arc<dyn Authority>);
+
+/// Starts the threads that look paths up; what comes back hands a job over without waiting.
+pub(crate) fn start_resolver(inbox: &Inbox) -> std::io::Result<Hire> {
+    let names = lane(inbox, "resolver", limits::RESOLVER_THREADS, limits::JOB_QUEUE)?;
+    Ok(Box::new(move |id, job, authority| names.try_send((id, job, authority)).is_ok()))
+}
 
 /// Starts the pool; what comes back hands a job over without waiting.
 pub(crate) fn start(inbox: &Inbox) -> std::io::Result<Hire> {

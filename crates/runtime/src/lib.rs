@@ -22,7 +22,6 @@ mod plane;
 pub mod protocol;
 mod resolve;
 mod sentence;
-mod starter;
 mod status;
 
 pub use control::{Client, ClientError};

@@ -38,6 +38,9 @@ pub const PUZZLE_THREADS: usize = 1;
 
 /// Puzzles that wait: more would not be solved before their peers have forgotten them.
 pub const PUZZLE_QUEUE: usize = 32;
+/// Threads that look paths up: a name server that does not answer holds one of them for half a minute, and must not
+/// hold back the connections whose names are answered at once.
+pub const RESOLVER_THREADS: usize = 4;
 
 /// Datagrams taken from the sockets before timers and answers get their turn.
 pub const DATAGRAMS_A_ROUND: usize = 64;

@@ -48,6 +48,9 @@ pub(crate) fn sentence(event: &Event) -> Line {
             };
             line(Level::WARN, "refused", *ike, format!("{with}: {}", say_reason(&refusal.reason)))
         }
+        Event::NotStarted { connection, children, refusal, again } => {
+            line(Level::WARN, "not_started", None, not_started(connection, children, &refusal.reason, *again))
+        }
         Event::Dropped { path, why } => line(
             Level::DEBUG,
             "dropped",
@@ -89,6 +92,22 @@ fn message(m: &MessageTrace) -> String {
         "{verb} {} {kind} {} {peer} ({} octets{pieces}{again}){payloads}",
         m.exchange, m.message_id, m.octets
     )
+}
+
+fn not_started(connection: &str, children: &[String], reason: &str, again: Option<Duration>) -> String {
+    let what = match children {
+        [] => format!("Connection \"{connection}\" did not start"),
+        [child] => format!("Child \"{child}\" of connection \"{connection}\" did not start"),
+        [first, rest @ ..] => {
+            let names = rest.iter().fold(format!("\"{first}\""), |all, name| format!("{all}, \"{name}\""));
+            format!("Children {names} of connection \"{connection}\" did not start")
+        }
+    };
+    let next = match again {
+        Some(wait) => format!("Trying again in {} s.", wait.as_secs()),
+        None => "It is not tried again by itself: keyingtries is reached.".to_string(),
+    };
+    format!("{what}: {} {next}", say_reason(reason))
 }
 
 fn ike_up(facts: &IkeFacts) -> String {

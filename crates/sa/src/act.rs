@@ -64,4 +64,6 @@ pub enum Reason {
     CookieSecret,
     /// Keys may have to be replaced.
     Rekey,
+    /// What should stand and does not may have to be begun.
+    Start,
 }

@@ -1,8 +1,8 @@
 //! What all IKE SAs of an endpoint must know of each other: who is established with whom, and which
 //! ESP SPIs are taken.
 
-use crate::IkeSaId;
-use base::{EspSpi, Rng};
+use crate::{IkeSaId, Side};
+use base::{EspSpi, IkeSpi, Instant, Rng};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Both identities of an IKE SA as one key: ours, then the peer's, each as its ID payload has it.
@@ -20,28 +20,49 @@ impl PairKey {
     }
 }
 
+/// How an established IKE SA came to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// Our side of its IKE_AUTH.
+    pub side: Side,
+    /// The initiator's SPI and the responder's.
+    pub spis: (IkeSpi, IkeSpi),
+    /// When it was established.
+    pub since: Instant,
+}
+
 /// Established IKE SAs by the identities of their ends, and the ESP SPIs that are in use.
 #[derive(Debug, Default)]
 pub struct Directory {
-    pairs: BTreeMap<PairKey, Vec<IkeSaId>>,
+    pairs: BTreeMap<PairKey, Vec<(IkeSaId, Option<Origin>)>>,
     spis: BTreeSet<EspSpi>,
 }
 
 impl Directory {
     /// The established IKE SAs between these two, oldest first.
-    pub fn between(&self, pair: &PairKey) -> &[IkeSaId] {
+    pub fn between(&self, pair: &PairKey) -> Vec<IkeSaId> {
+        self.origins(pair).iter().map(|(ike, _)| *ike).collect()
+    }
+
+    /// The same, with how each came to be; `None`: in another's place.
+    pub fn origins(&self, pair: &PairKey) -> &[(IkeSaId, Option<Origin>)] {
         self.pairs.get(pair).map_or(&[], Vec::as_slice)
     }
 
-    /// This one is established now.
+    /// This one has taken another's place.
     pub fn enter(&mut self, pair: PairKey, ike: IkeSaId) {
-        self.pairs.entry(pair).or_default().push(ike);
+        self.pairs.entry(pair).or_default().push((ike, None));
+    }
+
+    /// This one is established now.
+    pub fn enter_new(&mut self, pair: PairKey, ike: IkeSaId, origin: Origin) {
+        self.pairs.entry(pair).or_default().push((ike, Some(origin)));
     }
 
     /// This one is no longer.
     pub fn leave(&mut self, pair: &PairKey, ike: IkeSaId) {
         if let Some(all) = self.pairs.get_mut(pair) {
-            all.retain(|any| *any != ike);
+            all.retain(|(any, _)| *any != ike);
             if all.is_empty() {
                 self.pairs.remove(pair);
             }

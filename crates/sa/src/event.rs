@@ -36,6 +36,17 @@ pub enum Event {
         /// What and why.
         refusal: Refusal,
     },
+    /// What should stand was tried and did not come up.
+    NotStarted {
+        /// The connection.
+        connection: String,
+        /// Its children that were asked for; empty: all that it has.
+        children: Vec<String>,
+        /// Why.
+        refusal: Refusal,
+        /// When it is tried again; `None`: it has been tried as often as `keyingtries` says.
+        again: Option<Duration>,
+    },
     /// A datagram was dropped without touching an SA.
     Dropped {
         /// Where it came from.

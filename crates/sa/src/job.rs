@@ -1,10 +1,10 @@
 //! Slow or privileged work. The core asks by [`crate::Act::Job`] and hears by
 //! [`crate::Cause::Done`]; a late answer finds nobody.
 
-use crate::Puzzle;
+use crate::{Path, Puzzle};
 use base::WallClock;
 use dataplane::Outcome;
-use policy::{Certificate, ConnectionId, IdPattern, Identity};
+use policy::{AddressPattern, Certificate, ConnectionId, IdPattern, Identity};
 use std::sync::Arc;
 use wire::num::Prf;
 
@@ -66,6 +66,16 @@ pub enum Job {
         /// What the PRF is computed of.
         string: Vec<u8>,
     },
+    /// Find the path to initiate a connection on: the peer's address by DNS, ours by the routing table. Asked anew for
+    /// each attempt, since both change.
+    Resolve {
+        /// The connection, for people.
+        name: String,
+        /// Its `local_addrs`.
+        local: Vec<AddressPattern>,
+        /// Its `remote_addrs`.
+        remote: Vec<AddressPattern>,
+    },
 }
 
 /// What a peer sent to prove its identity.
@@ -99,6 +109,8 @@ pub enum Answer {
     Puzzle(Vec<u8>),
     /// It could not be made, or the peer is not who it says.
     Refused(TrustRefusal),
+    /// Where to initiate, or a sentence that says why that is not known.
+    Resolved(Result<Path, String>),
     /// Of the data plane.
     Dataplane(Outcome),
 }

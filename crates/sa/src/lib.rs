@@ -18,7 +18,7 @@ mod shard;
 
 pub use act::{Act, Cause, Reason};
 pub use cookie::{CookieJar, CookieOwner, Given, Shown};
-pub use directory::{Directory, PairKey};
+pub use directory::{Directory, Origin, PairKey};
 pub use event::{ChildFacts, Drop, Event, Fate, IkeFacts, MessageTrace, Refusal, RefusalKind};
 pub use half_open::{Admission, Demand, HalfOpen, Place, Pressure};
 pub use job::{Answer, AuthProof, Job, JobId, PeerProof, SignedOctets, TrustRefusal};

@@ -7,9 +7,24 @@ use policy::{ChildSuite, ConnectionId, Identity, IkeSuite, Policy};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Names an order; chosen by the caller, and returned with the reply.
+/// Names an order; chosen by the caller, who counts from zero, and returned with the reply.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct OrderId(pub u64);
+
+impl OrderId {
+    /// The endpoint's own orders have this bit.
+    const OWN: u64 = 1 << 63;
+
+    /// The name of the endpoint's own order number `number`.
+    pub(crate) fn own(number: u64) -> Self {
+        Self(number | Self::OWN)
+    }
+
+    /// Whether the endpoint gave this order itself: nobody outside waits for its reply.
+    pub fn is_own(self) -> bool {
+        self.0 & Self::OWN != 0
+    }
+}
 
 /// What is asked.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Where the acts of one step collect, and who waits for which job.
 
 use crate::{Act, Event, IkeSaId, Job, JobId, OrderId, Path, Reply};
-use dataplane::{ChildId, Op};
+use dataplane::{ChildId, Op, TrapId};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Acts in the order in which they are to be done, and the ledgers of jobs and child names.
@@ -11,14 +11,27 @@ pub struct Outbox {
     last_job: u64,
     last_child: u64,
     last_ike: u64,
+    last_trap: u64,
+    last_order: u64,
     owners: BTreeMap<JobId, IkeSaId>,
+    /// Replies to the endpoint's own orders.
+    own: VecDeque<(OrderId, Reply)>,
 }
 
 impl Outbox {
     /// An empty one. `shard` keeps the child names of several endpoints over one data plane apart.
     pub fn new(shard: u32) -> Self {
-        let last_child = u64::from(shard) << 40;
-        Self { acts: VecDeque::new(), last_job: 0, last_child, last_ike: 0, owners: BTreeMap::new() }
+        let first = u64::from(shard) << 40;
+        Self {
+            acts: VecDeque::new(),
+            last_job: 0,
+            last_child: first,
+            last_ike: 0,
+            last_trap: first,
+            last_order: 0,
+            owners: BTreeMap::new(),
+            own: VecDeque::new(),
+        }
     }
 
     /// The next act to be done.
@@ -43,7 +56,36 @@ impl Outbox {
 
     /// Answers an order.
     pub fn reply(&mut self, order: OrderId, reply: Reply) {
-        self.acts.push_back(Act::Reply(order, Box::new(reply)));
+        if order.is_own() {
+            self.own.push_back((order, reply));
+        } else {
+            self.acts.push_back(Act::Reply(order, Box::new(reply)));
+        }
+    }
+
+    /// The next reply to one of the endpoint's own orders.
+    pub fn own_reply(&mut self) -> Option<(OrderId, Reply)> {
+        self.own.pop_front()
+    }
+
+    /// A name for an order that the endpoint gives itself.
+    pub fn own_order(&mut self) -> OrderId {
+        self.last_order += 1;
+        OrderId::own(self.last_order)
+    }
+
+    /// Asks for slow work that concerns no IKE SA; its answer has no owner.
+    pub fn own_job(&mut self, job: Job) -> JobId {
+        let id = self.name_job();
+        self.acts.push_back(Act::Job(id, job));
+        id
+    }
+
+    /// Asks the data plane for what concerns no IKE SA; its answer has no owner.
+    pub fn own_op(&mut self, op: Op) -> JobId {
+        let id = self.name_job();
+        self.acts.push_back(Act::Dataplane(id, op));
+        id
     }
 
     /// Asks for slow work; its answer goes to `owner`.
@@ -92,10 +134,20 @@ impl Outbox {
         ChildId(self.last_child)
     }
 
+    /// A name for a new trap, never used twice.
+    pub fn new_trap(&mut self) -> TrapId {
+        self.last_trap += 1;
+        TrapId(self.last_trap)
+    }
+
     fn next_job(&mut self, owner: IkeSaId) -> JobId {
-        self.last_job += 1;
-        let id = JobId(self.last_job);
+        let id = self.name_job();
         self.owners.insert(id, owner);
         id
+    }
+
+    fn name_job(&mut self) -> JobId {
+        self.last_job += 1;
+        JobId(self.last_job)
     }
 }

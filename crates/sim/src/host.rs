@@ -1,13 +1,14 @@
 //! A site in a running world: its endpoint and what the endpoint needs around it.
 
+use crate::net::IKE;
 use crate::{Keeper, KeeperNature, NatBox, SimDataplane, SimRng};
 use base::{Instant, Now};
 use dataplane::{ChildSpec, Selector};
 use endpoint::Endpoint;
-use policy::Policy;
-use sa::{Act, Cause, Event, Job, JobId, OrderId, Reason, Reply};
+use policy::{AddressPattern, Policy};
+use sa::{Act, Cause, Event, Job, JobId, OrderId, Path, Reason, Reply};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What a world drives. [`Endpoint`] is the real one; tests of the world itself put others here.
@@ -63,6 +64,10 @@ pub struct Host {
     pub replies: BTreeMap<OrderId, (Instant, Reply)>,
     /// Orders without an answer.
     pub open_orders: BTreeSet<OrderId>,
+    /// What DNS says to it; a name that is not here cannot be resolved. To be changed as the story goes.
+    pub names: BTreeMap<String, IpAddr>,
+    /// Paths that it has looked up, and when.
+    pub lookups: Vec<Instant>,
     /// Its data plane.
     pub dataplane: SimDataplane,
     /// The most half-open IKE SAs that it may have.
@@ -83,6 +88,24 @@ pub struct Host {
 }
 
 impl Host {
+    /// The path to initiate a connection on, as DNS and the routing table have it now.
+    pub(crate) fn resolve(
+        &mut self,
+        now: Instant,
+        name: &str,
+        remote: &[AddressPattern],
+    ) -> Result<Path, String> {
+        self.lookups.push(now);
+        let known = remote.iter().find_map(|pattern| match pattern {
+            AddressPattern::Range(range) => Some(range.start()),
+            AddressPattern::Name(name) => self.names.get(name).copied(),
+            AddressPattern::Any => None,
+        });
+        let remote = known.ok_or_else(|| format!("The peer of connection \"{name}\" is not known."))?;
+        let at = |address| SocketAddr::new(address, IKE);
+        Ok(Path { local: at(self.address), remote: at(remote), marked: false })
+    }
+
     /// Its address as others see it.
     pub fn public_address(&self) -> IpAddr {
         self.nat.as_ref().map_or(self.address, NatBox::outside)

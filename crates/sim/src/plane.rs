@@ -115,6 +115,7 @@ impl SimDataplane {
     /// All is gone, and what was under way too.
     pub(crate) fn clear(&mut self) {
         self.sad.clear();
+        self.traps.clear();
         self.under_way.clear();
         self.refused.clear();
     }

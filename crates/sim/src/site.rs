@@ -78,6 +78,30 @@ impl Site {
         self
     }
 
+    /// Its peer has a name instead of an address.
+    pub fn by_name(self, name: &str) -> Self {
+        self.with(|connection| connection.remote_addrs = vec![AddressPattern::Name(name.to_string())])
+    }
+
+    /// All its children start so.
+    pub fn starting(self, action: StartAction) -> Self {
+        self.with(|connection| {
+            for child in &mut connection.children {
+                Arc::make_mut(child).start_action = action;
+            }
+        })
+    }
+
+    /// All its children do this when they are gone, whether the peer is dead or has deleted them.
+    pub fn ending(self, action: EndAction) -> Self {
+        self.with(|connection| {
+            for child in &mut connection.children {
+                let child = Arc::make_mut(child);
+                (child.dpd_action, child.close_action) = (action, action);
+            }
+        })
+    }
+
     /// Changes the first child of its connection.
     pub fn child(self, change: impl FnOnce(&mut Child)) -> Self {
         self.with(|connection| change(Arc::make_mut(&mut connection.children[0])))

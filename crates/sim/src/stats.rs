@@ -66,6 +66,13 @@ impl Stats {
                 let by = if refusal.by_peer { "by the peer" } else { "by us" };
                 self.count(&format!("refused {by}: {:?}", refusal.kind));
             }
+            Event::NotStarted { again, .. } => {
+                self.count(if again.is_some() {
+                    "not started, again later"
+                } else {
+                    "not started, given up"
+                });
+            }
             Event::Dropped { why, .. } => self.count(&format!("dropped: {why:?}")),
             Event::Message(trace) if !trace.sent && trace.datagrams > 1 => self.count("message reassembled"),
             Event::Note { text, .. } if text.contains("at once") || text.contains("busy") => {

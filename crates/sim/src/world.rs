@@ -176,6 +176,8 @@ impl World {
             name: site.name,
             address: site.address,
             policy,
+            names: BTreeMap::new(),
+            lookups: Vec::new(),
             events: Vec::new(),
             replies: BTreeMap::new(),
             open_orders: BTreeSet::new(),
@@ -257,6 +259,14 @@ impl World {
             marked: false,
         };
         self.order(name, Order::Up { connection: id, child: child.map(str::to_string), path })
+    }
+
+    /// Gives a site another configuration.
+    pub fn reload(&mut self, name: &str, site: Site) -> OrderId {
+        let connections = site.connections.into_iter().map(Arc::new).collect();
+        let policy = Arc::new(Policy { connections });
+        self.host_mut(name).policy = policy.clone();
+        self.order(name, Order::Reload(policy))
     }
 
     /// Orders a site to close everything.
@@ -371,7 +381,12 @@ impl World {
             Happening::JobDone(index, id) => {
                 let host = &mut self.hosts[index];
                 if let Some(job) = host.jobs.remove(&id) {
-                    let answer = host.keeper.answer(&job);
+                    let answer = match &job {
+                        Job::Resolve { name, remote, .. } => {
+                            Answer::Resolved(host.resolve(self.now.mono, name, remote))
+                        }
+                        job => host.keeper.answer(job),
+                    };
                     self.handle(index, Cause::Done(id, answer));
                 }
             }
@@ -599,6 +614,7 @@ fn kind(job: &Job) -> &'static str {
         Job::Prove { .. } => "Prove",
         Job::Check { .. } => "Check",
         Job::Puzzle { .. } => "Puzzle",
+        Job::Resolve { .. } => "Resolve",
     }
 }
 

@@ -43,6 +43,10 @@ impl Trust {
                     .map(Answer::Proved)
                     .map_err(ours)
             }
+            Job::Resolve { name, .. } => Err(TrustRefusal {
+                ours: true,
+                reason: format!("The path of connection `{name}` is not looked up where keys are kept."),
+            }),
             Job::Check { connection, name, local, remote, wanted, prf, octets, proof, wall } => {
                 let connection = self.connection(*connection, name).map_err(ours);
                 let (suite, secrets, prf, wall) = (&*self.suite, &self.secrets, *prf, *wall);

@@ -10,7 +10,7 @@ use crate::ext::{self, Facts, Moment};
 use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
 use crate::trace::{Trace, Way};
-use crate::{Common, Cx, Superseded, limits};
+use crate::{Common, Cx, Superseded, limits, unique};
 use base::{Instant, MessageId};
 use crypto::Spis;
 use policy::{AuthMethod, ChildKe, Claims, ConnectionId, Policy, Unique};
@@ -330,7 +330,7 @@ impl Checking {
     /// The peer is who it says. Is it welcome a second time?
     fn on_verified(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
         let connection = &self.chosen.connection;
-        let others = cx.directory.between(&self.identities.pair).to_vec();
+        let others = unique::older(sa, cx, &self.identities.pair);
         match connection.unique {
             Unique::Keep if !others.is_empty() && !self.secrets.agreed.initial_contact => {
                 let reason = format!(
@@ -342,12 +342,8 @@ impl Checking {
                 self.refuse(sa, cx, Refusal { kind, by_peer: false, connection, reason })
             }
             Unique::Never => Proving::begin(sa, cx, *self),
-            //= rfc7296 §2.4
-            //# If the other end asserts by INITIAL_CONTACT that this is the only IKE SA, the recipient MAY
-            //# use this information to delete any other IKE SAs it has to the same authenticated identity
-            //# without waiting for a timeout.
             _ if self.secrets.agreed.initial_contact => {
-                cx.superseded.extend(others.into_iter().map(|ike| Superseded { ike, tell_peer: false }));
+                unique::first_contact(sa, cx, &self.identities.pair);
                 Proving::begin(sa, cx, *self)
             }
             Unique::Replace => {

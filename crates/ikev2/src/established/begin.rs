@@ -10,7 +10,7 @@ use crate::delete::Named;
 use crate::establish::{Secrets, Transcript};
 use crate::ike_sa::{Chosen, Next, Stage};
 use crate::rekey_child::{self, Replaces};
-use crate::{Common, Cx, Superseded, limits};
+use crate::{Common, Cx, limits, unique};
 use base::{EspSpi, Secret};
 use crypto::Nonces;
 use policy::{Identity, Unique};
@@ -81,8 +81,7 @@ impl Established {
         first: Option<FirstChild>,
     ) -> Next {
         if peer.secrets.agreed.initial_contact && peer.chosen.connection.unique != Unique::Never {
-            let others = cx.directory.between(&peer.identities.pair).to_vec();
-            cx.superseded.extend(others.into_iter().map(|ike| Superseded { ike, tell_peer: false }));
+            unique::first_contact(sa, cx, &peer.identities.pair);
         }
         let (mut stage, transcript) = Self::new(sa, cx, peer);
         match first {
@@ -141,7 +140,7 @@ impl Established {
     fn new(sa: &mut Common, cx: &mut Cx<'_>, peer: Authenticated) -> (Self, Transcript) {
         let Authenticated { chosen, secrets, identities } = peer;
         let Secrets { suite, sk_d, transcript, agreed, channel, .. } = secrets;
-        cx.directory.enter(identities.pair.clone(), sa.id);
+        unique::enter(sa, cx, &identities.pair, chosen.connection.unique);
         let dues = IkeDues::new(cx, &chosen.connection.lifetime);
         let mut channel = channel;
         channel.widen(chosen.connection.window);
@@ -164,6 +163,7 @@ impl Established {
             later: Vec::new(),
             dues,
             busy_since: None,
+            look: None,
             provoked: None,
         };
         cx.out.tell(Event::IkeUp(sa.facts(&stage.known(), cx.now.mono)));

@@ -11,6 +11,13 @@ impl Established {
         cx.out.tell(Event::ChildUp(sa.id, child.facts()));
         // Most have one child for life: no room for further ones beforehand.
         self.children.reserve_exact(1);
+        // Whatever the peer has narrowed it to, it is what this order gets.
+        for wish in &mut sa.wishes {
+            if let Some(index) = wish.open.iter().position(|open| *open == child.name) {
+                let name = wish.open.remove(index);
+                wish.up.push(name);
+            }
+        }
         self.children.push(child);
         self.settle_wishes(sa, cx);
     }
@@ -31,7 +38,9 @@ impl Established {
         let mut wishes = std::mem::take(&mut sa.wishes);
         for wish in &mut wishes {
             for name in std::mem::take(&mut wish.open) {
-                if self.children.iter().any(|child| child.name == name) {
+                let packet = wish.packet(&name);
+                let carries = |child: &ChildSa| packet.as_ref().is_none_or(|packet| child.carries(packet));
+                if self.children.iter().any(|child| child.name == name && carries(child)) {
                     wish.up.push(name);
                     continue;
                 }
