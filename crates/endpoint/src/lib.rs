@@ -5,13 +5,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod again;
 mod orders;
 mod table;
 
 use base::{Instant, Now, Rng};
 use crypto::Suite;
 use dataplane::DataplaneEvent;
-use ikev2::{Arrival, Cx, Door, End, IkeSa, Lost, Superseded};
+use ikev2::{Again, Arrival, Cx, Door, End, IkeSa, Lost, Superseded};
 use orders::Tally;
 use policy::Policy;
 use sa::{Act, Cause, Directory, Drop, Event, Fate, IkeSaId, OrderId, Outbox, Path, Reason, Settings};
@@ -41,6 +42,7 @@ struct World {
     born: Vec<IkeSa>,
     lost: Vec<Lost>,
     spoiled: u32,
+    again: Vec<Again>,
 }
 
 impl World {
@@ -57,6 +59,7 @@ impl World {
             born: &mut self.born,
             lost: &mut self.lost,
             spoiled: &mut self.spoiled,
+            again: &mut self.again,
         }
     }
 }
@@ -78,6 +81,7 @@ impl Endpoint {
             born: Vec::new(),
             lost: Vec::new(),
             spoiled: 0,
+            again: Vec::new(),
         };
         Self { world, table: Table::default(), door: Door::default(), tallies: BTreeMap::new() }
     }
@@ -104,6 +108,7 @@ impl Endpoint {
         for _ in 0..std::mem::take(&mut self.world.spoiled) {
             self.door.half_open.spoil(now.mono);
         }
+        self.begin_again(now);
     }
 
     /// The next thing to be done; to be drained after each [`Endpoint::handle`].
@@ -142,6 +147,7 @@ impl Endpoint {
                 self.step(now, id, |sa, cx| {
                     sa.datagram(cx, path, header, bytes);
                     if hint {
+                        sa.crash(cx, bytes);
                         sa.provoke(cx);
                     }
                 });
@@ -163,8 +169,9 @@ impl Endpoint {
     fn stranger(&mut self, now: Now, path: Path, header: &Header, bytes: &[u8]) {
         let id = self.world.out.next_ike();
         let mut cx = self.world.cx(now);
-        if self.table.drew(header.spi_i) {
-            // Our own request, sent back by somebody on the path: we do not become our own peer.
+        if self.table.drew(header.spi_i) || self.table.drew(header.spi_r) {
+            // Our own request, sent back by somebody on the path: we do not become our own peer. Or one of our own IKE SAs
+            // with the roles exchanged: nobody learns the token by which we would show that we have forgotten it.
             return cx.out.tell(Event::Dropped { path, why: Drop::Unexpected });
         }
         if let Some((sa, place)) = self.door.knock(&mut cx, id, Arrival { path, header: *header, bytes }) {
@@ -215,8 +222,14 @@ impl Endpoint {
 
     /// Ends the IKE SAs that the last step has made obsolete.
     fn supersede(&mut self, now: Now) {
-        while let Some(Superseded { ike, tell_peer }) = self.world.superseded.pop() {
-            self.step(now, ike, |sa, cx| sa.close(cx, End { tell_peer, fate: Fate::Replaced }));
+        while let Some(Superseded { ike, tell_peer, by }) = self.world.superseded.pop() {
+            self.step(now, ike, |sa, cx| {
+                // The peer makes another one before it breaks this one: it needs both for a while.
+                let changes_over = tell_peer && sa.is_responder() && sa.path().remote.ip() == by;
+                if !(changes_over && sa.retire(cx)) {
+                    sa.close(cx, End { tell_peer, fate: Fate::Replaced });
+                }
+            });
             self.take_in();
         }
     }

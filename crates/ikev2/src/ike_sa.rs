@@ -1,11 +1,12 @@
 //! One IKE SA: what is true of it always, and the stage that it is in.
 
-use crate::Cx;
+use crate::{Cx, Origin};
 use crate::child::ChildSa;
 use crate::established::Established;
+use crate::limits;
 use base::{IkeSpi, Instant, MessageId};
 use dataplane::{ChildId, Op};
-use policy::{Connection, ConnectionId, Identity, IkeSuite};
+use policy::{Connection, ConnectionId, Gateway, Identity, IkeSuite};
 use sa::{
     Answer, Event, Fate, IkeFacts, IkeSaId, IkeStatus, JobId, OrderId, Path, Reason, Refusal, RefusalKind,
     Reply, Side,
@@ -35,6 +36,8 @@ pub(crate) struct Common {
     pub(crate) last_message_id: MessageId,
     /// Orders that wait for it to come up.
     pub(crate) wishes: Vec<Wish>,
+    /// What it owes to another one.
+    pub(crate) origin: Origin,
 }
 
 /// An order to bring children up, and what has come of it.
@@ -48,6 +51,13 @@ pub struct Wish {
     pub up: Vec<String>,
     /// Children that were refused.
     pub refused: Vec<(String, Refusal)>,
+}
+
+impl Wish {
+    /// Wants `open` up.
+    pub fn new(order: OrderId, open: Vec<String>) -> Self {
+        Self { order, open, up: Vec::new(), refused: Vec::new() }
+    }
 }
 
 /// A datagram for this IKE SA, its header parsed.
@@ -205,6 +215,23 @@ impl IkeSa {
         self.on_established(cx, |stage, _, _| stage.order_rekey())
     }
 
+    /// Another IKE SA has taken its place, and the peer is changing over to that: it ends after a while.
+    pub fn retire(&mut self, cx: &mut Cx<'_>) -> bool {
+        self.on_established(cx, |stage, _, cx| stage.leave_after(cx, limits::SUCCESSION))
+    }
+
+    /// Sends the client on to another gateway (RFC 5685); `false` when the peer is none, or does not follow.
+    pub fn redirect(&mut self, cx: &mut Cx<'_>, to: &Gateway) -> bool {
+        let mut done = false;
+        self.on_established(cx, |stage, _, cx| done = stage.redirect(cx, to));
+        done
+    }
+
+    /// The IKE SA that it is to replace.
+    pub fn succeeds(&self) -> Option<IkeSaId> {
+        self.common.origin.succeeds
+    }
+
     /// Its name.
     pub fn id(&self) -> IkeSaId {
         self.common.id
@@ -218,6 +245,15 @@ impl IkeSa {
     /// Something unprotected says that the peer has forgotten this IKE SA.
     pub fn provoke(&mut self, cx: &mut Cx<'_>) {
         self.on_established(cx, |stage, _, cx| stage.provoke(cx.now.mono));
+    }
+
+    /// An unprotected message: where it shows by its token that the peer has forgotten this IKE SA, that ends (RFC 6290).
+    pub fn crash(&mut self, cx: &mut Cx<'_>, bytes: &[u8]) {
+        let Some(stage) = self.stage.as_mut().and_then(|stage| stage.established()) else { return };
+        if stage.is_forgotten(bytes) {
+            stage.begin_anew(&self.common, cx);
+            self.close(cx, End { tell_peer: false, fate: Fate::Crashed });
+        }
     }
 
     /// Whether a deletion of children waits for the peer.
@@ -256,6 +292,11 @@ impl IkeSa {
     /// Whether it can carry further children, now or soon.
     pub fn is_usable(&self) -> bool {
         self.stage.as_ref().is_some_and(|stage| !stage.is_gone() && stage.name() != "deleting")
+    }
+
+    /// Whether the peer began it.
+    pub fn is_responder(&self) -> bool {
+        self.common.side == Side::Responder
     }
 
     /// The SPI that we drew.
@@ -400,6 +441,9 @@ pub(crate) fn refusal_of(fate: &Fate, path: Path, connection: Option<&str>) -> R
         }
         Fate::Expired => {
             (RefusalKind::Busy, false, "Its lifetime was over, and it got no new keys.".to_string())
+        }
+        Fate::Crashed => {
+            (RefusalKind::Silent, true, "The peer has begun anew and forgotten the IKE SA.".to_string())
         }
         Fate::Replaced => {
             (RefusalKind::Busy, false, "A newer IKE SA with the same peer replaced it.".to_string())

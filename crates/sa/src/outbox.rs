@@ -43,7 +43,9 @@ impl Outbox {
 
     /// Answers an order.
     pub fn reply(&mut self, order: OrderId, reply: Reply) {
-        self.acts.push_back(Act::Reply(order, Box::new(reply)));
+        if order != OrderId::NOBODY {
+            self.acts.push_back(Act::Reply(order, Box::new(reply)));
+        }
     }
 
     /// Asks for slow work; its answer goes to `owner`.

@@ -5,7 +5,7 @@ use base::Secret;
 use crypto::{SigningKey, Suite};
 use dataplane::{AddressRange, Mode, Selector};
 use policy::{
-    AddressPattern, AuthMethod, Child, ChildLifetime, Configuration, Connection, EncapChoice, EndAction,
+    AddressPattern, AuthMethod, Child, ChildLifetime, Configuration, Extensions, Connection, EncapChoice, EndAction,
     IdPattern, Identity, IkeLifetime, LocalAuth, Policy, Proposal, RemoteAuth, SendCert, StartAction, Unique,
 };
 use sa::Settings;
@@ -179,6 +179,7 @@ pub fn connection(name: &str, address: IpAddr, peer: &str, peer_address: IpAddr)
         mobike: true,
         window: 1,
         configuration: Configuration::default(),
+        extensions: Extensions::default(),
         unique: Unique::No,
         weak: Vec::new(),
     }

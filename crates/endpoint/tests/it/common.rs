@@ -6,7 +6,7 @@ use crypto::Suite;
 use dataplane::{AddressRange, ChildId, ChildSpec, Mode, Op, Outcome, Selector};
 use endpoint::Endpoint;
 use policy::{
-    AddressPattern, AuthMethod, Child, ChildLifetime, Configuration, Connection, ConnectionId, EncapChoice,
+    AddressPattern, AuthMethod, Child, ChildLifetime, Configuration, Extensions, Connection, ConnectionId, EncapChoice,
     EndAction, IdPattern, Identity, IkeLifetime, LocalAuth, Policy, Proposal, RemoteAuth, SendCert,
     StartAction, Unique,
 };
@@ -156,6 +156,7 @@ pub fn connection(me: &str, peer: &str) -> Connection {
         mobike: true,
         window: 1,
         configuration: Configuration::default(),
+        extensions: Extensions::default(),
         unique: Unique::No,
         weak: Vec::new(),
     }
