@@ -105,6 +105,7 @@ pub const DAEMON: Table = Table {
         "routing_table",
         "routing_priority",
         "control",
+        "crash_secret",
         "cookie_threshold",
         "cookie_threshold_ip",
         "puzzle_threshold",
