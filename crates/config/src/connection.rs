@@ -379,7 +379,8 @@ fn address_range(text: &str) -> Result<dataplane::AddressRange, Fault> {
     match address_pattern(text)? {
         AddressPattern::Range(range) => Ok(range),
         AddressPattern::Any | AddressPattern::Name(_) => {
-            Err(Fault::new(format!("`{}` is no address.", shown(text))).hint("Write 192.0.2.0/24, for example."))
+            Err(Fault::new(format!("`{}` is no address.", shown(text)))
+                .hint("Write 192.0.2.0/24, for example."))
         }
     }
 }
@@ -389,7 +390,9 @@ fn gateway(text: &str) -> Result<Gateway, Fault> {
     match address_pattern(text)? {
         AddressPattern::Range(range) if range.start() == range.end() => Ok(Gateway::Address(range.start())),
         AddressPattern::Name(name) if name.len() <= usize::from(u8::MAX) => Ok(Gateway::Name(name)),
-        _ => Err(Fault::new(format!("`{}` is no gateway.", shown(text))).hint("Write one address, or a name.")),
+        _ => {
+            Err(Fault::new(format!("`{}` is no gateway.", shown(text))).hint("Write one address, or a name."))
+        }
     }
 }
 

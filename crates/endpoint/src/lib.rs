@@ -147,7 +147,7 @@ impl Endpoint {
                 self.step(now, id, |sa, cx| {
                     sa.datagram(cx, path, header, bytes);
                     if hint {
-                        sa.crash(cx, bytes);
+                        sa.crash(cx, &header, bytes);
                         sa.provoke(cx);
                     }
                 });

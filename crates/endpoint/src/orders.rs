@@ -161,7 +161,9 @@ impl Endpoint {
             self.step(now, id, |sa, cx| ike += usize::from(sa.redirect(cx, to)));
         }
         let reply = match ike {
-            0 => Reply::Refused(not_found("There is no established IKE SA of that name whose client follows a redirect.")),
+            0 => Reply::Refused(not_found(
+                "There is no established IKE SA of that name whose client follows a redirect.",
+            )),
             _ => Reply::Redirecting { ike },
         };
         self.world.out.reply(order, reply);

@@ -1,9 +1,9 @@
 //! One IKE SA: what is true of it always, and the stage that it is in.
 
-use crate::{Cx, Origin};
 use crate::child::ChildSa;
 use crate::established::Established;
 use crate::limits;
+use crate::{Cx, Origin};
 use base::{IkeSpi, Instant, MessageId};
 use dataplane::{ChildId, Op};
 use policy::{Connection, ConnectionId, Gateway, Identity, IkeSuite};
@@ -248,7 +248,12 @@ impl IkeSa {
     }
 
     /// An unprotected message: where it shows by its token that the peer has forgotten this IKE SA, that ends (RFC 6290).
-    pub fn crash(&mut self, cx: &mut Cx<'_>, bytes: &[u8]) {
+    pub fn crash(&mut self, cx: &mut Cx<'_>, header: &Header, bytes: &[u8]) {
+        //= rfc6290 §4
+        //# if the IKE SPIs in the message do not match any existing IKE SA, it SHOULD log the event
+        if (header.spi_i, header.spi_r) != (self.common.spi_i, self.common.spi_r) {
+            return;
+        }
         let Some(stage) = self.stage.as_mut().and_then(|stage| stage.established()) else { return };
         if stage.is_forgotten(bytes) {
             stage.begin_anew(&self.common, cx);

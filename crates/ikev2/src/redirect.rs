@@ -48,7 +48,10 @@ fn follow(
         return Err(refuse(reason));
     };
     let path = path_to(sa.path, address).ok_or_else(|| {
-        refuse(format!("The gateway {from} sends us on to {to}, which our address {} cannot reach.", sa.path.local.ip()))
+        refuse(format!(
+            "The gateway {from} sends us on to {to}, which our address {} cannot reach.",
+            sa.path.local.ip()
+        ))
     })?;
     //= rfc5685 §7
     //# the client SHOULD be configured to not accept more than a certain number of redirects (MAX_REDIRECTS) within a
@@ -71,7 +74,8 @@ fn follow(
 
 /// From the same address of ours to that one; on port 500 again, whatever NAT there was.
 fn path_to(path: Path, address: IpAddr) -> Option<Path> {
-    let fits = path.local.is_ipv4() == address.is_ipv4() && !address.is_unspecified() && !address.is_multicast();
+    let fits =
+        path.local.is_ipv4() == address.is_ipv4() && !address.is_unspecified() && !address.is_multicast();
     let floated =
         path.marked && path.local.port() == limits::NAT_PORT && path.remote.port() == limits::NAT_PORT;
     let (local, port, marked) = match floated {

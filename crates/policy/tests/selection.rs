@@ -2,10 +2,10 @@
 
 use dataplane::{AddressRange, Mode};
 use policy::{
-    AddressPattern, AuthMethod, Child, ChildLifetime, Claims, Closeness, Configuration, Extensions, Connection,
-    ConnectionId, EncapChoice, EndAction, Ends, IdPattern, Identity, IkeLifetime, LocalAuth, Policy,
-    RemoteAuth, SendCert, Sides, StartAction, Unique, by_claims, candidates, dn_from_text, match_identity,
-    select_child,
+    AddressPattern, AuthMethod, Child, ChildLifetime, Claims, Closeness, Configuration, Connection,
+    ConnectionId, EncapChoice, EndAction, Ends, Extensions, IdPattern, Identity, IkeLifetime, LocalAuth,
+    Policy, RemoteAuth, SendCert, Sides, StartAction, Unique, by_claims, candidates, dn_from_text,
+    match_identity, select_child,
 };
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,8 +5,9 @@ use base::Secret;
 use crypto::{SigningKey, Suite};
 use dataplane::{AddressRange, Mode, Selector};
 use policy::{
-    AddressPattern, AuthMethod, Child, ChildLifetime, Configuration, Extensions, Connection, EncapChoice, EndAction,
-    IdPattern, Identity, IkeLifetime, LocalAuth, Policy, Proposal, RemoteAuth, SendCert, StartAction, Unique,
+    AddressPattern, AuthMethod, Child, ChildLifetime, Configuration, Connection, EncapChoice, EndAction,
+    Extensions, IdPattern, Identity, IkeLifetime, LocalAuth, Policy, Proposal, RemoteAuth, SendCert,
+    StartAction, Unique,
 };
 use sa::Settings;
 use std::net::IpAddr;

@@ -6,9 +6,9 @@ use crypto::Suite;
 use dataplane::{AddressRange, ChildId, ChildSpec, Mode, Op, Outcome, Selector};
 use endpoint::Endpoint;
 use policy::{
-    AddressPattern, AuthMethod, Child, ChildLifetime, Configuration, Extensions, Connection, ConnectionId, EncapChoice,
-    EndAction, IdPattern, Identity, IkeLifetime, LocalAuth, Policy, Proposal, RemoteAuth, SendCert,
-    StartAction, Unique,
+    AddressPattern, AuthMethod, Child, ChildLifetime, Configuration, Connection, ConnectionId, EncapChoice,
+    EndAction, Extensions, IdPattern, Identity, IkeLifetime, LocalAuth, Policy, Proposal, RemoteAuth,
+    SendCert, StartAction, Unique,
 };
 use provider::Provider;
 use sa::{

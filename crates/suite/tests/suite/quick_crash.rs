@@ -150,7 +150,8 @@ fn tokens_of_what_stands_are_not_given_away() {
     for (spi_i, spi_r) in [(i, r), (r, i), (IkeSpi(5), r), (i, IkeSpi(5)), (r, IkeSpi(5)), (IkeSpi(5), i)] {
         for initiator in [true, false] {
             let flags = Flags { initiator, version: false, response: false };
-            let header = wire::Header::new(spi_i, spi_r, ExchangeType::INFORMATIONAL, flags, base::MessageId(7));
+            let header =
+                wire::Header::new(spi_i, spi_r, ExchangeType::INFORMATIONAL, flags, base::MessageId(7));
             let message = alice.seal(&header, &[]);
             alice.send(&mut world, &message);
             world.run(Duration::from_millis(20));
@@ -162,7 +163,8 @@ fn tokens_of_what_stands_are_not_given_away() {
     // Unprotected requests, and responses, get no token.
     for response in [true, false] {
         let flags = Flags { initiator: true, version: false, response };
-        let header = wire::Header::new(IkeSpi(3), IkeSpi(4), ExchangeType::INFORMATIONAL, flags, base::MessageId(0));
+        let header =
+            wire::Header::new(IkeSpi(3), IkeSpi(4), ExchangeType::INFORMATIONAL, flags, base::MessageId(0));
         let payloads = vec![forgotten()];
         alice.send(&mut world, &Message { header, payloads }.emit());
         world.run(Duration::from_millis(20));
@@ -186,11 +188,18 @@ fn tokens_are_rate_limited() {
     let begun = world.wire.len();
     for n in 0..1000 {
         let flags = Flags { initiator: true, version: false, response: false };
-        let header = wire::Header::new(IkeSpi(1), IkeSpi(1000 + n), ExchangeType::INFORMATIONAL, flags, base::MessageId(1));
+        let header = wire::Header::new(
+            IkeSpi(1),
+            IkeSpi(1000 + n),
+            ExchangeType::INFORMATIONAL,
+            flags,
+            base::MessageId(1),
+        );
         let message = alice.seal(&header, &[]);
         alice.send(&mut world, &message);
     }
     world.run(Duration::from_millis(10));
-    let answers = world.wire[begun..].iter().filter(|(_, d)| d.from.ip() == world.host("bob").address).count();
+    let answers =
+        world.wire[begun..].iter().filter(|(_, d)| d.from.ip() == world.host("bob").address).count();
     assert!(answers > 0 && answers <= sa::limits::UNPROTECTED_ANSWERS_PER_SECOND as usize + 1, "{answers}");
 }

@@ -27,7 +27,11 @@ fn run_without_gap(world: &mut World, time: Duration) {
     while world.now() < end {
         world.run(Duration::from_millis(100));
         for name in ["alice", "bob"] {
-            assert!(world.host(name).dataplane.sad().count() >= 1, "{name} has no child at {:?}", world.now());
+            assert!(
+                world.host(name).dataplane.sad().count() >= 1,
+                "{name} has no child at {:?}",
+                world.now()
+            );
         }
     }
 }
@@ -129,7 +133,11 @@ fn s081_odd_lifetimes_do_no_harm() {
     world.run(10 * SECOND);
     let begun = world.wire[wire..].iter().filter(|(_, datagram)| datagram.message()[18] == 34).count();
     assert!(begun >= 1, "it begins anew");
-    assert_eq!(world.status("alice").iter().filter(|sa| sa.state == "established").count(), 1, "the old one stays");
+    assert_eq!(
+        world.status("alice").iter().filter(|sa| sa.state == "established").count(),
+        1,
+        "the old one stays"
+    );
 }
 
 /// The new IKE SA does not come about: the old one serves on, and it is tried again.

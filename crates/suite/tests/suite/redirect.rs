@@ -103,7 +103,10 @@ fn s133_by_load() {
     let answer = Message::parse(&answer).expect("IKE_SA_INIT");
     assert_eq!(answer.header.spi_r, base::IkeSpi::ZERO);
     let Some(Payload::Notify(notify)) = answer.payloads.first() else { panic!("no notification") };
-    assert_eq!((notify.kind, &notify.data[..]), (NotifyType::REDIRECT, &[&[1, 4, 203, 0, 113, 3][..], &nonce].concat()[..]));
+    assert_eq!(
+        (notify.kind, &notify.data[..]),
+        (NotifyType::REDIRECT, &[&[1, 4, 203, 0, 113, 3][..], &nonce].concat()[..])
+    );
 }
 
 //= rfc5685 §5
@@ -188,7 +191,8 @@ fn s133_a_forged_redirect_is_noise() {
 #[test]
 fn s133_who_does_not_follow() {
     let stays = alice().with(|c| c.extensions.follow_redirects = false);
-    let mut world = world(9).peers(stays, bob().with(|c| c.extensions.redirect = everybody(THIRD))).site(twin());
+    let mut world =
+        world(9).peers(stays, bob().with(|c| c.extensions.redirect = everybody(THIRD))).site(twin());
     world.up("alice");
     world.until(answered);
     assert_eq!(peer(&mut world), [sim::site::ip("198.51.100.2")]);
@@ -224,7 +228,9 @@ fn s133_odd_redirects_do_no_harm() {
     let mut world = world(11).site(bob()).site(twin());
     let mut client = Puppet::alice();
     client.establish(&mut world);
-    client.ask(&mut world, ExchangeType::INFORMATIONAL, &[redirect([203, 0, 113, 3], &[])]).expect("an answer");
+    client
+        .ask(&mut world, ExchangeType::INFORMATIONAL, &[redirect([203, 0, 113, 3], &[])])
+        .expect("an answer");
     world.run(5 * SECOND);
     assert!(!world.wire.iter().any(|(_, d)| d.to.ip() == sim::site::ip(THIRD)));
 }
@@ -238,7 +244,8 @@ fn s133_live_redirects_are_limited() {
     bob.establish(&mut world);
     bob.next_id = 0;
     for n in 0..12 {
-        bob.ask(&mut world, ExchangeType::INFORMATIONAL, &[redirect([203, 0, 113, n], &[])]).expect("an answer");
+        bob.ask(&mut world, ExchangeType::INFORMATIONAL, &[redirect([203, 0, 113, n], &[])])
+            .expect("an answer");
     }
     let gateways: std::collections::BTreeSet<IpAddr> = world
         .wire
