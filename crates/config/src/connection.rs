@@ -5,11 +5,11 @@ use crate::load::Loader;
 use crate::reader::{Fault, Section, Text};
 use crate::schema;
 use crate::settings::set;
-use crate::value::{address_pattern, choice, duration, number, selector, shown, truth};
+use crate::value::{address_pattern, choice, duration, id_pattern, number, selector, shown, truth};
 use dataplane::{Mode, Selector};
 use policy::{
-    AddressPattern, Child, Configuration, Connection, EncapChoice, EndAction, Proposal, ProposalError,
-    SendCert, StartAction, Unique,
+    AddressPattern, Child, Childless, Configuration, Connection, EncapChoice, EndAction, Extensions, Gateway,
+    Proposal, ProposalError, Redirect, SendCert, StartAction, Unique,
 };
 use std::net::IpAddr;
 use std::ops::Range;
@@ -51,6 +51,7 @@ impl Loader<'_> {
             mobike: true,
             window: options.window,
             configuration: Configuration::default(),
+            extensions: options.extensions,
             unique: options.unique,
         };
         self.check_connection(section, &connection);
@@ -82,6 +83,7 @@ impl Loader<'_> {
         set(&mut options.keyingtries, self.reader.scalar(section, "keyingtries", tries));
         let retry = self.reader.scalar(section, "retry_initiate_interval", retry_interval);
         set(&mut options.retry_interval, retry);
+        self.read_extensions(section, &mut options.extensions);
         let words = [
             ("no", Unique::No),
             ("never", Unique::Never),
@@ -90,6 +92,33 @@ impl Loader<'_> {
         ];
         set(&mut options.unique, self.reader.text(section, "unique", |text| choice(&words, text)));
         options
+    }
+
+    fn read_extensions(&mut self, section: &Section<'_>, extensions: &mut Extensions) {
+        let words = [
+            ("allow", Childless::Allow),
+            ("prefer", Childless::Prefer),
+            ("force", Childless::Force),
+            ("never", Childless::Never),
+        ];
+        set(&mut extensions.childless, self.reader.text(section, "childless", |text| choice(&words, text)));
+        set(&mut extensions.follow_redirects, self.reader.scalar(section, "follow_redirects", truth));
+        let clients = self.reader.list(section, "redirect_clients").unwrap_or_default();
+        let clients = clients.iter().filter_map(|text| self.reader.parse(text, address_range)).collect();
+        let ids = self.reader.list(section, "redirect_ids").unwrap_or_default();
+        let ids = ids.iter().filter_map(|text| self.reader.parse(text, id_pattern)).collect();
+        let above = self.reader.scalar(section, "redirect_above", |text| number(text, 0, 10_000_000));
+        let above = above.map_or(0, |above| above as usize);
+        match self.reader.text(section, "redirect_to", gateway) {
+            Some(to) => extensions.redirect = Some(Redirect { to, clients, ids, above }),
+            None => {
+                let others = ["redirect_clients", "redirect_ids", "redirect_above"];
+                for key in others.into_iter().filter(|key| section.has(key)) {
+                    let message = format!("`{}.{key}` needs `redirect_to`.", section.path);
+                    self.reader.error(&section.value_place(key), message, None);
+                }
+            }
+        }
     }
 
     /// Names stand in the log and on the command line, as `connection/child`.
@@ -336,6 +365,7 @@ struct Options {
     dpd_timeout: Duration,
     keyingtries: u32,
     retry_interval: Duration,
+    extensions: Extensions,
     unique: Unique,
 }
 
@@ -352,7 +382,30 @@ impl Default for Options {
             dpd_timeout: Duration::ZERO,
             keyingtries: 0,
             retry_interval: Duration::from_secs(10),
+            extensions: Extensions::default(),
             unique: Unique::No,
+        }
+    }
+}
+
+/// An address, a prefix or a range.
+fn address_range(text: &str) -> Result<dataplane::AddressRange, Fault> {
+    match address_pattern(text)? {
+        AddressPattern::Range(range) => Ok(range),
+        AddressPattern::Any | AddressPattern::Name(_) => {
+            Err(Fault::new(format!("`{}` is no address.", shown(text)))
+                .hint("Write 192.0.2.0/24, for example."))
+        }
+    }
+}
+
+/// Another gateway, by its address or its name.
+fn gateway(text: &str) -> Result<Gateway, Fault> {
+    match address_pattern(text)? {
+        AddressPattern::Range(range) if range.start() == range.end() => Ok(Gateway::Address(range.start())),
+        AddressPattern::Name(name) if name.len() <= usize::from(u8::MAX) => Ok(Gateway::Name(name)),
+        _ => {
+            Err(Fault::new(format!("`{}` is no gateway.", shown(text))).hint("Write one address, or a name."))
         }
     }
 }

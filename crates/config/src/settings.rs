@@ -30,6 +30,8 @@ pub struct DaemonSettings {
     pub routing_priority: u32,
     /// The control socket.
     pub control: PathBuf,
+    /// The file with the secret behind the tokens of quick crash detection (RFC 6290); `None`: there are none.
+    pub crash_secret: Option<PathBuf>,
     /// The log.
     pub log: LogSettings,
     /// Half-open limits, retransmission and the like; its `shard` is that of a single endpoint.
@@ -88,6 +90,7 @@ impl Default for DaemonSettings {
             routing_table: 4500,
             routing_priority: 4500,
             control: PathBuf::from("/run/handfast/control.sock"),
+            crash_secret: None,
             log: LogSettings { level: LogLevel::Info, format: LogFormat::Human },
             endpoint: sa::Settings::default(),
         }
@@ -108,6 +111,7 @@ pub(crate) fn read(reader: &mut Reader, root: &Section<'_>) -> DaemonSettings {
         false => Ok(PathBuf::from(text)),
     };
     set(&mut settings.control, reader.text(&daemon, "control", path));
+    settings.crash_secret = reader.text(&daemon, "crash_secret", path);
     if let Some(log) = reader.table(&daemon, "log") {
         reader.check_keys(&log, &schema::LOG);
         set(&mut settings.log.level, reader.text(&log, "level", |text| choice(LEVELS, text)));

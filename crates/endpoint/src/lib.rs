@@ -5,6 +5,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod again;
 mod keeper;
 pub mod limits;
 mod orders;
@@ -14,7 +15,7 @@ mod table;
 use base::{EspSpi, Instant, Now, Rng};
 use crypto::Suite;
 use dataplane::DataplaneEvent;
-use ikev2::{Arrival, Cx, Door, End, IkeSa, Lost, Superseded, Wish};
+use ikev2::{Again, Arrival, Cx, Door, End, IkeSa, Lost, Superseded, Wish};
 use keeper::Keeper;
 use orders::Tally;
 use policy::{Policy, Unique};
@@ -51,6 +52,7 @@ struct World {
     born: Vec<IkeSa>,
     lost: Vec<Lost>,
     spoiled: u32,
+    again: Vec<Again>,
 }
 
 impl World {
@@ -67,6 +69,7 @@ impl World {
             born: &mut self.born,
             lost: &mut self.lost,
             spoiled: &mut self.spoiled,
+            again: &mut self.again,
         }
     }
 }
@@ -88,6 +91,7 @@ impl Endpoint {
             born: Vec::new(),
             lost: Vec::new(),
             spoiled: 0,
+            again: Vec::new(),
         };
         let keeper = Keeper::new(&world.policy);
         let hints = RateLimit::new(limits::HINTS_PER_SECOND);
@@ -121,6 +125,7 @@ impl Endpoint {
         for _ in 0..std::mem::take(&mut self.world.spoiled) {
             self.door.half_open.spoil(now.mono);
         }
+        self.begin_again(now);
     }
 
     /// The next thing to be done; to be drained after each [`Endpoint::handle`].
@@ -160,6 +165,7 @@ impl Endpoint {
                 self.step(now, id, |sa, cx| {
                     sa.datagram(cx, path, header, bytes);
                     if hint {
+                        sa.crash(cx, &header, bytes);
                         sa.provoke(cx);
                     }
                 });
@@ -200,8 +206,9 @@ impl Endpoint {
     fn stranger(&mut self, now: Now, path: Path, header: &Header, bytes: &[u8]) {
         let id = self.world.out.next_ike();
         let mut cx = self.world.cx(now);
-        if self.table.drew(header.spi_i) {
-            // Our own request, sent back by somebody on the path: we do not become our own peer.
+        if self.table.drew(header.spi_i) || self.table.drew(header.spi_r) {
+            // Our own request, sent back by somebody on the path: we do not become our own peer. Or one of our own IKE SAs
+            // with the roles exchanged: nobody learns the token by which we would show that we have forgotten it.
             return cx.out.tell(Event::Dropped { path, why: Drop::Unexpected });
         }
         if let Some((sa, place)) = self.door.knock(&mut cx, id, Arrival { path, header: *header, bytes }) {
@@ -287,16 +294,22 @@ impl Endpoint {
             sa.is_calling() && sa.connection() == name.as_deref() && sa.path().remote.ip() == peer
         };
         let ours = self.table.iter().filter(|(_, sa)| calls(sa));
-        let ours: Vec<_> = ours.map(|(ike, _)| Superseded { ike, tell_peer: false }).collect();
+        let ours: Vec<_> = ours.map(|(ike, _)| Superseded { ike, tell_peer: false, by: peer }).collect();
         self.world.superseded.extend(ours);
     }
 
     /// Ends the IKE SAs that the last step has made obsolete.
     fn supersede(&mut self, now: Now) {
-        while let Some(Superseded { ike, tell_peer }) = self.world.superseded.pop() {
+        while let Some(Superseded { ike, tell_peer, by }) = self.world.superseded.pop() {
             let wishes = self.table.get_mut(ike).map(|slot| slot.sa.take_wishes()).unwrap_or_default();
             let name = self.table.get_mut(ike).and_then(|slot| slot.sa.connection().map(str::to_string));
-            self.step(now, ike, |sa, cx| sa.close(cx, End { tell_peer, fate: Fate::Replaced }));
+            self.step(now, ike, |sa, cx| {
+                // The peer makes another one before it breaks this one: it needs both for a while.
+                let changes_over = tell_peer && sa.is_responder() && sa.path().remote.ip() == by;
+                if !(changes_over && sa.retire(cx)) {
+                    sa.close(cx, End { tell_peer, fate: Fate::Replaced });
+                }
+            });
             self.pass_on(now, name, wishes);
             self.take_in();
         }

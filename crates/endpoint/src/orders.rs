@@ -3,7 +3,7 @@
 use crate::Endpoint;
 use base::Now;
 use ikev2::{End, Wish};
-use policy::ConnectionId;
+use policy::{ConnectionId, Gateway};
 use sa::{Fate, IkeSaId, Order, OrderId, Path, Refusal, RefusalKind, Reply, Target};
 use std::collections::BTreeSet;
 
@@ -25,6 +25,7 @@ impl Endpoint {
             Order::Down(target) => self.down(now, order, &target),
             Order::Probe(id) => self.probe(now, order, id),
             Order::Rekey(target) => self.rekey(now, order, &target),
+            Order::Redirect(target, to) => self.redirect(now, order, (&target, &to)),
             Order::Status => {
                 let all = self.table.iter().filter_map(|(_, sa)| sa.status(now.mono)).collect();
                 self.world.out.reply(order, Reply::Status(all));
@@ -145,6 +146,20 @@ impl Endpoint {
         let reply = match ike + children {
             0 => Reply::Refused(not_found("There is no established SA of that name to give new keys to.")),
             _ => Reply::Rekeying { ike, children },
+        };
+        self.world.out.reply(order, reply);
+    }
+
+    fn redirect(&mut self, now: Now, order: OrderId, (target, to): (&Target, &Gateway)) {
+        let mut ike = 0;
+        for id in self.matching(target) {
+            self.step(now, id, |sa, cx| ike += usize::from(sa.redirect(cx, to)));
+        }
+        let reply = match ike {
+            0 => Reply::Refused(not_found(
+                "There is no established IKE SA of that name whose client follows a redirect.",
+            )),
+            _ => Reply::Redirecting { ike },
         };
         self.world.out.reply(order, reply);
     }

@@ -85,6 +85,15 @@ pub(crate) enum Command {
         #[arg(value_name = "NAME[/CHILD]")]
         name: String,
     },
+    /// Send the clients of a connection on to another gateway (RFC 5685)
+    ///
+    /// Those that can follow make an IKE SA with the other gateway, with the same children, and then delete the one here.
+    Redirect {
+        /// The connection's name
+        name: String,
+        /// The other gateway: an address, or a DNS name
+        to: String,
+    },
     /// Show what stands: SAs, algorithms, counters
     ///
     /// `--json` prints the stable shape that docs/status-json.md describes.

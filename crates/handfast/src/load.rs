@@ -41,7 +41,16 @@ pub(crate) fn setup(file: PathBuf, config: Config, suite: Arc<dyn Suite>, starte
         mark: daemon.mark,
         raw_esp: daemon.raw_esp && dataplane_carries(&dataplane),
     };
-    let (settings, control) = (daemon.endpoint.clone(), daemon.control.clone());
+    let (mut settings, control) = (daemon.endpoint.clone(), daemon.control.clone());
+    if let Some(path) = &daemon.crash_secret {
+        match runtime::crash_secret(path) {
+            Ok(secret) => settings.crash_secret = Some(secret),
+            Err(error) => tracing::warn!(
+                "{} cannot be used for `crash_secret`: {error} Peers get no tokens of quick crash detection.",
+                path.display()
+            ),
+        }
+    }
     let Loaded { policy, authority } = loaded(config, &suite);
     let again = suite.clone();
     Setup {

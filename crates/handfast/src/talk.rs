@@ -72,6 +72,19 @@ pub(crate) fn rekey(socket: Option<&Path>, name: &str, json: bool) -> Exit {
     Exit::Done
 }
 
+/// `handfast redirect`
+pub(crate) fn redirect(socket: Option<&Path>, (name, to): (&str, &str), json: bool) -> Exit {
+    match call(socket, &Ask::Redirect { connection: name.to_string(), to: to.to_string() }, json) {
+        Ok(answer @ Answer::Redirecting { .. }) if json => print_json(&answer),
+        Ok(Answer::Redirecting { ike_sas }) => {
+            say(&format!("{name}: {} sent on to {to}.", table::count(ike_sas, "client")));
+        }
+        Ok(answer) => return other(&answer, json),
+        Err(exit) => return exit,
+    }
+    Exit::Done
+}
+
 /// `handfast status`
 pub(crate) fn status(socket: Option<&Path>, json: bool) -> Exit {
     match call(socket, &Ask::Status {}, json) {

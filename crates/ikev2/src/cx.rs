@@ -1,10 +1,11 @@
 //! What a step may use: the time, chance, the policy, and where its acts go.
 
-use crate::ike_sa::IkeSa;
-use base::{Now, Rng};
+use crate::ike_sa::{IkeSa, Wish};
+use base::{Instant, Now, Rng};
 use crypto::Suite;
 use policy::{EndAction, Policy};
 use sa::{Directory, Drop, Event, IkeSaId, Outbox, Path, Settings};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The world as one step sees it.
@@ -32,6 +33,32 @@ pub struct Cx<'a> {
     /// Half-open IKE SAs whose first protected message was not made with their keys: the door counts them
     /// (RFC 8019 §7.2).
     pub spoiled: &'a mut u32,
+    /// What this step wants established anew, in another's place or elsewhere; whoever makes IKE SAs begins it.
+    pub again: &'a mut Vec<Again>,
+}
+
+/// An IKE SA that is wanted because of another one: in its place, or with another gateway.
+#[derive(Clone, Debug)]
+pub struct Again {
+    /// The connection's name.
+    pub connection: String,
+    /// Where to.
+    pub path: Path,
+    /// Who waits for it, and for which children.
+    pub wishes: Vec<Wish>,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// What an IKE SA owes to the one before.
+#[derive(Clone, Default, Debug)]
+pub struct Origin {
+    /// The IKE SA that is deleted as soon as this one has all that it is wanted for (make before break).
+    pub succeeds: Option<IkeSaId>,
+    /// The gateway that has sent us here (RFC 5685).
+    pub redirected_from: Option<IpAddr>,
+    /// When gateways have sent us on, as far as that counts yet.
+    pub redirects: Vec<Instant>,
 }
 
 /// A child SA that is gone against our will.
@@ -54,6 +81,8 @@ pub struct Superseded {
     pub ike: IkeSaId,
     /// Whether the peer still has it and must be told. After INITIAL_CONTACT it has not.
     pub tell_peer: bool,
+    /// Where the peer of the one that replaces it is.
+    pub by: IpAddr,
 }
 
 impl Cx<'_> {

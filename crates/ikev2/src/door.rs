@@ -1,10 +1,11 @@
 //! Messages outside any IKE SA: strangers that knock, and what is said to messages that nobody waits for.
 
 use crate::ike_sa::IkeSa;
-use crate::{Cx, establish, limits};
+use crate::{Cx, establish, ext, limits};
 use base::Instant;
+use crypto::Spis;
 use sa::{CookieJar, Drop, Event, HalfOpen, IkeSaId, Path, Place, Pressure, RateLimit, SourceRates};
-use wire::num::{ExchangeType, NotifyType};
+use wire::num::{ExchangeType, NotifyType, PayloadType};
 use wire::{Flags, Header, Message, Notify, Payload};
 
 /// What an endpoint keeps of strangers: counts and secrets, nothing of theirs.
@@ -77,7 +78,9 @@ impl Door {
         //# The response MUST NOT be cryptographically protected and MUST contain an INVALID_IKE_SPI Notify payload.
         if !header.flags.response && header.spi_r.0 != 0 {
             let asked = (&header, bytes.len());
-            self.answer(cx, path, asked, Notify::new(NotifyType::INVALID_IKE_SPI, Vec::new()));
+            let forgotten = Notify::new(NotifyType::INVALID_IKE_SPI, Vec::new());
+            let notifies = [forgotten].into_iter().chain(forgotten_token(cx, &header)).collect();
+            self.answer(cx, path, asked, notifies);
         }
         None
     }
@@ -92,7 +95,7 @@ impl Door {
         cx.out.tell(Event::Dropped { path, why: Drop::Version });
         if header.major > 2 && !header.flags.response {
             let asked = (&header, bytes.len());
-            self.answer(cx, path, asked, Notify::new(NotifyType::INVALID_MAJOR_VERSION, Vec::new()));
+            self.answer(cx, path, asked, vec![Notify::new(NotifyType::INVALID_MAJOR_VERSION, Vec::new())]);
         }
     }
 
@@ -126,13 +129,31 @@ impl Door {
     }
 
     /// Answers what nothing protects, never by more octets than were asked with.
-    fn answer(&mut self, cx: &mut Cx<'_>, path: Path, (to, asked): (&Header, usize), notify: Notify<'_>) {
+    fn answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        path: Path,
+        (to, asked): (&Header, usize),
+        notifies: Vec<Notify<'_>>,
+    ) {
         let flags = Flags { initiator: !to.flags.initiator, version: false, response: true };
         let header = Header::new(to.spi_i, to.spi_r, to.exchange, flags, to.message_id);
-        let payloads = vec![Payload::Notify(notify)];
+        // RFC 6290 §4.5 wants the token beside the error, which is three octets more than the smallest request has.
+        let has_token = notifies.len() > 1;
+        let payloads = notifies.into_iter().map(Payload::Notify).collect();
         let message = Message { header, payloads }.emit();
-        if message.len() <= asked && self.may_answer(cx, path) {
+        if (message.len() <= asked || has_token) && self.may_answer(cx, path) {
             cx.out.transmit(path, message);
         }
     }
+}
+
+/// Our token for the IKE SA that a protected request is for. Neither of its SPIs is one of ours that is in use.
+//= rfc6290 §4
+//# When a token maker receives a protected IKE request message with unknown IKE SPIs, it SHOULD generate a new token that is
+//# identical to the previous token, and send it to the requesting peer in an unprotected IKE message
+fn forgotten_token(cx: &Cx<'_>, header: &Header) -> Option<Notify<'static>> {
+    let protected = matches!(header.next_payload, PayloadType::SK | PayloadType::SKF);
+    let spis = Spis { initiator: header.spi_i, responder: header.spi_r };
+    protected.then(|| ext::crash_token(cx.suite, cx.settings, spis)).flatten()
 }

@@ -7,6 +7,7 @@
 //! ```
 
 mod begin;
+mod heed;
 pub(crate) mod lifetimes;
 mod tasks;
 mod wishes;
@@ -19,7 +20,7 @@ use crate::channel::{Authentic, Channel, Incoming, Message, Request};
 use crate::child::ChildSa;
 use crate::closing::{Closing, Lingering, Standing};
 use crate::contents::Contents;
-use crate::ext::Nat;
+use crate::ext::{Agreed, Moment, Nat};
 use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage, refusal_of};
 use crate::rekey_child::{Rekey, Replaces, Retired};
@@ -28,7 +29,7 @@ use crate::{Common, Cx, create_child, delete, establish, limits, loss, probe, re
 use base::{IkeSpi, Instant, Secret};
 use dataplane::{Op, Outcome};
 use policy::IkeSuite;
-use sa::{Answer, Event, Fate, JobId, OrderId, Path, Reason, Refusal, RefusalKind, Reply};
+use sa::{Answer, Event, Fate, JobId, OrderId, Path, Reason, Refusal, RefusalKind, Reply, Side};
 use std::collections::VecDeque;
 use wire::num::{ExchangeType, NotifyType};
 use wire::{Notify, Payload};
@@ -41,6 +42,10 @@ pub(crate) struct Established {
     pub(crate) suite: IkeSuite,
     pub(crate) sk_d: Secret,
     pub(crate) nat: Nat,
+    /// Our role when both sides proved who they are; new keys do not change it.
+    pub(crate) proved_as: Side,
+    /// What the peer's extensions have told.
+    pub(crate) peer: Agreed,
     pub(crate) children: Vec<ChildSa>,
     /// Our requests that wait for their responses, in the order of their ids.
     pub(crate) asking: Vec<Asking>,
@@ -307,6 +312,7 @@ impl Established {
             };
         }
         self.heed_window(contents);
+        self.hear(sa, cx, &to, contents);
         let payloads = delete::on_request(self, sa, cx, contents);
         self.channel.respond(sa, cx, to, &payloads);
         After::Stay
@@ -342,7 +348,10 @@ impl Established {
         self.heed_window(&contents);
         match what {
             Asked::Child(asked) => create_child::on_response(self, sa, cx, *asked, &contents),
-            Asked::RekeyIke(asked) => return rekey_ike::on_response(self, sa, cx, *asked, &contents),
+            Asked::RekeyIke(asked) => {
+                self.inspect(sa, cx, (Moment::Renewed, sa.path), &contents);
+                return rekey_ike::on_response(self, sa, cx, *asked, &contents);
+            }
             Asked::Delete(named) => self.on_deleted(cx, &named),
             Asked::Told => {}
             Asked::Probe(order) => probe::on_response(cx, order, &request),

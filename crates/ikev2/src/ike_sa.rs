@@ -1,11 +1,11 @@
 //! One IKE SA: what is true of it always, and the stage that it is in.
 
-use crate::Cx;
 use crate::child::ChildSa;
 use crate::established::Established;
+use crate::{Cx, Origin, limits};
 use base::{EspSpi, IkeSpi, Instant, MessageId};
 use dataplane::{ChildId, Op, Selector};
-use policy::{Connection, ConnectionId, Identity, IkeSuite, Unique};
+use policy::{Connection, ConnectionId, Gateway, Identity, IkeSuite, Unique};
 use sa::{
     Answer, Event, Fate, IkeFacts, IkeSaId, IkeStatus, JobId, OrderId, Path, Reason, Refusal, RefusalKind,
     Reply, Side,
@@ -35,6 +35,8 @@ pub(crate) struct Common {
     pub(crate) last_message_id: MessageId,
     /// Orders that wait for it to come up.
     pub(crate) wishes: Vec<Wish>,
+    /// What it owes to another one.
+    pub(crate) origin: Origin,
 }
 
 /// An order to bring children up, and what has come of it.
@@ -222,6 +224,23 @@ impl IkeSa {
         self.on_established(cx, |stage, _, _| stage.order_rekey())
     }
 
+    /// Another IKE SA has taken its place, and the peer is changing over to that: it ends after a while.
+    pub fn retire(&mut self, cx: &mut Cx<'_>) -> bool {
+        self.on_established(cx, |stage, _, cx| stage.leave_after(cx, limits::SUCCESSION))
+    }
+
+    /// Sends the client on to another gateway (RFC 5685); `false` when the peer is none, or does not follow.
+    pub fn redirect(&mut self, cx: &mut Cx<'_>, to: &Gateway) -> bool {
+        let mut done = false;
+        self.on_established(cx, |stage, _, cx| done = stage.redirect(cx, to));
+        done
+    }
+
+    /// The IKE SA that it is to replace.
+    pub fn succeeds(&self) -> Option<IkeSaId> {
+        self.common.origin.succeeds
+    }
+
     /// Its name.
     pub fn id(&self) -> IkeSaId {
         self.common.id
@@ -235,6 +254,20 @@ impl IkeSa {
     /// Something unprotected says that the peer has forgotten this IKE SA.
     pub fn provoke(&mut self, cx: &mut Cx<'_>) {
         self.on_established(cx, |stage, _, cx| stage.provoke(cx.now.mono));
+    }
+
+    /// An unprotected message: where it shows by its token that the peer has forgotten this IKE SA, that ends (RFC 6290).
+    pub fn crash(&mut self, cx: &mut Cx<'_>, header: &Header, bytes: &[u8]) {
+        //= rfc6290 §4
+        //# if the IKE SPIs in the message do not match any existing IKE SA, it SHOULD log the event
+        if (header.spi_i, header.spi_r) != (self.common.spi_i, self.common.spi_r) {
+            return;
+        }
+        let Some(stage) = self.stage.as_mut().and_then(|stage| stage.established()) else { return };
+        if stage.is_forgotten(bytes) {
+            stage.begin_anew(&self.common, cx);
+            self.close(cx, End { tell_peer: false, fate: Fate::Crashed });
+        }
     }
 
     /// Whether a deletion of children waits for the peer.
@@ -273,6 +306,11 @@ impl IkeSa {
     /// Whether it can carry further children, now or soon.
     pub fn is_usable(&self) -> bool {
         self.stage.as_ref().is_some_and(|stage| !stage.is_gone() && stage.name() != "deleting")
+    }
+
+    /// Whether the peer began it.
+    pub fn is_responder(&self) -> bool {
+        self.common.side == Side::Responder
     }
 
     /// The SPI that we drew.
@@ -454,6 +492,9 @@ pub(crate) fn refusal_of(fate: &Fate, path: Path, connection: Option<&str>) -> R
         }
         Fate::Expired => {
             (RefusalKind::Busy, false, "Its lifetime was over, and it got no new keys.".to_string())
+        }
+        Fate::Crashed => {
+            (RefusalKind::Silent, true, "The peer has begun anew and forgotten the IKE SA.".to_string())
         }
         Fate::Replaced => {
             (RefusalKind::Busy, false, "A newer IKE SA with the same peer replaced it.".to_string())

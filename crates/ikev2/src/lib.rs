@@ -24,6 +24,7 @@ mod ike_sa;
 pub mod limits;
 mod loss;
 mod probe;
+mod redirect;
 mod rekey_child;
 mod rekey_ike;
 mod sent;
@@ -33,7 +34,7 @@ mod unique;
 mod window;
 
 pub use crate::ike_sa::{End, IkeSa, Packet, Wish};
-pub use cx::{Cx, Lost, Superseded};
+pub use cx::{Again, Cx, Lost, Origin, Superseded};
 pub use door::{Arrival, Door};
 
 use crate::fault::Fault;
@@ -51,5 +52,18 @@ pub fn initiate(
     wish: Wish,
 ) -> Result<IkeSa, Refusal> {
     let (connection_id, connection) = connection;
-    establish::initiate(cx, id, Chosen { id: connection_id, connection }, path, wish)
+    let wanted = (vec![wish], Origin::default());
+    establish::initiate(cx, id, Chosen { id: connection_id, connection }, path, wanted)
+}
+
+/// Begins an IKE SA that another one has asked for. An error says what our own side lacks.
+pub fn begin_again(
+    cx: &mut Cx<'_>,
+    id: IkeSaId,
+    connection: (ConnectionId, Arc<Connection>),
+    again: Again,
+) -> Result<IkeSa, Refusal> {
+    let (connection_id, connection) = connection;
+    let Again { path, wishes, origin, .. } = again;
+    establish::initiate(cx, id, Chosen { id: connection_id, connection }, path, (wishes, origin))
 }

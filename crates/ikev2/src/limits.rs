@@ -120,3 +120,26 @@ pub const RETIREMENT: Duration = Duration::from_secs(5);
 
 /// A new IKE SA to which the old one leaves nothing is closed after this long: longer than the exchange that decides takes.
 pub const HEIR_PATIENCE: Duration = Duration::from_secs(240);
+
+/// An IKE SA with a successor that the peer has begun stays this long, so that the peer can change over without a gap.
+pub const SUCCESSION: Duration = Duration::from_secs(10);
+
+/// An authentication serves at least this long, whatever AUTH_LIFETIME says (RFC 4478 §5): a peer that asks for more would
+/// make us do nothing else.
+pub const LEAST_AUTHENTICATION: Duration = Duration::from_secs(10);
+
+/// Gateways may send us on so often within [`REDIRECT_LOOP_DETECT_PERIOD`] (RFC 5685 §7).
+pub const MAX_REDIRECTS: usize = 5;
+
+/// See [`MAX_REDIRECTS`].
+pub const REDIRECT_LOOP_DETECT_PERIOD: Duration = Duration::from_secs(300);
+
+/// A client that we have sent on keeps its IKE SA for so long, if it does not delete it (RFC 5685 §5): longer than it takes
+/// to make another one with retransmissions.
+pub const REDIRECT_GRACE: Duration = Duration::from_secs(60);
+
+/// Octets of a token of quick crash detection (RFC 6290 §5).
+pub const TOKEN_RANGE: std::ops::RangeInclusive<usize> = 16..=128;
+
+/// Tokens of one message that are looked at (RFC 6290 §4.5 wants four at least).
+pub const MAX_TOKENS: usize = 4;

@@ -125,6 +125,7 @@ impl Fresh {
             keepalive: sa.keepalive,
             last_message_id: sa.last_message_id,
             wishes: Vec::new(),
+            origin: sa.origin.clone(),
         }
     }
 }
@@ -436,6 +437,7 @@ impl Established {
         if let Some(payload) = ext::window_announcement(window) {
             self.tell_first(vec![payload]);
         }
+        self.tell_renewed(sa, cx);
         self.renew_dues(cx);
         cx.directory.enter(self.identities.pair.clone(), sa.id);
         let old = std::mem::replace(&mut self.channel, channel);

@@ -30,7 +30,8 @@ pub(crate) fn older(sa: &Common, cx: &Cx<'_>, pair: &PairKey) -> Vec<IkeSaId> {
 //# If the other end asserts by INITIAL_CONTACT that this is the only IKE SA, the recipient MAY use this information to
 //# delete any other IKE SAs it has to the same authenticated identity without waiting for a timeout.
 pub(crate) fn first_contact(sa: &Common, cx: &mut Cx<'_>, pair: &PairKey) {
-    let gone = older(sa, cx, pair).into_iter().map(|ike| Superseded { ike, tell_peer: false });
+    let by = sa.path.remote.ip();
+    let gone = older(sa, cx, pair).into_iter().map(|ike| Superseded { ike, tell_peer: false, by });
     cx.superseded.extend(gone);
 }
 
@@ -43,7 +44,9 @@ pub(crate) fn enter(sa: &Common, cx: &mut Cx<'_>, pair: &PairKey, unique: Unique
             let other_goes = origin.spis < spis;
             let (ike, side) = if other_goes { (*ike, origin.side) } else { (sa.id, sa.side) };
             if side == Side::Initiator {
-                cx.superseded.push(Superseded { ike, tell_peer: true });
+                // Both are of this moment: none of them is the make of a break.
+                let by = std::net::Ipv4Addr::UNSPECIFIED.into();
+                cx.superseded.push(Superseded { ike, tell_peer: true, by });
             }
         }
     }

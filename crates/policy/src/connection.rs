@@ -1,6 +1,6 @@
 //! Connections and their children.
 
-use crate::{ChildLifetime, Configuration, IdPattern, Identity, IkeLifetime, Proposal};
+use crate::{ChildLifetime, Configuration, Extensions, IdPattern, Identity, IkeLifetime, Proposal};
 use dataplane::{AddressRange, Mode, Selector};
 use std::fmt;
 use std::net::IpAddr;
@@ -82,6 +82,8 @@ pub struct Connection {
     pub window: u8,
     /// Addresses and what else configuration payloads carry.
     pub configuration: Configuration,
+    /// What it does of the extensions of IKEv2.
+    pub extensions: Extensions,
     /// What happens with older IKE SAs between the same identities.
     pub unique: Unique,
     /// Algorithms that the file names explicitly although they are weak; shown in `status`.

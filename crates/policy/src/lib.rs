@@ -8,6 +8,7 @@ mod connection;
 mod cover;
 mod dn;
 mod explain;
+mod extensions;
 mod identity;
 pub mod keyword;
 mod lifetime;
@@ -27,6 +28,7 @@ pub use connection::{
 };
 pub use dn::{dn_equal, dn_from_text, dn_to_text};
 pub use explain::{Mismatch, NearestProposal, NoProposal};
+pub use extensions::{Childless, Extensions, Gateway, Redirect};
 pub use identity::{IdPattern, Identity};
 pub use lifetime::{ChildLifetime, IkeLifetime, Volume};
 pub use matching::{Closeness, closeness, kind, match_identity, same_identity};

@@ -3,9 +3,9 @@
 use dataplane::{AddressRange, Mode};
 use policy::{
     AddressPattern, AuthMethod, Child, ChildLifetime, Claims, Closeness, Configuration, Connection,
-    ConnectionId, EncapChoice, EndAction, Ends, IdPattern, Identity, IkeLifetime, LocalAuth, Policy,
-    RemoteAuth, SendCert, Sides, StartAction, Unique, by_claims, candidates, dn_from_text, match_identity,
-    select_child,
+    ConnectionId, EncapChoice, EndAction, Ends, Extensions, IdPattern, Identity, IkeLifetime, LocalAuth,
+    Policy, RemoteAuth, SendCert, Sides, StartAction, Unique, by_claims, candidates, dn_from_text,
+    match_identity, select_child,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +83,7 @@ fn connection(name: &str, remote_addrs: Vec<AddressPattern>, remote_id: IdPatter
         mobike: true,
         window: 1,
         configuration: Configuration::default(),
+        extensions: Extensions::default(),
         unique: Unique::No,
         weak: vec![],
     })

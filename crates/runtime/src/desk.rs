@@ -5,7 +5,7 @@ use crate::mailbox::Inbox;
 use crate::protocol::{Answer, Ask};
 use crate::resolve;
 use net::Sockets;
-use policy::{Connection, Policy};
+use policy::{Connection, Gateway, Policy};
 use sa::RefusalKind;
 use std::collections::BTreeMap;
 use std::sync::mpsc::SyncSender;
@@ -60,6 +60,10 @@ impl Desk {
             }
             Ask::Rekey { connection, child } => {
                 self.inbox.send(Input::Rekey { connection, child, voice });
+            }
+            Ask::Redirect { connection, to } => {
+                let to = to.parse().map_or_else(|_| Gateway::Name(to), Gateway::Address);
+                self.inbox.send(Input::Redirect { connection, to, voice });
             }
             Ask::Status {} => {
                 self.inbox.send(Input::Status(voice));

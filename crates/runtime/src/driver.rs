@@ -12,7 +12,7 @@ use crate::sentence::{Line, sentence};
 use crate::status;
 use base::{Instant, Now};
 use dataplane::{DataplaneEvent, Op, Outcome};
-use policy::Policy;
+use policy::{Gateway, Policy};
 use sa::{
     Act, Answer, Cause, Event, IkeSaId, Job, JobId, Order, OrderId, Path, Reason, RefusalKind, Reply, Target,
     TrustRefusal,
@@ -83,6 +83,8 @@ pub(crate) enum Input {
     Down { connection: String, child: Option<String>, voice: Voice },
     /// Somebody wants new keys for a connection's IKE SAs, or for one child of it.
     Rekey { connection: String, child: Option<String>, voice: Voice },
+    /// Somebody wants a connection's clients sent on to another gateway.
+    Redirect { connection: String, to: Gateway, voice: Voice },
     /// Somebody wants to see everything.
     Status(Voice),
     /// Somebody wants to hear everything.
@@ -202,6 +204,9 @@ impl Driver {
             }
             Input::Rekey { connection, child, voice } => {
                 self.order(now, Order::Rekey(target(connection, child)), Some(voice));
+            }
+            Input::Redirect { connection, to, voice } => {
+                self.order(now, Order::Redirect(target(connection, None), to), Some(voice));
             }
             Input::Status(voice) => {
                 self.order(now, Order::Status, Some(voice));
@@ -392,6 +397,7 @@ impl Driver {
             Reply::Status(all) => Say::Status(Box::new(self.status(now.mono, &all))),
             Reply::Refused(refusal) => Say::Refused(status::refusal(&refusal)),
             Reply::Rekeying { ike, children } => Say::Rekeying { ike_sas: ike, child_sas: children },
+            Reply::Redirecting { ike } => Say::Redirecting { ike_sas: ike },
             Reply::Alive { round_trip } => {
                 let text = format!("The peer answered after {} ms.", status::milliseconds(round_trip));
                 Say::Progress { milliseconds, text }

@@ -10,6 +10,7 @@
 //! ```
 
 mod control;
+mod crash_secret;
 mod daemon;
 mod desk;
 mod driver;
@@ -25,6 +26,7 @@ mod sentence;
 mod status;
 
 pub use control::{Client, ClientError};
+pub use crash_secret::crash_secret;
 pub use daemon::{Daemon, Dataplane, Setup, StartError};
 pub use desk::{Loaded, Loader};
 pub use driver::Authority;

@@ -42,6 +42,13 @@ pub enum Ask {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         child: Option<String>,
     },
+    /// Send the clients of a connection on to another gateway (RFC 5685).
+    Redirect {
+        /// The connection's name.
+        connection: String,
+        /// The other gateway: an address or a DNS name.
+        to: String,
+    },
     /// Tell everything that stands.
     Status {},
     /// Read the configuration file again.
@@ -83,6 +90,11 @@ pub enum Answer {
         ike_sas: usize,
         /// Child SAs that get new keys.
         child_sas: usize,
+    },
+    /// So many clients were sent on; events tell what comes of it.
+    Redirecting {
+        /// IKE SAs whose clients were told.
+        ike_sas: usize,
     },
     /// What stands.
     Status(Box<Status>),

@@ -193,6 +193,7 @@ pub(crate) fn say_fate(fate: &Fate) -> String {
         Fate::Refused(refusal) if refusal.by_peer => "the peer refused it, as said before.".into(),
         Fate::Refused(_) => "we refused it, as said before.".into(),
         Fate::Replaced => "a newer one replaced it.".into(),
+        Fate::Crashed => "the peer has begun anew and forgotten it, as its token shows.".into(),
         Fate::Expired => "its lifetime was over, and it got no new keys.".into(),
         Fate::Fault(what) => format!("the peer broke the protocol: {what}"),
         Fate::Dataplane(what) => format!("the data plane could not do it: {what}"),

@@ -54,6 +54,7 @@ fn answers() -> Vec<(Answer, &'static str)> {
         ),
         (Answer::Down { ike_sas: 1, child_sas: 2 }, r#"{"type":"down","ike_sas":1,"child_sas":2}"#),
         (Answer::Rekeying { ike_sas: 1, child_sas: 0 }, r#"{"type":"rekeying","ike_sas":1,"child_sas":0}"#),
+        (Answer::Redirecting { ike_sas: 2 }, r#"{"type":"redirecting","ike_sas":2}"#),
         (
             Answer::Reloaded { added: vec!["a".into()], removed: vec![], changed: vec!["b".into()] },
             r#"{"type":"reloaded","added":["a"],"removed":[],"changed":["b"]}"#,

@@ -36,6 +36,8 @@ pub struct Origin {
 pub struct Directory {
     pairs: BTreeMap<PairKey, Vec<(IkeSaId, Option<Origin>)>>,
     spis: BTreeSet<EspSpi>,
+    /// IKE SAs in `pairs`.
+    count: usize,
 }
 
 impl Directory {
@@ -52,21 +54,30 @@ impl Directory {
     /// This one has taken another's place.
     pub fn enter(&mut self, pair: PairKey, ike: IkeSaId) {
         self.pairs.entry(pair).or_default().push((ike, None));
+        self.count += 1;
     }
 
     /// This one is established now.
     pub fn enter_new(&mut self, pair: PairKey, ike: IkeSaId, origin: Origin) {
         self.pairs.entry(pair).or_default().push((ike, Some(origin)));
+        self.count += 1;
     }
 
     /// This one is no longer.
     pub fn leave(&mut self, pair: &PairKey, ike: IkeSaId) {
         if let Some(all) = self.pairs.get_mut(pair) {
+            let before = all.len();
             all.retain(|(any, _)| *any != ike);
+            self.count -= before - all.len();
             if all.is_empty() {
                 self.pairs.remove(pair);
             }
         }
+    }
+
+    /// How many IKE SAs are established.
+    pub fn ike_sas(&self) -> usize {
+        self.count
     }
 
     /// A random SPI for a child SA to receive with, which no other child has.

@@ -140,6 +140,8 @@ pub enum Fate {
     Refused(Refusal),
     /// Replaced by a newer one.
     Replaced,
+    /// The peer has lost its memory, and has shown it by its token (RFC 6290).
+    Crashed,
     /// Its lifetime is over, and it got no new keys.
     Expired,
     /// The peer broke the protocol in an authenticated message; the section and what it was.

@@ -3,6 +3,7 @@
 
 mod act;
 mod cookie;
+mod crash;
 mod directory;
 mod event;
 mod half_open;
@@ -18,6 +19,7 @@ mod shard;
 
 pub use act::{Act, Cause, Reason};
 pub use cookie::{CookieJar, CookieOwner, Given, Shown};
+pub use crash::{CRASH_SECRET, crash_token};
 pub use directory::{Directory, Origin, PairKey};
 pub use event::{ChildFacts, Drop, Event, Fate, IkeFacts, MessageTrace, Refusal, RefusalKind};
 pub use half_open::{Admission, Demand, HalfOpen, Place, Pressure};

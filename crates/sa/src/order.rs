@@ -3,7 +3,7 @@
 use crate::{IkeSaId, Path, Refusal};
 use base::{EspSpi, IkeSpi};
 use dataplane::{ChildId, Mode, Selector};
-use policy::{ChildSuite, ConnectionId, Identity, IkeSuite, Policy};
+use policy::{ChildSuite, ConnectionId, Gateway, Identity, IkeSuite, Policy};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,9 @@ use std::time::Duration;
 pub struct OrderId(pub u64);
 
 impl OrderId {
+    /// Whoever does not want to hear what comes of it.
+    pub const NOBODY: Self = Self(u64::MAX);
+
     /// The endpoint's own orders have this bit.
     const OWN: u64 = 1 << 63;
 
@@ -46,6 +49,8 @@ pub enum Order {
     /// Give what matches new keys: a child by its name, else IKE SAs. Answered at once by `Rekeying` or `Refused`; what comes
     /// of it is told by events.
     Rekey(Target),
+    /// Send the clients of what matches on to another gateway (RFC 5685). Answered at once by `Redirecting` or `Refused`.
+    Redirect(Target, Gateway),
     /// Tell all IKE SAs. Answered at once.
     Status,
     /// Use this policy from now on; SAs that stand keep what they were made with. Answered by `Done`.
@@ -83,6 +88,11 @@ pub enum Reply {
         ike: usize,
         /// Child SAs closed.
         children: usize,
+    },
+    /// So many clients are sent on to another gateway.
+    Redirecting {
+        /// IKE SAs.
+        ike: usize,
     },
     /// New keys are being asked for: for how many IKE SAs and child SAs.
     Rekeying {

@@ -56,6 +56,9 @@ impl Outbox {
 
     /// Answers an order.
     pub fn reply(&mut self, order: OrderId, reply: Reply) {
+        if order == OrderId::NOBODY {
+            return;
+        }
         if order.is_own() {
             self.own.push_back((order, reply));
         } else {

@@ -1,7 +1,7 @@
 //! What an endpoint is told once, beside its policy.
 
-use crate::{Shard, limits};
-use base::MessageId;
+use crate::{CRASH_SECRET, Shard, limits};
+use base::{MessageId, Secret};
 use std::time::Duration;
 
 /// How one endpoint behaves; the defaults suit a gateway.
@@ -34,6 +34,9 @@ pub struct Settings {
     pub keepalive: Duration,
     /// An IKE SA one of whose message ids has come here is closed: they must not wrap (RFC 7296 §2.2).
     pub last_message_id: MessageId,
+    /// The secret behind the tokens by which a peer learns that we have lost our memory (RFC 6290), the same after each
+    /// restart; `None`: we give no tokens.
+    pub crash_secret: Option<Secret<[u8; CRASH_SECRET]>>,
 }
 
 impl Default for Settings {
@@ -52,6 +55,7 @@ impl Default for Settings {
             half_open_timeout: limits::HALF_OPEN_TIMEOUT,
             keepalive: limits::KEEPALIVE,
             last_message_id: limits::LAST_MESSAGE_ID,
+            crash_secret: None,
         }
     }
 }

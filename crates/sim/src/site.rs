@@ -6,7 +6,8 @@ use crypto::{SigningKey, Suite};
 use dataplane::{AddressRange, Mode, Selector};
 use policy::{
     AddressPattern, AuthMethod, Child, ChildLifetime, Configuration, Connection, EncapChoice, EndAction,
-    IdPattern, Identity, IkeLifetime, LocalAuth, Policy, Proposal, RemoteAuth, SendCert, StartAction, Unique,
+    Extensions, IdPattern, Identity, IkeLifetime, LocalAuth, Policy, Proposal, RemoteAuth, SendCert,
+    StartAction, Unique,
 };
 use sa::Settings;
 use std::net::IpAddr;
@@ -203,6 +204,7 @@ pub fn connection(name: &str, address: IpAddr, peer: &str, peer_address: IpAddr)
         mobike: true,
         window: 1,
         configuration: Configuration::default(),
+        extensions: Extensions::default(),
         unique: Unique::No,
         weak: Vec::new(),
     }

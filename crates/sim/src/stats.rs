@@ -93,6 +93,7 @@ fn fate_name(fate: &Fate) -> String {
         Fate::HalfOpenTimeout => "HalfOpenTimeout".to_string(),
         Fate::Refused(refusal) => format!("Refused {:?}", refusal.kind),
         Fate::Replaced => "Replaced".to_string(),
+        Fate::Crashed => "Crashed".to_string(),
         Fate::Expired => "Expired".to_string(),
         Fate::Fault(_) => "Fault".to_string(),
         Fate::Dataplane(_) => "Dataplane".to_string(),

@@ -7,8 +7,8 @@ use dataplane::{AddressRange, ChildId, ChildSpec, Mode, Op, Outcome, Selector};
 use endpoint::Endpoint;
 use policy::{
     AddressPattern, AuthMethod, Child, ChildLifetime, Configuration, Connection, ConnectionId, EncapChoice,
-    EndAction, IdPattern, Identity, IkeLifetime, LocalAuth, Policy, Proposal, RemoteAuth, SendCert,
-    StartAction, Unique,
+    EndAction, Extensions, IdPattern, Identity, IkeLifetime, LocalAuth, Policy, Proposal, RemoteAuth,
+    SendCert, StartAction, Unique,
 };
 use provider::Provider;
 use sa::{
@@ -156,6 +156,7 @@ pub fn connection(me: &str, peer: &str) -> Connection {
         mobike: true,
         window: 1,
         configuration: Configuration::default(),
+        extensions: Extensions::default(),
         unique: Unique::No,
         weak: Vec::new(),
     }

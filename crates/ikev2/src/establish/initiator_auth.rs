@@ -13,10 +13,10 @@ use crate::established::{Authenticated, Established, FirstChild, Identities};
 use crate::ext::{self, Facts, Moment, Nat};
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
 use crate::sent::Sent;
-use crate::{Common, Cx, limits};
+use crate::{Common, Cx, limits, redirect};
 use base::Instant;
 use crypto::Spis;
-use policy::{Child, IdPattern, Identity};
+use policy::{Child, Childless, IdPattern, Identity};
 use sa::{Answer, Fate, Job, JobId, PairKey, PeerProof, Reason, Refusal, RefusalKind, Side};
 use std::sync::Arc;
 use wire::num::{AuthMethod, ExchangeType, NotifyType};
@@ -168,18 +168,33 @@ impl Attempt {
 
 impl AwaitAuth {
     fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Proving, auth: Authentication<'static>) -> Next {
-        let first = first_child(sa, &from.chosen);
+        let connection = &from.chosen.connection;
+        let can = from.secrets.agreed.childless;
+        let wanted = first_child(sa, &from.chosen);
+        let first = match connection.extensions.childless {
+            Childless::Never | Childless::Allow => wanted,
+            Childless::Prefer => wanted.filter(|_| !can),
+            Childless::Force => None,
+        };
+        let never = connection.extensions.childless == Childless::Never;
         //= rfc6023 §4
         //# the initiator may leave SA, TSi and TSr out only when the responder has sent CHILDLESS_IKEV2_SUPPORTED
-        if first.is_none() && !from.secrets.agreed.childless {
-            let refusal = Refusal {
-                kind: RefusalKind::NoConnection,
-                by_peer: true,
-                connection: Some(from.chosen.connection.name.clone()),
-                reason:
+        if first.is_none() && (!can || never) {
+            let reason = match (never, connection.children.is_empty()) {
+                (true, _) => "The connection has no children, and `childless = \"never\"`: add a child.",
+                (false, true) => {
                     "The connection has no children, and the peer does not support an IKE SA without one \
                          (RFC 6023): add a child."
-                        .to_string(),
+                }
+                (false, false) => {
+                    "`childless = \"force\"`, and the peer does not support an IKE SA without a child (RFC 6023)."
+                }
+            };
+            let refusal = Refusal {
+                kind: RefusalKind::NoConnection,
+                by_peer: !never,
+                connection: Some(connection.name.clone()),
+                reason: reason.to_string(),
             };
             return from.end(sa, cx, Fate::Refused(refusal));
         }
@@ -191,6 +206,7 @@ impl AwaitAuth {
         let first_contact = is_first_contact(cx, &chosen, &local);
         let mut facts = Facts {
             suite: cx.suite,
+            settings: cx.settings,
             rng: cx.rng,
             spis: Spis { initiator: sa.spi_i, responder: sa.spi_r },
             path: sa.path,
@@ -401,6 +417,7 @@ impl Checking {
         let mut agreed = secrets.agreed.clone();
         let facts = Facts {
             suite: cx.suite,
+            settings: cx.settings,
             rng: cx.rng,
             spis: Spis { initiator: sa.spi_i, responder: sa.spi_r },
             path: sa.path,
@@ -480,7 +497,16 @@ impl Stage for Checking {
         match answer {
             _ if job != self.job => self,
             Answer::Verified(_) => {
-                let Self { chosen, secrets, identities, first, .. } = *self;
+                let Self { chosen, mut secrets, identities, first, .. } = *self;
+                //= rfc5685 §6
+                //# the client MUST verify the gateway's AUTH payload before acting on the REDIRECT payload
+                if let Some(redirect) = secrets.agreed.redirect.take() {
+                    if let Some(first) = &first {
+                        cx.directory.release_spi(first.spi());
+                    }
+                    let channel = Some(secrets.channel);
+                    return redirect::before_it_stands(sa, cx, &chosen.connection, &redirect, channel);
+                }
                 Established::as_initiator(sa, cx, Authenticated { chosen, secrets, identities }, first)
             }
             Answer::Refused(why) => {

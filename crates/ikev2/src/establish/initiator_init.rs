@@ -9,7 +9,7 @@ use crate::ext::{self, Agreed, Facts, Moment};
 use crate::ike_sa::{Chosen, Datagram, End, Gone, IkeSa, Known, Next, Stage, Wish};
 use crate::sent::Sent;
 use crate::trace::Trace;
-use crate::{Common, Cx, limits};
+use crate::{Common, Cx, Origin, limits, redirect};
 use base::{IkeSpi, Instant, MessageId};
 use crypto::{KePrivate, Spis};
 use policy::{IkeSuite, Offer};
@@ -46,8 +46,9 @@ pub(crate) fn initiate(
     id: IkeSaId,
     chosen: Chosen,
     path: Path,
-    wish: Wish,
+    wanted: (Vec<Wish>, Origin),
 ) -> Result<IkeSa, Refusal> {
+    let (wishes, origin) = wanted;
     let offers = policy::ike_offers(&chosen.connection.proposals);
     let refuse = |reason: String| Refusal {
         kind: RefusalKind::NoProposalChosen,
@@ -70,7 +71,8 @@ pub(crate) fn initiate(
         spoke: now,
         keepalive: cx.settings.keepalive,
         last_message_id: cx.settings.last_message_id,
-        wishes: vec![wish],
+        wishes,
+        origin,
     };
     let nonce = cx.random(limits::NONCE_LEN);
     let request = send(
@@ -128,11 +130,12 @@ fn send(sa: &mut Common, cx: &mut Cx<'_>, asked: &Asked<'_>) -> Sent {
     payloads.push(Payload::Nonce(asked.nonce.to_vec().into()));
     let mut facts = Facts {
         suite: cx.suite,
+        settings: cx.settings,
         rng: cx.rng,
         spis,
         path: sa.path,
         connection: &asked.chosen.connection,
-        agreed: &Agreed::default(),
+        agreed: &Agreed { redirected_from: sa.origin.redirected_from, ..Agreed::default() },
         first_contact: false,
     };
     ext::offer(Moment::InitRequest, &mut facts, &mut payloads);
@@ -210,6 +213,16 @@ impl AwaitInit {
         if contents.sa.is_some() {
             return self.on_answer(sa, cx, &datagram);
         }
+        //= rfc5685 §3
+        //# When the client receives the IKE_SA_INIT response, it MUST verify that the nonce data matches the value sent in
+        //# the IKE_SA_INIT request. If the values do not match, the client MUST silently discard the response
+        if let Some(redirect) = self.told(sa, cx, datagram.path, &contents).redirect {
+            if redirect.nonce != self.nonce {
+                return Err((self, Drop::Unprotected));
+            }
+            init::accepted(sa, cx, datagram.path, datagram.bytes);
+            return Ok(redirect::before_it_stands(sa, cx, &self.chosen.connection, &redirect, None));
+        }
         init::accepted(sa, cx, datagram.path, datagram.bytes);
         if let Some(cookie) = contents.notify(NotifyType::COOKIE) {
             let cookie = cookie.data.to_vec();
@@ -275,6 +288,23 @@ impl AwaitInit {
     /// Whether a cookie can be one, and is not the one that we have shown.
     fn is_new(&self, cookie: &Vec<u8>) -> bool {
         limits::COOKIE_RANGE.contains(&cookie.len()) && self.cookie.as_ref() != Some(cookie)
+    }
+
+    /// What extensions say in a response.
+    fn told(&self, sa: &Common, cx: &mut Cx<'_>, path: Path, contents: &Contents<'_>) -> Agreed {
+        let mut agreed = Agreed::default();
+        let facts = Facts {
+            suite: cx.suite,
+            settings: cx.settings,
+            rng: cx.rng,
+            spis: Spis { initiator: sa.spi_i, responder: IkeSpi::ZERO },
+            path,
+            connection: &self.chosen.connection,
+            agreed: &Agreed::default(),
+            first_contact: false,
+        };
+        ext::inspect(Moment::InitResponse, &facts, contents, &mut agreed);
+        agreed
     }
 
     /// The responder wants a cookie, or another key exchange method.
@@ -394,6 +424,7 @@ impl AwaitInit {
         let mut agreed = Agreed::default();
         let facts = Facts {
             suite: cx.suite,
+            settings: cx.settings,
             rng: cx.rng,
             spis,
             path,

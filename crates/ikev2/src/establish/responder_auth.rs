@@ -6,14 +6,14 @@ use crate::child::{ChildRequest, Decided, NoChild};
 use crate::closing::Lingering;
 use crate::contents::{self, Contents};
 use crate::established::{AuthAnswer, Authenticated, Established, Identities};
-use crate::ext::{self, Facts, Moment};
+use crate::ext::{self, Facts, Guest, Moment};
 use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
 use crate::trace::{Trace, Way};
 use crate::{Common, Cx, Superseded, limits, unique};
 use base::{Instant, MessageId};
 use crypto::Spis;
-use policy::{AuthMethod, ChildKe, Claims, ConnectionId, Policy, Unique};
+use policy::{AuthMethod, ChildKe, Childless, Claims, ConnectionId, Policy, Unique};
 use sa::{Answer, Drop, Event, Fate, Job, JobId, PeerProof, Reason, Refusal, RefusalKind, Side};
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,10 +98,19 @@ impl HalfOpen {
             Err(fault) => return refuse_fault(sa, cx, secrets, to, &fault),
         };
         match choose(&policy, &among, &claim, &secrets) {
+            Ok(chosen) if claim.contents.sa.is_none() && is_never(&chosen) => {
+                let what = "it asks for no child, and `childless = \"never\"`".to_string();
+                refuse_fault(sa, cx, secrets, to, &Fault::syntax("RFC 6023 §3", what))
+            }
             Ok(chosen) => Checking::begin(sa, cx, chosen, secrets, claim),
             Err(refusal) => refuse(sa, cx, secrets, to, refusal),
         }
     }
+}
+
+/// Whether the peer may not do without a child.
+fn is_never(chosen: &Chosen) -> bool {
+    chosen.connection.extensions.childless == Childless::Never
 }
 
 /// What an IKE_AUTH request says.
@@ -300,6 +309,7 @@ impl Checking {
         let mut agreed = secrets.agreed.clone();
         let facts = Facts {
             suite: cx.suite,
+            settings: cx.settings,
             rng: cx.rng,
             spis: Spis { initiator: sa.spi_i, responder: sa.spi_r },
             path: sa.path,
@@ -314,7 +324,13 @@ impl Checking {
         //# a request without SA, TSi and TSr asks for an IKE SA without a child SA
         let request =
             ChildRequest { contents: &claim.contents, ke: ChildKe::Without, nat: secrets.agreed.nat };
-        let child = claim.contents.sa.is_some().then(|| Decided::new(sa, cx, connection, &request));
+        let child = claim.contents.sa.is_some().then(|| match connection.extensions.childless {
+            Childless::Force => {
+                let reason = "`childless = \"force\"`: the child is to be asked for by CREATE_CHILD_SA.";
+                Err(NoChild::new(RefusalKind::Busy, NotifyType::NO_ADDITIONAL_SAS, connection, reason))
+            }
+            _ => Decided::new(sa, cx, connection, &request),
+        });
         let wants = Wants { child, cert_asked: !claim.contents.cert_requests.is_empty() };
         let identities = Identities::new(local, remote);
         Box::new(Self { chosen, secrets, identities, to: claim.to, wants, job, until: claim.until })
@@ -347,7 +363,8 @@ impl Checking {
                 Proving::begin(sa, cx, *self)
             }
             Unique::Replace => {
-                cx.superseded.extend(others.into_iter().map(|ike| Superseded { ike, tell_peer: true }));
+                let by = sa.path.remote.ip();
+                cx.superseded.extend(others.into_iter().map(|ike| Superseded { ike, tell_peer: true, by }));
                 Proving::begin(sa, cx, *self)
             }
             Unique::No | Unique::Keep => Proving::begin(sa, cx, *self),
@@ -466,12 +483,13 @@ impl Proving {
     }
 
     fn on_proved(self, sa: &mut Common, cx: &mut Cx<'_>, auth: Authentication<'static>) -> Next {
-        let Self { chosen, secrets, identities, to, wants, .. } = self;
+        let Self { chosen, secrets, identities, to, mut wants, .. } = self;
         let mut payloads = vec![Payload::IdR(contents::identification(&identities.local))];
         payloads.extend(cert_payloads(&chosen.connection, wants.cert_asked));
         payloads.push(Payload::Auth(auth));
         let mut facts = Facts {
             suite: cx.suite,
+            settings: cx.settings,
             rng: cx.rng,
             spis: Spis { initiator: sa.spi_i, responder: sa.spi_r },
             path: sa.path,
@@ -479,8 +497,27 @@ impl Proving {
             agreed: &secrets.agreed,
             first_contact: false,
         };
+        let guest = Guest {
+            connection: &chosen.connection,
+            client: sa.path.remote.ip(),
+            identity: Some(&identities.remote),
+            first: None,
+            agreed: &secrets.agreed,
+            load: cx.directory.ike_sas(),
+        };
+        //= rfc5685 §6
+        //# it prevents the creation of a CHILD SA and sends the REDIRECT payload in the IKE_AUTH response. The gateway MUST
+        //# verify the client's AUTH payload before sending the REDIRECT payload
+        if let Some(notify) = ext::turn(&guest) {
+            payloads.push(Payload::Notify(notify));
+            if let Some(Ok(decided)) = wants.child.take() {
+                cx.directory.release_spi(decided.agreed.spi_in);
+            }
+            let answer = AuthAnswer { to, payloads, child: None, leaves: true };
+            return Established::as_responder(sa, cx, Authenticated { chosen, secrets, identities }, answer);
+        }
         ext::offer(Moment::AuthResponse, &mut facts, &mut payloads);
-        let answer = AuthAnswer { to, payloads, child: wants.child };
+        let answer = AuthAnswer { to, payloads, child: wants.child, leaves: false };
         Established::as_responder(sa, cx, Authenticated { chosen, secrets, identities }, answer)
     }
 }

@@ -6,10 +6,10 @@ use super::secrets::Ingredients;
 use super::{Secrets, Transcript, cert_request, init};
 use crate::contents::{self, Contents};
 use crate::door::{Arrival, Door};
-use crate::ext::{self, Agreed, Facts, Moment};
+use crate::ext::{self, Agreed, Facts, Guest, Moment};
 use crate::ike_sa::IkeSa;
 use crate::trace::Trace;
-use crate::{Common, Cx, limits};
+use crate::{Common, Cx, Origin, limits};
 use base::{IkeSpi, MessageId, Secret};
 use crypto::{KePrivate, Spis};
 use policy::{Choice, Connection, ConnectionId, IkeSuite, Offer};
@@ -103,6 +103,10 @@ fn serve(
             Refusal { kind: RefusalKind::NoConnection, by_peer: false, connection, reason: none.reason };
         Turned::Back(Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()), Some(refusal))
     })?;
+    if let Some(notify) = turn(cx, &among, knock) {
+        let back = Turned::Back(notify, None);
+        return Err(if door.may_answer(cx, path) { back } else { Turned::Away(Drop::Unprotected) });
+    }
     let (connection, choice) = choose(cx, &among, knock)?;
     //= rfc7296 §1.2
     //# the responder […] rejects the message with INVALID_KE_PAYLOAD […] and indicates the correct group
@@ -121,6 +125,14 @@ fn serve(
         door.cookies.spend(given, cx.now.mono);
     }
     Ok(sa)
+}
+
+/// What the first connection that may be meant says to whoever it does not take in.
+fn turn(cx: &Cx<'_>, among: &[ConnectionId], knock: &Knock<'_>) -> Option<Notify<'static>> {
+    let connection = among.first().and_then(|id| cx.policy.connection(*id))?;
+    let (client, load) = (knock.path.remote.ip(), cx.directory.ike_sas());
+    let (identity, first, agreed) = (None, Some(&knock.contents), &Agreed::default());
+    ext::turn(&Guest { connection, client, identity, first, agreed, load })
 }
 
 /// A first message that cannot be read is noise, but one with a critical payload that we do not know is told so.
@@ -213,12 +225,14 @@ fn open(
         keepalive: cx.settings.keepalive,
         last_message_id: cx.settings.last_message_id,
         wishes: Vec::new(),
+        origin: Origin::default(),
     };
     let nonce = cx.random(limits::NONCE_LEN);
     let mut agreed = Agreed::default();
     let asked = Spis { initiator: knock.spi_i, responder: IkeSpi::ZERO };
     let mut facts = Facts {
         suite: cx.suite,
+        settings: cx.settings,
         rng: cx.rng,
         spis: asked,
         path: knock.path,

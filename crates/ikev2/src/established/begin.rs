@@ -70,6 +70,8 @@ pub(crate) struct AuthAnswer {
     /// IDr, CERT, AUTH.
     pub(crate) payloads: Vec<Payload<'static>>,
     pub(crate) child: Option<Result<Decided, NoChild>>,
+    /// The client is sent on to another gateway.
+    pub(crate) leaves: bool,
 }
 
 impl Established {
@@ -84,6 +86,7 @@ impl Established {
             unique::first_contact(sa, cx, &peer.identities.pair);
         }
         let (mut stage, transcript) = Self::new(sa, cx, peer);
+        stage.heed(sa, cx);
         match first {
             None => {}
             Some(FirstChild::Agreed(proposed, agreed)) => {
@@ -116,7 +119,10 @@ impl Established {
         answer: AuthAnswer,
     ) -> Next {
         let (mut stage, transcript) = Self::new(sa, cx, peer);
-        let AuthAnswer { to, mut payloads, child } = answer;
+        let AuthAnswer { to, mut payloads, child, leaves } = answer;
+        if leaves {
+            stage.leave_after(cx, limits::REDIRECT_GRACE);
+        }
         match child {
             None => stage.channel.respond(sa, cx, to, &payloads),
             Some(Err(no_child)) => {
@@ -141,7 +147,8 @@ impl Established {
         let Authenticated { chosen, secrets, identities } = peer;
         let Secrets { suite, sk_d, transcript, agreed, channel, .. } = secrets;
         unique::enter(sa, cx, &identities.pair, chosen.connection.unique);
-        let dues = IkeDues::new(cx, &chosen.connection.lifetime);
+        let dues = IkeDues::new(cx, &chosen.connection.lifetime, sa.side);
+        let peer_window = agreed.window.max(1);
         let mut channel = channel;
         channel.widen(chosen.connection.window);
         let stage = Self {
@@ -151,9 +158,11 @@ impl Established {
             suite,
             sk_d,
             nat: agreed.nat,
+            proved_as: sa.side,
+            peer: agreed,
             children: Vec::new(),
             asking: Vec::new(),
-            peer_window: agreed.window.max(1),
+            peer_window,
             answering: Vec::new(),
             installing: Vec::new(),
             retired: Vec::new(),

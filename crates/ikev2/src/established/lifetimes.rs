@@ -6,12 +6,12 @@
 //! ```
 
 use super::{Established, Task};
-use crate::ike_sa::End;
-use crate::{Common, Cx, Lost, delete, limits};
+use crate::ike_sa::{End, Wish};
+use crate::{Again, Common, Cx, Lost, Origin, delete, limits};
 use base::Instant;
 use dataplane::{ChildId, VolumeLimits};
 use policy::{Child, ChildLifetime, EndAction, IkeLifetime, Volume};
-use sa::Fate;
+use sa::{Fate, OrderId, Path, Side};
 use std::time::Duration;
 
 /// When an IKE SA needs a successor, and when it ends. `None`: never.
@@ -19,6 +19,12 @@ use std::time::Duration;
 pub(crate) struct IkeDues {
     rekey: Option<Instant>,
     end: Option<Instant>,
+    /// When we are to prove anew who we are, by another IKE SA in this one's place.
+    reauth: Option<Instant>,
+    /// When the peer should have done so, or we. New keys do not put it off.
+    proven_until: Option<Instant>,
+    /// When it ends because the peer has gone over to another one.
+    leave: Option<Instant>,
 }
 
 /// When a child SA needs a successor, and when it ends. `None`: never.
@@ -33,14 +39,26 @@ impl IkeDues {
     //= rfc7296 §2.8
     //# If the two ends have the same lifetime policies, it is possible that both will initiate a rekeying at the same
     //# time […]. To reduce the probability of this happening, the timing of rekeying requests SHOULD be jittered
-    pub(crate) fn new(cx: &mut Cx<'_>, lifetime: &IkeLifetime) -> Self {
+    pub(crate) fn new(cx: &mut Cx<'_>, lifetime: &IkeLifetime, side: Side) -> Self {
         let IkeLifetime { rekey, reauth, over, rand } = *lifetime;
         let now = cx.now.mono;
         let last = rekey.max(reauth);
+        let begins = side == Side::Initiator && !reauth.is_zero();
         Self {
             rekey: (!rekey.is_zero()).then(|| now + cx.soft(rekey, rand)),
             end: (!last.is_zero()).then(|| now + last + over),
+            reauth: begins.then(|| now + cx.soft(reauth, rand)),
+            proven_until: (!reauth.is_zero()).then(|| now + reauth + over),
+            leave: None,
         }
+    }
+
+    /// For an IKE SA that takes this one's place by new keys.
+    //= rfc4478 §2
+    //# If the IKE SA is rekeyed, then the time limit applies to the new SA.
+    fn renewed(self, cx: &mut Cx<'_>, lifetime: &IkeLifetime) -> Self {
+        let Self { rekey, end, .. } = Self::new(cx, lifetime, Side::Responder);
+        Self { rekey, end, ..self }
     }
 }
 
@@ -93,7 +111,8 @@ impl Established {
     pub(super) fn next_due(&self) -> Option<Instant> {
         let children =
             self.children.iter().flat_map(|child| [self.rekey_due(child.id, child.dues), child.dues.end]);
-        let ike = [self.dues.rekey.filter(|_| !self.is_rekey_begun()), self.dues.end];
+        let IkeDues { rekey, end, reauth, proven_until, leave } = self.dues;
+        let ike = [rekey.filter(|_| !self.is_rekey_begun()), end, reauth, proven_until, leave];
         children.chain(ike).flatten().min()
     }
 
@@ -116,7 +135,13 @@ impl Established {
         let now = cx.now.mono;
         self.wake_later(now);
         let ends = |at: Option<Instant>| at.is_some_and(|at| now >= at);
-        if ends(self.dues.end) {
+        if ends(self.dues.leave) {
+            return Some(End { tell_peer: true, fate: Fate::Replaced });
+        }
+        //= rfc4478 §2
+        //# The original Responder that sends the AUTH_LIFETIME notification SHOULD send a DELETE notification soon after the
+        //# end of the lifetime period, unless the IKE SA is deleted before the lifetime period elapses.
+        if ends(self.dues.end) || ends(self.dues.proven_until) {
             for child in &self.children {
                 cx.lost.extend(lost(&self.chosen.connection.name, &child.config, sa));
             }
@@ -130,6 +155,9 @@ impl Established {
         let due: Vec<ChildId> = self.children.iter().filter(due).map(|child| child.id).collect();
         for id in due {
             self.queue(Task::RekeyChild(id));
+        }
+        if ends(self.dues.reauth) {
+            self.reauthenticate(sa, cx);
         }
         if ends(self.dues.rekey) && !self.is_rekey_begun() {
             self.queue(Task::RekeyIke);
@@ -152,7 +180,44 @@ impl Established {
 
     /// New lifetimes, for a new IKE SA.
     pub(crate) fn renew_dues(&mut self, cx: &mut Cx<'_>) {
-        self.dues = IkeDues::new(cx, &self.chosen.connection.lifetime);
+        self.dues = self.dues.renewed(cx, &self.chosen.connection.lifetime);
+    }
+
+    /// Asks for another IKE SA with the same children in this one's place, and looks again after a while whether it has come.
+    fn reauthenticate(&mut self, sa: &Common, cx: &mut Cx<'_>) {
+        self.dues.reauth = Some(cx.now.mono + cx.jitter(limits::RETRY_WAIT, limits::RETRY_SPREAD));
+        cx.again.push(self.successor(sa, sa.path));
+    }
+
+    /// An IKE SA on `path` with all that this one has.
+    pub(crate) fn successor(&self, sa: &Common, path: Path) -> Again {
+        let mut names: Vec<String> = self.children.iter().map(|child| child.name.clone()).collect();
+        names.dedup();
+        let origin = Origin { succeeds: Some(sa.id), redirected_from: None, ..sa.origin.clone() };
+        let wishes = vec![Wish::new(OrderId::NOBODY, names)];
+        Again { connection: self.chosen.connection.name.clone(), path, wishes, origin }
+    }
+
+    /// The peer wants us to prove anew who we are, within that time.
+    //= rfc4478 §2
+    //# An Initiator that received an AUTH_LIFETIME notification SHOULD repeat the Initial exchange within the time indicated
+    //# in the notification. The time is measured from the time that the original Initiator receives the notification.
+    //= rfc4478 §5
+    //# An Initiator MAY set reasonable limits on the amount of time in the AUTH_LIFETIME notification.
+    pub(super) fn prove_within(&mut self, sa: &Common, cx: &mut Cx<'_>, time: Duration) {
+        if self.proved_as != Side::Initiator {
+            return;
+        }
+        let margin = time / 10;
+        let at = cx.now.mono + (time - margin).saturating_sub(cx.jitter(Duration::ZERO, margin));
+        let at = at.max(sa.born + limits::LEAST_AUTHENTICATION);
+        let own = self.dues.reauth.filter(|_| !self.chosen.connection.lifetime.reauth.is_zero());
+        self.dues.reauth = Some(own.map_or(at, |own| own.min(at)));
+    }
+
+    /// It ends after a while, whoever has taken its place.
+    pub(crate) fn leave_after(&mut self, cx: &Cx<'_>, time: Duration) {
+        self.dues.leave.get_or_insert(cx.now.mono + time);
     }
 
     /// A child has carried, or lived, as much as it may without new keys.

@@ -26,6 +26,7 @@ impl Established {
     /// Begins what waits, as far as the window allows.
     pub(crate) fn go_on(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
         self.settle_wishes(sa, cx);
+        self.succeed(sa, cx);
         while self.may_ask() {
             // After it comes the deletion of this IKE SA, which must not exceed the window either.
             let waits = !self.is_at_rest() || !self.asking.is_empty();
@@ -91,6 +92,11 @@ impl Established {
     /// Tells the peer something before all else that waits.
     pub(crate) fn tell_first(&mut self, payloads: Vec<Payload<'static>>) {
         self.todo.push_front(Task::Tell(payloads));
+    }
+
+    /// Tells the peer something when its turn comes.
+    pub(crate) fn tell(&mut self, payloads: Vec<Payload<'static>>) {
+        self.queue(Task::Tell(payloads));
     }
 
     /// Gives all children of that name new keys; how many there are.

@@ -10,8 +10,9 @@ pub(crate) struct Childless;
 impl Extension for Childless {
     //= rfc6023 §3
     //# a supporting responder includes CHILDLESS_IKEV2_SUPPORTED in its IKE_SA_INIT response
-    fn offer(&self, moment: Moment, _: &mut Facts<'_>, out: &mut Vec<Payload<'static>>) {
-        if moment == Moment::InitResponse {
+    fn offer(&self, moment: Moment, facts: &mut Facts<'_>, out: &mut Vec<Payload<'static>>) {
+        if moment == Moment::InitResponse && facts.connection.extensions.childless != policy::Childless::Never
+        {
             out.push(Payload::Notify(Notify::new(NotifyType::CHILDLESS_IKEV2_SUPPORTED, Vec::new())));
         }
     }

@@ -1,21 +1,28 @@
 //! Extensions: one file each. A procedure calls the hooks of all of them through [`ALL`]; nobody
 //! else names one, and none knows another.
 
+mod auth_lifetime;
 mod childless;
+mod crash;
 mod fragmentation;
 mod initial_contact;
 mod nat;
+mod redirect;
 mod signature_hashes;
 mod window;
 
+pub(crate) use crash::{shows as shows_token, token as crash_token};
+pub(crate) use redirect::{Redirect, notify as redirect_notify};
 pub(crate) use window::{announcement as window_announcement, size as window_size};
 
 use crate::contents::Contents;
-use base::Rng;
+use base::{Rng, Secret};
 use crypto::{Spis, Suite};
-use policy::Connection;
-use sa::Path;
-use wire::Payload;
+use policy::{Connection, Identity};
+use sa::{Path, Settings};
+use std::net::IpAddr;
+use std::time::Duration;
+use wire::{Notify, Payload};
 
 /// Every extension that this implementation speaks.
 const ALL: &[&dyn Extension] = &[
@@ -25,6 +32,9 @@ const ALL: &[&dyn Extension] = &[
     &childless::Childless,
     &initial_contact::InitialContact,
     &window::WindowSize,
+    &auth_lifetime::AuthLifetime,
+    &redirect::Redirection,
+    &crash::QuickCrashDetection,
 ];
 
 /// What an extension may do.
@@ -33,6 +43,26 @@ pub(crate) trait Extension: Sync {
     fn offer(&self, moment: Moment, facts: &mut Facts<'_>, out: &mut Vec<Payload<'static>>);
     /// Reads what the peer's extension says.
     fn inspect(&self, moment: Moment, facts: &Facts<'_>, contents: &Contents<'_>, agreed: &mut Agreed);
+    /// What a responder says to whoever it does not take in, though it could.
+    fn turn(&self, _: &Guest<'_>) -> Option<Notify<'static>> {
+        None
+    }
+    /// What is left of it for an IKE SA with new keys.
+    fn renew(&self, _: &mut Agreed) {}
+}
+
+/// Whoever wants an IKE SA: before it proves who it is, or after.
+pub(crate) struct Guest<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) client: IpAddr,
+    /// Who it has proved to be.
+    pub(crate) identity: Option<&'a Identity>,
+    /// Its IKE_SA_INIT request, while that is being answered.
+    pub(crate) first: Option<&'a Contents<'a>>,
+    /// What it has said so far.
+    pub(crate) agreed: &'a Agreed,
+    /// How many IKE SAs stand.
+    pub(crate) load: usize,
 }
 
 /// Which message is being made or read.
@@ -42,11 +72,16 @@ pub(crate) enum Moment {
     InitResponse,
     AuthRequest,
     AuthResponse,
+    /// An INFORMATIONAL request of an IKE SA that stands.
+    Told,
+    /// New keys: the response to our request for them, or what is told first under them.
+    Renewed,
 }
 
 /// What extensions may know of the message and its IKE SA.
 pub(crate) struct Facts<'a> {
     pub(crate) suite: &'a dyn Suite,
+    pub(crate) settings: &'a Settings,
     pub(crate) rng: &'a mut dyn Rng,
     /// As they stand in the message's header.
     pub(crate) spis: Spis,
@@ -74,6 +109,18 @@ pub(crate) struct Agreed {
     pub(crate) initial_contact: bool,
     /// Requests that the peer takes at once.
     pub(crate) window: u32,
+    /// The time within which the peer wants us to prove anew who we are.
+    pub(crate) auth_lifetime: Option<Duration>,
+    /// The peer follows a REDIRECT.
+    pub(crate) redirectable: bool,
+    /// The gateway that has sent the client here.
+    pub(crate) redirected_from: Option<IpAddr>,
+    /// Where the peer sends us.
+    pub(crate) redirect: Option<Redirect>,
+    /// By this the peer shows that it has forgotten the IKE SA.
+    pub(crate) token: Option<Secret>,
+    /// And by this, when the new keys are in use.
+    pub(crate) next_token: Option<Secret>,
 }
 
 /// Who is behind a NAT.
@@ -107,5 +154,17 @@ pub(crate) fn offer(moment: Moment, facts: &mut Facts<'_>, out: &mut Vec<Payload
 pub(crate) fn inspect(moment: Moment, facts: &Facts<'_>, contents: &Contents<'_>, agreed: &mut Agreed) {
     for extension in ALL {
         extension.inspect(moment, facts, contents, agreed);
+    }
+}
+
+/// What a responder says to whoever it does not take in.
+pub(crate) fn turn(guest: &Guest<'_>) -> Option<Notify<'static>> {
+    ALL.iter().find_map(|extension| extension.turn(guest))
+}
+
+/// Takes what was agreed over to an IKE SA with new keys.
+pub(crate) fn renew(agreed: &mut Agreed) {
+    for extension in ALL {
+        extension.renew(agreed);
     }
 }

@@ -4,8 +4,8 @@
 use base::{Secret, WallClock};
 use crypto::{SigningKey, Suite};
 use policy::{
-    AddressPattern, AuthMethod, Certificate, Configuration, Connection, ConnectionId, EncapChoice, IdPattern,
-    Identity, IkeLifetime, LocalAuth, Policy, RemoteAuth, SendCert, Unique,
+    AddressPattern, AuthMethod, Certificate, Configuration, Connection, ConnectionId, EncapChoice,
+    Extensions, IdPattern, Identity, IkeLifetime, LocalAuth, Policy, RemoteAuth, SendCert, Unique,
 };
 use provider::Provider;
 use sa::{Answer, AuthProof, Job, PeerProof, SignedOctets, TrustRefusal};
@@ -77,6 +77,7 @@ fn connection(local: LocalAuth, remote: RemoteAuth) -> Connection {
         mobike: true,
         window: 1,
         configuration: Configuration::default(),
+        extensions: Extensions::default(),
         unique: Unique::No,
         weak: vec![],
     }

@@ -1,0 +1,164 @@
+//! Repeated authentication (RFC 4478): a new IKE SA with all children comes first, then the old one goes.
+
+use policy::{IkeLifetime, Unique};
+use sa::Event;
+use sim::{Site, established};
+use std::time::Duration;
+use suite::{Puppet, World, alice, bob, world};
+use wire::num::{ExchangeType, NotifyType, PayloadType};
+use wire::{Notify, Payload};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn every(seconds: u64) -> IkeLifetime {
+    let reauth = Duration::from_secs(seconds);
+    IkeLifetime { reauth, over: reauth / 10, ..IkeLifetime::UNLIMITED }
+}
+
+fn spi(world: &mut World, name: &str) -> base::IkeSpi {
+    let all = world.status(name);
+    assert_eq!(all.len(), 1, "{name}: {all:?}");
+    all[0].spi_i
+}
+
+/// Runs for that long; at every moment each side has a child SA.
+fn run_without_gap(world: &mut World, time: Duration) {
+    let end = world.now() + time;
+    while world.now() < end {
+        world.run(Duration::from_millis(100));
+        for name in ["alice", "bob"] {
+            assert!(
+                world.host(name).dataplane.sad().count() >= 1,
+                "{name} has no child at {:?}",
+                world.now()
+            );
+        }
+    }
+}
+
+fn lifetime(seconds: u32) -> Payload<'static> {
+    Payload::Notify(Notify::new(NotifyType::AUTH_LIFETIME, seconds.to_be_bytes().to_vec()))
+}
+
+//= rfc4478 §2
+#[test]
+fn s081_the_initiator_makes_before_it_breaks() {
+    for unique in [Unique::No, Unique::Replace, Unique::Never] {
+        let also = |site: Site| site.with(|c| c.unique = unique);
+        let one = also(alice().with(|c| c.lifetime = every(600)).also("dmz", "10.11.0.0/16", "10.12.0.0/16"));
+        let other = also(bob().also("dmz", "10.12.0.0/16", "10.11.0.0/16"));
+        let mut world = world(1).peers(one, other);
+        world.up("alice");
+        world.until(established);
+        world.run(SECOND);
+        let first = spi(&mut world, "alice");
+        run_without_gap(&mut world, Duration::from_secs(700));
+        let second = spi(&mut world, "alice");
+        assert_ne!(first, second, "{unique:?}");
+        assert_eq!(spi(&mut world, "bob"), second);
+        assert_eq!(world.status("alice")[0].children.len(), 2, "{unique:?}");
+        assert_eq!(world.host("bob").dataplane.sad().count(), 2);
+    }
+}
+
+/// The responder tells for how long, and the initiator follows without a word in its own file.
+#[test]
+fn s081_the_responder_s_auth_lifetime_is_kept() {
+    let mut world = world(2).peers(alice(), bob().with(|c| c.lifetime = every(1000)));
+    world.up("alice");
+    world.until(established);
+    world.run(SECOND);
+    let mut seen = vec![spi(&mut world, "alice")];
+    for _ in 0..5 {
+        run_without_gap(&mut world, Duration::from_secs(1000));
+        let now = spi(&mut world, "alice");
+        assert!(!seen.contains(&now));
+        seen.push(now);
+    }
+    let expired = |event: &Event| matches!(event, Event::IkeDown(_, sa::Fate::Expired));
+    assert_eq!(world.host("bob").count(expired), 0, "nobody came too late");
+}
+
+/// A responder closes what is not proved anew, also after new keys.
+//= rfc4478 §2
+#[test]
+fn s081_an_initiator_that_does_not_come_is_out() {
+    let keys = IkeLifetime { rekey: Duration::from_secs(100), ..every(600) };
+    let mut world = world(3).site(bob().with(|c| c.lifetime = IkeLifetime { rekey: Duration::ZERO, ..keys }));
+    let mut alice = Puppet::alice();
+    alice.init(&mut world);
+    let payloads = alice.auth_payloads();
+    let answer = alice.ask(&mut world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
+    let told = answer.iter().find_map(|payload| match payload {
+        Payload::Notify(notify) if notify.kind == NotifyType::AUTH_LIFETIME => Some(notify.data.to_vec()),
+        _ => None,
+    });
+    assert_eq!(told, Some(600_u32.to_be_bytes().to_vec()));
+    world.run(SECOND);
+    for _ in 0..65 {
+        alice.ask(&mut world, ExchangeType::INFORMATIONAL, &[]).expect("bob lives");
+        world.run(10 * SECOND);
+    }
+    alice.deaf(&world);
+    let asked = alice.asked(&mut world);
+    world.run(30 * SECOND);
+    assert!(asked.is_none_or(|(_, payloads)| payloads.iter().any(|p| p.kind() == PayloadType::DELETE)));
+    assert_eq!(world.status("bob").len(), 0, "closed when the time and the grace were over");
+}
+
+/// What the peer tells in IKE_AUTH or later counts; nonsense does not, and no time is so short that we do nothing else.
+#[test]
+fn s081_odd_lifetimes_do_no_harm() {
+    for data in [vec![], vec![1], vec![0, 0, 0, 1, 0]] {
+        let mut world = world(4).site(alice());
+        let mut bob = Puppet::bob();
+        world.up("alice");
+        bob.establish(&mut world);
+        let notify = Payload::Notify(Notify::new(NotifyType::AUTH_LIFETIME, data));
+        bob.next_id = 0;
+        let answer = bob.ask(&mut world, ExchangeType::INFORMATIONAL, &[notify]).expect("an answer");
+        assert!(answer.is_empty(), "{}", wire::summary(&answer));
+        world.run(20 * SECOND);
+        assert_eq!(world.status("alice").len(), 1);
+    }
+    let mut world = world(5).site(alice());
+    let mut bob = Puppet::bob();
+    world.up("alice");
+    bob.establish(&mut world);
+    bob.next_id = 0;
+    bob.ask(&mut world, ExchangeType::INFORMATIONAL, &[lifetime(0)]).expect("an answer");
+    world.run(SECOND);
+    assert_eq!(world.status("alice").len(), 1, "not before its least time");
+    let wire = world.wire.len();
+    world.run(10 * SECOND);
+    let begun = world.wire[wire..].iter().filter(|(_, datagram)| datagram.message()[18] == 34).count();
+    assert!(begun >= 1, "it begins anew");
+    assert_eq!(
+        world.status("alice").iter().filter(|sa| sa.state == "established").count(),
+        1,
+        "the old one stays"
+    );
+}
+
+/// The new IKE SA does not come about: the old one serves on, and it is tried again.
+#[test]
+fn s081_a_failed_attempt_leaves_the_old_one() {
+    let mut world = world(6).peers(alice().with(|c| c.lifetime = every(600)), bob());
+    world.up("alice");
+    world.until(established);
+    world.run(500 * SECOND);
+    let first = spi(&mut world, "alice");
+    // Every IKE_SA_INIT is lost.
+    world.attack(|scene| {
+        if scene.datagram.message().get(18) == Some(&34) {
+            scene.take();
+        }
+    });
+    world.run(120 * SECOND);
+    let standing: Vec<_> = world.status("alice").into_iter().filter(|sa| sa.state == "established").collect();
+    assert_eq!((standing.len(), standing[0].spi_i), (1, first));
+    assert_eq!(world.host("bob").dataplane.sad().count(), 1);
+    world.calm();
+    world.run(30 * SECOND);
+    assert_ne!(spi(&mut world, "alice"), first);
+}
