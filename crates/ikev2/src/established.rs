@@ -20,6 +20,7 @@ use crate::child::ChildSa;
 use crate::closing::{Closing, Lingering, Standing};
 use crate::contents::Contents;
 use crate::ext::Nat;
+use crate::ext::configuration::Leases;
 use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage, refusal_of};
 use crate::rekey_child::{Rekey, Replaces, Retired};
@@ -41,6 +42,8 @@ pub(crate) struct Established {
     pub(crate) suite: IkeSuite,
     pub(crate) sk_d: Secret,
     pub(crate) nat: Nat,
+    /// Addresses that the peer has of us, or we of the peer.
+    pub(crate) leases: Leases,
     pub(crate) children: Vec<ChildSa>,
     /// Our requests that wait for their responses, in the order of their ids.
     pub(crate) asking: Vec<Asking>,
@@ -144,6 +147,7 @@ impl Stage for Established {
             nat_remote: self.nat.remote,
             fragmentation: self.channel.fragments(),
             children: &self.children,
+            leases: Some(&self.leases),
         }
     }
 
@@ -175,7 +179,9 @@ impl Stage for Established {
             Outcome::Failed(why) => Some(why),
             Outcome::Done | Outcome::Counters(_) => None,
         };
-        self.installed(sa, cx, job, failure);
+        if !self.leases.assigned(sa, cx, job, failure.as_deref()) {
+            self.installed(sa, cx, job, failure);
+        }
         self.go_on(sa, cx);
         self
     }
@@ -442,6 +448,7 @@ impl Established {
         for wish in std::mem::take(&mut sa.wishes) {
             cx.out.reply(wish.order, Reply::Refused(refusal.clone()));
         }
+        self.leases.release(sa, cx);
         cx.directory.leave(&self.identities.pair, sa.id);
         std::mem::take(&mut self.asking)
     }

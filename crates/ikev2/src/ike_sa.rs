@@ -3,6 +3,7 @@
 use crate::Cx;
 use crate::child::ChildSa;
 use crate::established::Established;
+use crate::ext::configuration::Leases;
 use base::{IkeSpi, Instant, MessageId};
 use dataplane::{ChildId, Op};
 use policy::{Connection, ConnectionId, Identity, IkeSuite};
@@ -75,6 +76,7 @@ pub(crate) struct Known<'a> {
     pub(crate) nat_remote: bool,
     pub(crate) fragmentation: bool,
     pub(crate) children: &'a [ChildSa],
+    pub(crate) leases: Option<&'a Leases>,
 }
 
 /// What comes after a step.
@@ -317,6 +319,8 @@ impl IkeSa {
             fragmentation: known.fragmentation,
             age: now.since(sa.born),
             idle: now.since(sa.heard),
+            received: known.leases.and_then(Leases::received).cloned(),
+            leased: known.leases.map_or(Vec::new(), |leases| leases.leased().to_vec()),
             children: known.children.iter().map(|child| child.status(now)).collect(),
         })
     }

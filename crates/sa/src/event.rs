@@ -165,6 +165,7 @@ pub enum RefusalKind {
     Silent,
     PeerError,
     NotFound,
+    NoAddress,
     Protocol,
 }
 

@@ -2,6 +2,7 @@
 //! else names one, and none knows another.
 
 mod childless;
+pub(crate) mod configuration;
 mod fragmentation;
 mod initial_contact;
 mod nat;
@@ -14,7 +15,8 @@ use crate::contents::Contents;
 use base::Rng;
 use crypto::{Spis, Suite};
 use policy::Connection;
-use sa::Path;
+use sa::{Path, Received};
+use std::sync::Arc;
 use wire::Payload;
 
 /// Every extension that this implementation speaks.
@@ -25,6 +27,7 @@ const ALL: &[&dyn Extension] = &[
     &childless::Childless,
     &initial_contact::InitialContact,
     &window::WindowSize,
+    &configuration::ConfigurationPayload,
 ];
 
 /// What an extension may do.
@@ -74,6 +77,10 @@ pub(crate) struct Agreed {
     pub(crate) initial_contact: bool,
     /// Requests that the peer takes at once.
     pub(crate) window: u32,
+    /// What the peer asks for by a configuration payload.
+    pub(crate) asked: Option<Arc<configuration::Asked>>,
+    /// What the peer gave us by a configuration payload.
+    pub(crate) received: Option<Box<Received>>,
 }
 
 /// Who is behind a NAT.
