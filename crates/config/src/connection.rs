@@ -8,7 +8,7 @@ use crate::settings::set;
 use crate::value::{address_pattern, choice, duration, number, selector, shown, truth};
 use dataplane::{Mode, Selector};
 use policy::{
-    AddressPattern, Child, Configuration, Connection, EncapChoice, EndAction, Proposal, ProposalError,
+    AddressPattern, Child, Connection, EncapChoice, EndAction, Proposal, ProposalError,
     SendCert, StartAction, Unique,
 };
 use std::net::IpAddr;
@@ -29,6 +29,7 @@ impl Loader<'_> {
         let (local, remote) = self.read_auth(section, &local_addrs, &remote_addrs);
         let children = self.read_children(section);
         let options = self.read_options(section);
+        let configuration = self.read_configuration(section);
         let connection = Connection {
             name,
             local_addrs,
@@ -50,7 +51,7 @@ impl Loader<'_> {
             retry_interval: Duration::from_secs(10),
             mobike: true,
             window: options.window,
-            configuration: Configuration::default(),
+            configuration,
             unique: options.unique,
         };
         self.check_connection(section, &connection);
@@ -88,7 +89,7 @@ impl Loader<'_> {
     }
 
     /// Names stand in the log and on the command line, as `connection/child`.
-    fn check_name(&mut self, name: &str, at: &Range<usize>) {
+    pub(crate) fn check_name(&mut self, name: &str, at: &Range<usize>) {
         let ok = !name.is_empty()
             && name.len() <= NAME
             && !name.chars().any(|c| c == '/' || c.is_whitespace() || c.is_control());

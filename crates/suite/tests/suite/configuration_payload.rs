@@ -539,3 +539,29 @@ fn nothing_leaks_whenever_it_ends() {
         assert!(suite::is_clean(&mut world), "{seed}");
     }
 }
+
+/// The address stays with the successors of an IKE SA, and goes with the last of them.
+//= rfc7296 §3.15.1
+#[test]
+fn a_rekeyed_ike_sa_keeps_the_address() {
+    let site = client(alice(), &ANY).with(|c| {
+        c.lifetime.rekey = Duration::from_secs(600);
+        c.lifetime.over = Duration::from_secs(120);
+    });
+    let mut road = pool(&["10.3.0.0/24"]);
+    road.dns = vec![ip("10.2.0.53")];
+    let mut world = world(18).peers(site, gateway(road));
+    up(&mut world, "alice");
+    let first = world.status("alice")[0].spi_i;
+    world.run(Duration::from_secs(700));
+    let list = world.status("alice");
+    assert_eq!((list.len(), list[0].children.len()), (1, 1));
+    assert_ne!(list[0].spi_i, first, "it was rekeyed");
+    assert_eq!(addresses(&mut world, "alice"), ["10.3.0.1"]);
+    assert_eq!(world.status("bob")[0].leased.len(), 1);
+    assert_eq!((world.host("bob").leases.holders(), world.host("alice").resolver.len()), (1, 1));
+    world.down("bob");
+    world.until(answered);
+    world.run(Duration::from_secs(60));
+    all_given_back(&world);
+}
