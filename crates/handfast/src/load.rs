@@ -41,6 +41,8 @@ pub(crate) fn setup(file: PathBuf, config: Config, suite: Arc<dyn Suite>, starte
         mark: daemon.mark,
         raw_esp: daemon.raw_esp && dataplane_carries(&dataplane),
     };
+    let config::ResolverSettings { file: names, command } = daemon.resolver.clone();
+    let resolver = runtime::ResolverConfig { file: names, command };
     let (settings, control) = (daemon.endpoint.clone(), daemon.control.clone());
     let Loaded { policy, authority } = loaded(config, &suite);
     let again = suite.clone();
@@ -52,6 +54,7 @@ pub(crate) fn setup(file: PathBuf, config: Config, suite: Arc<dyn Suite>, starte
         settings,
         sockets,
         dataplane,
+        resolver,
         control,
         loader: Box::new(move || reload(&file, &again)),
         version: env!("CARGO_PKG_VERSION").to_string(),

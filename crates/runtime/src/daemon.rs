@@ -8,6 +8,7 @@ use crate::limits;
 use crate::mailbox::Mailbox;
 use crate::os::{self, Clock, Signal, Signals};
 use crate::plane;
+use crate::resolver::{Resolver, ResolverConfig};
 use crate::starter;
 use crate::status;
 use base::{Instant, Rng};
@@ -47,6 +48,8 @@ pub struct Setup {
     pub sockets: SocketConfig,
     /// What carries ESP.
     pub dataplane: Dataplane,
+    /// Who is told of name servers that peers give us.
+    pub resolver: ResolverConfig,
     /// The control socket's path.
     pub control: PathBuf,
     /// Reads the configuration again.
@@ -100,6 +103,8 @@ impl Daemon {
         let sockets = Sockets::open(setup.sockets).map_err(|error| StartError(error.to_string()))?;
         let sockets = Arc::new(sockets);
         let (plane, mine) = plane::open(&setup.dataplane, &sockets, &setup.suite, (setup.rng)(), &inbox)?;
+        let resolver =
+            Resolver::start(setup.resolver.clone()).map_err(os("take care of the name servers"))?;
         let hire = jobs::start(&inbox).map_err(os("start the threads for jobs"))?;
         let about = About {
             version: setup.version.clone(),
@@ -114,6 +119,7 @@ impl Daemon {
             plane,
             authority: setup.authority,
             hire,
+            names: Box::new(resolver),
         };
         let driver = Driver::new(Box::new(endpoint), world, setup.policy.clone(), about, clock.mono());
         let desk = Arc::new(Desk::new(setup.version, inbox, setup.policy, setup.loader, sockets.clone()));

@@ -8,14 +8,15 @@ use crate::limits;
 use crate::protocol::{
     self, Answer as Say, ChildRefusal, ConnectionStatus, EventReport, IkeSaStatus, RefusalReport, UpReport,
 };
+use crate::resolver::Names;
 use crate::sentence::{Line, sentence};
 use crate::status;
 use base::{Instant, Now};
 use dataplane::{DataplaneEvent, Op, Outcome};
 use policy::Policy;
 use sa::{
-    Act, Answer, Cause, Event, IkeSaId, Job, JobId, Order, OrderId, Path, Reason, RefusalKind, Reply, Target,
-    TrustRefusal,
+    Act, Answer, Cause, Event, IkeSaId, Job, JobId, LeaseKeeper, Order, OrderId, Path, Reason, RefusalKind,
+    Reply, Target, TrustRefusal,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -126,6 +127,7 @@ pub(crate) struct World {
     pub(crate) plane: Box<dyn Plane>,
     pub(crate) authority: Arc<dyn Authority>,
     pub(crate) hire: Hire,
+    pub(crate) names: Box<dyn Names>,
 }
 
 /// What `status` tells beside the SAs.
@@ -142,6 +144,8 @@ pub(crate) struct Driver {
     policy: Arc<Policy>,
     about: About,
     journal: Journal,
+    /// Who has which address of our pools.
+    leases: LeaseKeeper,
     started: Instant,
     next_order: u64,
     pending: BTreeMap<OrderId, Pending>,
@@ -163,6 +167,7 @@ impl Driver {
             policy,
             about,
             journal: Journal::default(),
+            leases: LeaseKeeper::default(),
             started,
             next_order: 0,
             pending: BTreeMap::new(),
@@ -285,6 +290,18 @@ impl Driver {
     }
 
     fn job(&mut self, now: Now, id: JobId, job: Job) {
+        let job = match job {
+            Job::Lease(request) => {
+                let leased = self.leases.lease(id, &request);
+                return self.core.handle(now, Cause::Done(id, Answer::Leased(leased)));
+            }
+            Job::Release(holder) => return self.leases.release(holder),
+            Job::UseResolver { connection, received } => {
+                return self.world.names.enter(id, connection, received);
+            }
+            Job::DropResolver(user) => return self.world.names.leave(user),
+            Job::Prove { .. } | Job::Check { .. } | Job::Puzzle { .. } => job,
+        };
         let is_puzzle = matches!(job, Job::Puzzle { .. });
         let answer = if self.world.authority.is_quick(&job) {
             self.world.authority.answer(&job)
@@ -416,6 +433,7 @@ impl Driver {
             listen: self.about.listen.clone(),
             half_open: ike_sas.iter().filter(|ike| ike.state == "connecting").count(),
             connections: self.about.connections.clone(),
+            pools: status::pools(&self.policy, &self.leases),
             ike_sas,
             dropped: named(self.journal.dropped()),
             refused: named(self.journal.refused()),
