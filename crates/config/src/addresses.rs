@@ -63,7 +63,7 @@ impl Loader<'_> {
     fn read_anchors(&mut self, section: &Section<'_>, domains: &mut [Domain]) {
         let Some(list) = self.reader.list(section, "dnssec_anchors") else { return };
         for text in &list {
-            let parsed = self.reader.parse(text, |text| anchor(text));
+            let parsed = self.reader.parse(text, anchor);
             let Some((name, anchor)) = parsed else { continue };
             match domains.iter_mut().find(|domain| domain.name == name) {
                 Some(domain) => domain.anchors.push(anchor),
