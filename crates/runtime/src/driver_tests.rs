@@ -36,11 +36,12 @@ impl<F: FnMut(&Cause<'_>) -> Vec<Act> + Send> Core for FakeCore<F> {
 }
 
 type Sent = Vec<(Path, Vec<u8>)>;
+type Told = BTreeMap<JobId, (String, Arc<sa::Received>)>;
 
 #[derive(Clone, Default)]
 struct FakeWorld {
     sent: Arc<Mutex<Sent>>,
-    names: Arc<Mutex<BTreeMap<JobId, (String, Arc<sa::Received>)>>>,
+    names: Arc<Mutex<Told>>,
 }
 
 impl Postman for FakeWorld {
