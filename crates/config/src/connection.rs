@@ -8,8 +8,8 @@ use crate::settings::set;
 use crate::value::{address_pattern, choice, duration, number, selector, shown, truth};
 use dataplane::{Mode, Selector};
 use policy::{
-    AddressPattern, Child, Connection, EncapChoice, EndAction, Proposal, ProposalError,
-    SendCert, StartAction, Unique,
+    AddressPattern, Child, Connection, EncapChoice, EndAction, Proposal, ProposalError, SendCert,
+    StartAction, Unique,
 };
 use std::net::IpAddr;
 use std::ops::Range;
