@@ -157,6 +157,12 @@ impl Load {
 fn agree(op: &Op) -> Outcome {
     match op {
         Op::Remove(_) | Op::Query(_) => Outcome::Counters(Counters::default()),
-        Op::Install(_) | Op::Move { .. } | Op::Use(_) | Op::Trap(_) | Op::Untrap(_) => Outcome::Done,
+        Op::Install(_)
+        | Op::Move { .. }
+        | Op::Use(_)
+        | Op::Trap(_)
+        | Op::Untrap(_)
+        | Op::Assign(_)
+        | Op::Unassign(_) => Outcome::Done,
     }
 }

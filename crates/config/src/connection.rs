@@ -8,8 +8,8 @@ use crate::settings::set;
 use crate::value::{address_pattern, choice, duration, id_pattern, number, selector, shown, truth};
 use dataplane::{Mode, Selector};
 use policy::{
-    AddressPattern, Child, Childless, Configuration, Connection, EncapChoice, EndAction, Extensions, Gateway,
-    Proposal, ProposalError, Redirect, SendCert, StartAction, Unique,
+    AddressPattern, Child, Childless, Connection, EncapChoice, EndAction, Extensions, Gateway, Proposal,
+    ProposalError, Redirect, SendCert, StartAction, Unique,
 };
 use std::net::IpAddr;
 use std::ops::Range;
@@ -29,6 +29,7 @@ impl Loader<'_> {
         let (local, remote) = self.read_auth(section, &local_addrs, &remote_addrs);
         let children = self.read_children(section);
         let options = self.read_options(section);
+        let configuration = self.read_configuration(section);
         let connection = Connection {
             name,
             local_addrs,
@@ -50,7 +51,7 @@ impl Loader<'_> {
             retry_interval: options.retry_interval,
             mobike: true,
             window: options.window,
-            configuration: Configuration::default(),
+            configuration,
             extensions: options.extensions,
             unique: options.unique,
         };
@@ -122,7 +123,7 @@ impl Loader<'_> {
     }
 
     /// Names stand in the log and on the command line, as `connection/child`.
-    fn check_name(&mut self, name: &str, at: &Range<usize>) {
+    pub(crate) fn check_name(&mut self, name: &str, at: &Range<usize>) {
         let ok = !name.is_empty()
             && name.len() <= NAME
             && !name.chars().any(|c| c == '/' || c.is_whitespace() || c.is_control());

@@ -6,6 +6,7 @@
 //! and what to write instead; no error repeats a secret.
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod auth;
 mod connection;
 mod files;
@@ -22,7 +23,7 @@ mod value;
 
 pub use load::{LoadKey, Outcome, Tools, check, check_text, load};
 pub use problem::{Excerpt, Problem, Severity, Warning};
-pub use settings::{DaemonSettings, DataplaneChoice, LogFormat, LogLevel, LogSettings};
+pub use settings::{DaemonSettings, DataplaneChoice, LogFormat, LogLevel, LogSettings, ResolverSettings};
 
 use policy::Policy;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use crate::value::shown;
 use crate::{Config, limits};
 use base::WallClock;
 use crypto::{SigningKey, Suite};
-use policy::{Certificate, Policy, Proposal};
+use policy::{Certificate, Policy, Pool, Proposal};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
@@ -91,6 +91,7 @@ pub fn check_text(path: &Path, text: &str, public: bool, tools: &Tools<'_>) -> O
         files: Files::beside(path),
         tools: *tools,
         authorities: Vec::new(),
+        pools: Vec::new(),
         store: SecretStore::default(),
         parsed_proposals: BTreeMap::new(),
         inline_secret: None,
@@ -121,6 +122,8 @@ pub(crate) struct Loader<'t> {
     pub(crate) tools: Tools<'t>,
     /// Those of `[authorities]`.
     pub(crate) authorities: Vec<Certificate>,
+    /// Those of `[pools]`.
+    pub(crate) pools: Vec<Arc<Pool>>,
     pub(crate) store: SecretStore,
     /// Proposals by their strings: many connections have the same.
     pub(crate) parsed_proposals: BTreeMap<(Kind, String), Vec<Proposal>>,
@@ -134,6 +137,7 @@ impl Loader<'_> {
         let daemon = settings::read(&mut self.reader, root);
         self.authorities = self.read_authorities(root);
         self.read_secrets(root);
+        self.read_pools(root);
         let mut connections = Vec::new();
         for (name, section) in self.reader.named(root, "connections") {
             connections.extend(self.read_connection(name, &section).map(Arc::new));

@@ -13,7 +13,7 @@ pub struct Table {
 
 /// The file itself.
 pub const ROOT: Table =
-    Table { path: "", keys: &[], tables: &["connections", "secrets", "authorities", "daemon"] };
+    Table { path: "", keys: &[], tables: &["connections", "secrets", "authorities", "pools", "daemon"] };
 
 /// A connection.
 pub const CONNECTION: Table = Table {
@@ -44,6 +44,10 @@ pub const CONNECTION: Table = Table {
         "redirect_ids",
         "redirect_above",
         "unique",
+        "vips",
+        "pools",
+        "split_dns",
+        "dnssec_anchors",
     ],
     tables: &["local", "remote", "children"],
 };
@@ -96,6 +100,27 @@ pub const PRIVATE: Table = Table { path: "secrets.private.NAME", keys: &["file",
 /// A trust anchor.
 pub const AUTHORITY: Table = Table { path: "authorities.NAME", keys: &["cacert"], tables: &[] };
 
+/// Addresses for peers.
+pub const POOL: Table = Table {
+    path: "pools.NAME",
+    keys: &[
+        "addrs",
+        "prefixes",
+        "prefix_len",
+        "dns",
+        "nbns",
+        "dhcp",
+        "subnet",
+        "split_include",
+        "dns_domains",
+        "dnssec_anchors",
+    ],
+    tables: &["hosts"],
+};
+
+/// Addresses that are one peer's alone.
+pub const POOL_HOST: Table = Table { path: "pools.NAME.hosts.HOST", keys: &["id", "addrs"], tables: &[] };
+
 /// The daemon itself.
 pub const DAEMON: Table = Table {
     path: "daemon",
@@ -126,15 +151,20 @@ pub const DAEMON: Table = Table {
         "retransmit_limit",
         "retransmit_tries",
     ],
-    tables: &["log"],
+    tables: &["log", "resolver"],
 };
+
+/// What becomes of name servers that a peer gives us.
+pub const RESOLVER: Table = Table { path: "daemon.resolver", keys: &["file", "command"], tables: &[] };
 
 /// The log.
 pub const LOG: Table = Table { path: "daemon.log", keys: &["level", "format"], tables: &[] };
 
 /// Every kind of table.
-pub const TABLES: &[Table] =
-    &[ROOT, CONNECTION, LOCAL, REMOTE, CHILD, SECRETS, IKE_SECRET, PRIVATE, AUTHORITY, DAEMON, LOG];
+pub const TABLES: &[Table] = &[
+    ROOT, CONNECTION, LOCAL, REMOTE, CHILD, SECRETS, IKE_SECRET, PRIVATE, AUTHORITY, POOL, POOL_HOST, DAEMON,
+    RESOLVER, LOG,
+];
 
 /// Keys of swanctl.conf that ask for something that this version does not do: they are refused, since to
 /// pass over them would change what people get.
@@ -142,8 +172,6 @@ pub(crate) const ABSENT: &[&str] = &[
     "aggressive",
     "pull",
     "dscp",
-    "pools",
-    "vips",
     "mobike",
     "ocsp",
     "ppk_id",

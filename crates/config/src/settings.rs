@@ -32,6 +32,8 @@ pub struct DaemonSettings {
     pub control: PathBuf,
     /// The file with the secret behind the tokens of quick crash detection (RFC 6290); `None`: there are none.
     pub crash_secret: Option<PathBuf>,
+    /// What becomes of name servers that a peer gives us.
+    pub resolver: ResolverSettings,
     /// The log.
     pub log: LogSettings,
     /// Half-open limits, retransmission and the like; its `shard` is that of a single endpoint.
@@ -45,6 +47,15 @@ pub enum DataplaneChoice {
     Tun,
     /// Nothing: child SAs are negotiated and carry no traffic.
     None,
+}
+
+/// What becomes of name servers that a peer gives us. The default does nothing with them.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct ResolverSettings {
+    /// A file such as /etc/resolv.conf, at whose beginning they stand as long as the IKE SA does.
+    pub file: Option<PathBuf>,
+    /// A program that is told of them.
+    pub command: Option<PathBuf>,
 }
 
 /// The log.
@@ -91,6 +102,7 @@ impl Default for DaemonSettings {
             routing_priority: 4500,
             control: PathBuf::from("/run/handfast/control.sock"),
             crash_secret: None,
+            resolver: ResolverSettings::default(),
             log: LogSettings { level: LogLevel::Info, format: LogFormat::Human },
             endpoint: sa::Settings::default(),
         }
@@ -112,12 +124,25 @@ pub(crate) fn read(reader: &mut Reader, root: &Section<'_>) -> DaemonSettings {
     };
     set(&mut settings.control, reader.text(&daemon, "control", path));
     settings.crash_secret = reader.text(&daemon, "crash_secret", path);
+    if let Some(resolver) = reader.table(&daemon, "resolver") {
+        reader.check_keys(&resolver, &schema::RESOLVER);
+        settings.resolver.file = reader.text(&resolver, "file", absolute);
+        settings.resolver.command = reader.text(&resolver, "command", absolute);
+    }
     if let Some(log) = reader.table(&daemon, "log") {
         reader.check_keys(&log, &schema::LOG);
         set(&mut settings.log.level, reader.text(&log, "level", |text| choice(LEVELS, text)));
         set(&mut settings.log.format, reader.text(&log, "format", |text| choice(FORMATS, text)));
     }
     settings
+}
+
+/// The daemon may work elsewhere than where the file stands.
+fn absolute(text: &str) -> Result<PathBuf, Fault> {
+    match text.starts_with('/') && !text.contains('\0') {
+        true => Ok(PathBuf::from(text)),
+        false => Err(Fault::new("A path here is absolute.").hint("Write it like /etc/resolv.conf.")),
+    }
 }
 
 const LEVELS: &[(&str, LogLevel)] = &[

@@ -55,7 +55,7 @@ mtu = 100
 version = 1
 remote_addrs = \"10.0.0.300\"
 proposals = \"aes256gcm16-prfsha384-x25519-ke1_mlkem768\"
-vips = \"0.0.0.0\"
+dscp = \"0\"
 dpd_delay = \"soon\"
 unique = \"sometimes\"
 send_cert = true
@@ -77,7 +77,7 @@ replay_window = 5
         (5, "asks for IKEv1"),
         (6, "`10.0.0.300` is no address"),
         (7, "post-quantum and additional key exchanges are not in this version"),
-        (8, "`vips` in [connections.a] is swanctl's, but this version does not have it"),
+        (8, "`dscp` in [connections.a] is swanctl's, but this version does not have it"),
         (9, "`soon` is no duration"),
         (10, "`sometimes` is not possible here"),
         (11, "`connections.a.send_cert` is a string, not true or false"),

@@ -130,6 +130,11 @@ pub enum Op {
     Trap(TrapSpec),
     /// Removes a trap policy; the packets that it keeps are dropped.
     Untrap(TrapId),
+    /// This host has an address of the peer's network (RFC 7296 §2.19): packets that it sends through the tunnel may
+    /// have it as source. An address that is assigned twice stays until it is unassigned twice.
+    Assign(IpAddr),
+    /// It has it no more.
+    Unassign(IpAddr),
     /// The peer's (or our) outer address changed (NAT rebinding, MOBIKE).
     Move {
         /// Which child.

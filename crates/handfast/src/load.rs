@@ -51,6 +51,8 @@ pub(crate) fn setup(file: PathBuf, config: Config, suite: Arc<dyn Suite>, starte
             ),
         }
     }
+    let config::ResolverSettings { file: names, command } = daemon.resolver.clone();
+    let resolver = runtime::ResolverConfig { file: names, command };
     let Loaded { policy, authority } = loaded(config, &suite);
     let again = suite.clone();
     Setup {
@@ -61,6 +63,7 @@ pub(crate) fn setup(file: PathBuf, config: Config, suite: Arc<dyn Suite>, starte
         settings,
         sockets,
         dataplane,
+        resolver,
         control,
         loader: Box::new(move || reload(&file, &again)),
         version: env!("CARGO_PKG_VERSION").to_string(),

@@ -50,6 +50,7 @@ pub(crate) fn status(status: &Status) -> String {
     for ike in &status.ike_sas {
         ike_sa(&mut out, ike);
     }
+    pools(&mut out, status);
     idle(&mut out, status);
     counts(&mut out, "Dropped datagrams", &status.dropped);
     counts(&mut out, "Refusals", &status.refused);
@@ -80,6 +81,18 @@ pub(crate) fn ike_sa(out: &mut String, ike: &IkeSaStatus) {
         let _ = writeln!(out, "  IKE  {}{}", algorithms(chosen), weak(&ike.weak));
     }
     let _ = writeln!(out, "  SPIs {} {}", ike.spi_i, ike.spi_r);
+    if !ike.virtual_addresses.is_empty() {
+        let servers =
+            if ike.dns.is_empty() { String::new() } else { format!(", DNS {}", ike.dns.join(", ")) };
+        let domains = match ike.dns_domains.as_slice() {
+            [] => String::new(),
+            domains => format!(" for {}", domains.join(", ")),
+        };
+        let _ = writeln!(out, "  our address there {}{servers}{domains}", ike.virtual_addresses.join(", "));
+    }
+    if !ike.leased.is_empty() {
+        let _ = writeln!(out, "  its address here {}", ike.leased.join(", "));
+    }
     for child in &ike.child_sas {
         child_sa(out, child);
     }
@@ -121,6 +134,16 @@ fn child_sa(out: &mut String, child: &ChildSaStatus) {
         refused.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{n} {name}")).collect();
     if !refused.is_empty() {
         let _ = writeln!(out, "    dropped: {}", refused.join(", "));
+    }
+}
+
+fn pools(out: &mut String, status: &Status) {
+    for pool in &status.pools {
+        let _ = writeln!(
+            out,
+            "\nPool {}: {} of {} in use, {} remembered",
+            pool.name, pool.online, pool.size, pool.offline
+        );
     }
 }
 

@@ -556,9 +556,13 @@ pub(crate) fn refused_by_peer(notify: &Notify<'_>, connection: &Connection, chil
         NotifyType::TEMPORARY_FAILURE => {
             (RefusalKind::Busy, "It is busy with these SAs just now: try again.".to_string())
         }
-        NotifyType::INTERNAL_ADDRESS_FAILURE | NotifyType::FAILED_CP_REQUIRED => (
-            RefusalKind::PeerError,
-            "It wants to hand out an address, which this connection does not ask for.".to_string(),
+        NotifyType::INTERNAL_ADDRESS_FAILURE => (
+            RefusalKind::NoAddress,
+            "It has no address for us: its pool may be empty, or have none of the family that `vips` asks for.".to_string(),
+        ),
+        NotifyType::FAILED_CP_REQUIRED => (
+            RefusalKind::NoAddress,
+            "It gives out addresses and wants to be asked for one: add `vips = \"0.0.0.0\"` (or `\"::\"`).".to_string(),
         ),
         _ => (RefusalKind::PeerError, "Its log knows more.".to_string()),
     };

@@ -30,6 +30,7 @@ pub(crate) struct Contents<'a> {
     pub(crate) notifies: Vec<Notify<'a>>,
     pub(crate) deletes: Vec<Delete<'a>>,
     pub(crate) vendor_ids: Vec<Octets<'a>>,
+    pub(crate) cp: Vec<wire::Configuration<'a>>,
     pub(crate) has_eap: bool,
     /// The PS payload (RFC 8019 §8.2).
     pub(crate) solution: Option<Octets<'a>>,
@@ -67,13 +68,28 @@ impl<'a> Contents<'a> {
                 Payload::VendorId(id) => contents.vendor_ids.push(id),
                 Payload::Eap(_) => contents.has_eap = true,
                 Payload::PuzzleSolution(keys) => once(&mut contents.solution, keys, "PS")?,
-                Payload::Cp(_)
-                | Payload::Encrypted(_)
-                | Payload::EncryptedFragment(_)
-                | Payload::Unknown { .. } => {}
+                Payload::Cp(cp) => contents.cp.push(cp),
+                Payload::Encrypted(_) | Payload::EncryptedFragment(_) | Payload::Unknown { .. } => {}
             }
         }
         Ok(contents)
+    }
+
+    /// What a child SA is made of, owned: for whoever has to wait before it is decided on.
+    pub(crate) fn child_owned(self) -> Contents<'static> {
+        let selectors = |list: Option<Vec<TrafficSelector<'a>>>| {
+            list.map(|list| list.into_iter().map(TrafficSelector::into_owned).collect())
+        };
+        Contents {
+            sa: self.sa.map(|list| list.into_iter().map(wire::Proposal::into_owned).collect()),
+            ke: self.ke.map(KeyExchange::into_owned),
+            nonce: self.nonce.map(|nonce| nonce.into_owned().into()),
+            ts_i: selectors(self.ts_i),
+            ts_r: selectors(self.ts_r),
+            notifies: self.notifies.into_iter().map(Notify::into_owned).collect(),
+            cp: self.cp.into_iter().map(wire::Configuration::into_owned).collect(),
+            ..Contents::default()
+        }
     }
 
     /// The first notification of that type.

@@ -20,6 +20,7 @@ use crate::channel::{Authentic, Channel, Incoming, Message, Request};
 use crate::child::ChildSa;
 use crate::closing::{Closing, Lingering, Standing};
 use crate::contents::Contents;
+use crate::ext::configuration::Leases;
 use crate::ext::{Agreed, Moment, Nat};
 use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage, refusal_of};
@@ -46,6 +47,8 @@ pub(crate) struct Established {
     pub(crate) proved_as: Side,
     /// What the peer's extensions have told.
     pub(crate) peer: Agreed,
+    /// Addresses that the peer has of us, or we of the peer.
+    pub(crate) leases: Leases,
     pub(crate) children: Vec<ChildSa>,
     /// Our requests that wait for their responses, in the order of their ids.
     pub(crate) asking: Vec<Asking>,
@@ -151,6 +154,7 @@ impl Stage for Established {
             nat_remote: self.nat.remote,
             fragmentation: self.channel.fragments(),
             children: &self.children,
+            leases: Some(&self.leases),
         }
     }
 
@@ -186,7 +190,9 @@ impl Stage for Established {
             Outcome::Failed(why) => Some(why),
             Outcome::Done | Outcome::Counters(_) => None,
         };
-        self.installed(sa, cx, job, failure);
+        if !self.leases.assigned(sa, cx, job, failure.as_deref()) {
+            self.installed(sa, cx, job, failure);
+        }
         self.go_on(sa, cx);
         self
     }
@@ -462,6 +468,7 @@ impl Established {
         for wish in std::mem::take(&mut sa.wishes) {
             cx.out.reply(wish.order, Reply::Refused(refusal.clone()));
         }
+        self.leases.release(sa, cx);
         cx.directory.leave(&self.identities.pair, sa.id);
         std::mem::take(&mut self.asking)
     }

@@ -2,6 +2,7 @@
 
 use crate::child::ChildSa;
 use crate::established::Established;
+use crate::ext::configuration::Leases;
 use crate::{Cx, Origin, limits};
 use base::{EspSpi, IkeSpi, Instant, MessageId};
 use dataplane::{ChildId, Op, Selector};
@@ -94,6 +95,7 @@ pub(crate) struct Known<'a> {
     pub(crate) nat_remote: bool,
     pub(crate) fragmentation: bool,
     pub(crate) children: &'a [ChildSa],
+    pub(crate) leases: Option<&'a Leases>,
 }
 
 /// What comes after a step.
@@ -401,6 +403,8 @@ impl IkeSa {
             fragmentation: known.fragmentation,
             age: now.since(sa.born),
             idle: now.since(sa.heard),
+            received: known.leases.and_then(Leases::received).cloned(),
+            leased: known.leases.map_or(Vec::new(), |leases| leases.leased().to_vec()),
             children: known.children.iter().map(|child| child.status(now)).collect(),
         })
     }

@@ -74,6 +74,9 @@ pub const MAX_CHILDREN: usize = 256;
 /// besides, so that the peer hears of every child that is gone.
 pub const MAX_TODO: usize = 512;
 
+/// Servers, networks and domains of one kind that a CFG_REPLY may name: far more than a network has for its clients.
+pub const MAX_RECEIVED: usize = 32;
+
 /// Certificates that a peer may send: a chain with cross-signed intermediates has fewer.
 pub const MAX_CERTS: usize = 10;
 

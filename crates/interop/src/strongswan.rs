@@ -24,6 +24,8 @@ pub struct CharonConfig<'a> {
     pub child: &'a str,
     /// The child's selectors, ours and theirs, as swanctl writes them; both families of the lab when `None`.
     pub selectors: Option<(&'a str, &'a str)>,
+    /// More sections of swanctl.conf, e.g. `pools`.
+    pub sections: &'a str,
     /// More lines for strongswan.conf's `charon` section.
     pub charon: &'a str,
     /// A library to preload instead of `kernel-libipsec`: what answers for a kernel that has no ESP.
@@ -48,6 +50,7 @@ impl<'a> CharonConfig<'a> {
             connection: "",
             child: "",
             selectors: None,
+            sections: "",
             charon: "",
             preload: None,
             log: true,
@@ -318,6 +321,7 @@ fn swanctl_conf(lab: &Lab, config: &CharonConfig<'_>) -> String {
  esp_proposals = {esp}
  {child} }} }} }} }}
 {secrets}
+{sections}
 ",
         local = lab.outer(config.side),
         remote = if config.side == "right" { "%any".to_string() } else { lab.outer(other).to_string() },
@@ -326,5 +330,6 @@ fn swanctl_conf(lab: &Lab, config: &CharonConfig<'_>) -> String {
         side = config.side,
         esp = config.esp_proposals,
         child = config.child,
+        sections = config.sections,
     )
 }

@@ -21,7 +21,9 @@ mod select;
 mod text;
 
 pub use choose::{ChildKe, Choice, choose_child, choose_ike, is_aead};
-pub use configuration::Configuration;
+pub use configuration::{
+    Configuration, DnsName, Domain, Leased, Pool, Reservation, SplitDns, TrustAnchor, link_local,
+};
 pub use connection::{
     AddressPattern, AuthMethod, Certificate, Child, Connection, ConnectionId, EncapChoice, EndAction,
     LocalAuth, Policy, RemoteAuth, SendCert, StartAction, Unique,

@@ -9,6 +9,7 @@ use crate::mailbox::Mailbox;
 use crate::os::{self, Clock, Signal, Signals};
 use crate::plane;
 use crate::resolve::Resolver;
+use crate::resolver::{Resolver as NameServers, ResolverConfig};
 use crate::status;
 use base::{Instant, Rng};
 use crypto::Suite;
@@ -47,6 +48,8 @@ pub struct Setup {
     pub sockets: SocketConfig,
     /// What carries ESP.
     pub dataplane: Dataplane,
+    /// Who is told of name servers that peers give us.
+    pub resolver: ResolverConfig,
     /// The control socket's path.
     pub control: PathBuf,
     /// Reads the configuration again.
@@ -100,6 +103,8 @@ impl Daemon {
         let sockets = Sockets::open(setup.sockets).map_err(|error| StartError(error.to_string()))?;
         let sockets = Arc::new(sockets);
         let (plane, mine) = plane::open(&setup.dataplane, &sockets, &setup.suite, (setup.rng)(), &inbox)?;
+        let names =
+            NameServers::start(setup.resolver.clone()).map_err(os("take care of the name servers"))?;
         let threads = "start the threads for jobs";
         let hire = jobs::start(&inbox).map_err(os(threads))?;
         let hire_resolver = jobs::start_resolver(&inbox).map_err(os(threads))?;
@@ -118,6 +123,7 @@ impl Daemon {
             hire,
             resolver: Arc::new(Resolver { sockets: sockets.clone() }),
             hire_resolver,
+            names: Box::new(names),
         };
         let driver = Driver::new(Box::new(endpoint), world, setup.policy.clone(), about, clock.mono());
         let desk = Arc::new(Desk::new(setup.version, inbox, setup.policy, setup.loader, sockets.clone()));

@@ -8,14 +8,15 @@ use crate::limits;
 use crate::protocol::{
     self, Answer as Say, ChildRefusal, ConnectionStatus, EventReport, IkeSaStatus, RefusalReport, UpReport,
 };
+use crate::resolver::Names;
 use crate::sentence::{Line, sentence};
 use crate::status;
 use base::{Instant, Now};
 use dataplane::{DataplaneEvent, Op, Outcome};
 use policy::{Gateway, Policy};
 use sa::{
-    Act, Answer, Cause, Event, IkeSaId, Job, JobId, Order, OrderId, Path, Reason, RefusalKind, Reply, Target,
-    TrustRefusal,
+    Act, Answer, Cause, Event, IkeSaId, Job, JobId, LeaseKeeper, Order, OrderId, Path, Reason, RefusalKind,
+    Reply, Target, TrustRefusal,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -131,6 +132,7 @@ pub(crate) struct World {
     /// Who looks paths up, and its own pool.
     pub(crate) resolver: Arc<dyn Authority>,
     pub(crate) hire_resolver: Hire,
+    pub(crate) names: Box<dyn Names>,
 }
 
 /// What `status` tells beside the SAs.
@@ -147,6 +149,8 @@ pub(crate) struct Driver {
     policy: Arc<Policy>,
     about: About,
     journal: Journal,
+    /// Who has which address of our pools.
+    leases: LeaseKeeper,
     started: Instant,
     next_order: u64,
     pending: BTreeMap<OrderId, Pending>,
@@ -168,6 +172,7 @@ impl Driver {
             policy,
             about,
             journal: Journal::default(),
+            leases: LeaseKeeper::default(),
             started,
             next_order: 0,
             pending: BTreeMap::new(),
@@ -293,6 +298,18 @@ impl Driver {
     }
 
     fn job(&mut self, now: Now, id: JobId, job: Job) {
+        let job = match job {
+            Job::Lease(request) => {
+                let leased = self.leases.lease(id, &request);
+                return self.core.handle(now, Cause::Done(id, Answer::Leased(leased)));
+            }
+            Job::Release(holder) => return self.leases.release(holder),
+            Job::UseResolver { connection, received } => {
+                return self.world.names.enter(id, connection, received);
+            }
+            Job::DropResolver(user) => return self.world.names.leave(user),
+            Job::Prove { .. } | Job::Check { .. } | Job::Puzzle { .. } | Job::Resolve { .. } => job,
+        };
         let is_puzzle = matches!(job, Job::Puzzle { .. });
         if matches!(job, Job::Resolve { .. }) {
             if !(self.world.hire_resolver)(id, job, self.world.resolver.clone()) {
@@ -432,6 +449,7 @@ impl Driver {
             listen: self.about.listen.clone(),
             half_open: ike_sas.iter().filter(|ike| ike.state == "connecting").count(),
             connections: self.about.connections.clone(),
+            pools: status::pools(&self.policy, &self.leases),
             ike_sas,
             dropped: named(self.journal.dropped()),
             refused: named(self.journal.refused()),

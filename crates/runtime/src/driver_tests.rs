@@ -36,10 +36,12 @@ impl<F: FnMut(&Cause<'_>) -> Vec<Act> + Send> Core for FakeCore<F> {
 }
 
 type Sent = Vec<(Path, Vec<u8>)>;
+type Told = BTreeMap<JobId, (String, Arc<sa::Received>)>;
 
 #[derive(Clone, Default)]
 struct FakeWorld {
     sent: Arc<Mutex<Sent>>,
+    names: Arc<Mutex<Told>>,
 }
 
 impl Postman for FakeWorld {
@@ -63,6 +65,15 @@ impl Plane for FakeWorld {
             }
             _ => Outcome::Failed("There is no such child SA.".into()),
         }
+    }
+}
+
+impl Names for FakeWorld {
+    fn enter(&mut self, id: JobId, connection: String, received: Arc<sa::Received>) {
+        self.names.lock().unwrap().insert(id, (connection, received));
+    }
+    fn leave(&mut self, id: JobId) {
+        self.names.lock().unwrap().remove(&id);
     }
 }
 
@@ -103,6 +114,7 @@ fn rig(script: impl FnMut(&Cause<'_>) -> Vec<Act> + Send + 'static) -> Rig {
         hire: Box::new(|_, _, _| false),
         resolver: Arc::new(NoKeys),
         hire_resolver: Box::new(|_, _, _| false),
+        names: Box::new(world.clone()),
     };
     let about = About { version: "1.2.3".into(), listen: vec!["UDP 500".into()], connections: Vec::new() };
     let driver = Driver::new(Box::new(core), reached, Arc::default(), about, at(0).mono);
@@ -240,6 +252,59 @@ fn a_name_that_nobody_knows_is_refused() {
     }
 }
 
+fn received() -> sa::Received {
+    let domain = policy::DnsName::new("corp.example").unwrap();
+    sa::Received {
+        addresses: vec!["10.3.0.1".parse().unwrap()],
+        dns: vec!["10.2.0.53".parse().unwrap()],
+        domains: vec![policy::Domain { name: domain, anchors: Vec::new() }],
+        ..sa::Received::default()
+    }
+}
+
+/// Leases and names are no work for the pool of threads.
+#[test]
+fn leases_are_kept_and_names_are_told() {
+    let road = policy::Pool {
+        name: "road".into(),
+        addrs: vec![dataplane::AddressRange::host("10.3.0.7".parse().unwrap())],
+        ..policy::Pool::default()
+    };
+    let road = Arc::new(road);
+    let request = sa::LeaseRequest {
+        identity: Identity::Fqdn("fred.example".into()),
+        pools: vec![road],
+        addresses: vec!["0.0.0.0".parse().unwrap()],
+        prefix: None,
+        alone: false,
+    };
+    let mut step = 0;
+    let mut rig = rig(move |cause| {
+        step += u32::from(matches!(cause, Cause::Time | Cause::Datagram { .. }));
+        match (cause, step) {
+            (Cause::Time, _) => vec![
+                Act::Job(JobId(1), Job::Lease(Box::new(request.clone()))),
+                Act::Job(JobId(2), Job::Lease(Box::new(request.clone()))),
+                Act::Job(JobId(3), Job::Release(JobId(1))),
+                Act::Job(
+                    JobId(4),
+                    Job::UseResolver { connection: "home".into(), received: Arc::new(received()) },
+                ),
+            ],
+            (Cause::Datagram { .. }, _) => vec![Act::Job(JobId(5), Job::DropResolver(JobId(4)))],
+            _ => vec![],
+        }
+    });
+    rig.driver.time(at(50));
+    let heard = rig.heard.lock().unwrap().clone();
+    let leased: Vec<&String> = heard.iter().filter(|cause| cause.contains("Leased(")).collect();
+    assert_eq!(leased.len(), 2, "{heard:?}");
+    assert!(leased[0].contains("10.3.0.7") && leased[1].contains("Leased([])"), "{leased:?}");
+    assert_eq!(rig.world.names.lock().unwrap().len(), 1);
+    rig.driver.datagram(at(51), path(), &mut []);
+    assert!(rig.world.names.lock().unwrap().is_empty());
+}
+
 fn standing() -> IkeStatus {
     IkeStatus {
         id: IkeSaId(3),
@@ -263,6 +328,12 @@ fn standing() -> IkeStatus {
         fragmentation: true,
         age: Duration::from_millis(61_234),
         idle: Duration::from_millis(5),
+        received: Some(Arc::new(received())),
+        leased: vec![policy::Leased {
+            address: "2001:db8:100::".parse().unwrap(),
+            prefix_len: 64,
+            pool: Arc::default(),
+        }],
         children: vec![ChildStatus {
             id: ChildId(7),
             name: "lan".into(),

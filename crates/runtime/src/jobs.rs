@@ -33,6 +33,8 @@ impl Authority for Keys {
             Job::Check { proof, .. } => proof.method == SHARED_KEY_MIC,
             Job::Puzzle { .. } => false,
             Job::Resolve { .. } => false,
+            // The driver does these itself.
+            Job::Lease(_) | Job::Release(_) | Job::UseResolver { .. } | Job::DropResolver(_) => true,
         }
     }
 

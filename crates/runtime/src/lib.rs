@@ -22,6 +22,7 @@ mod os;
 mod plane;
 pub mod protocol;
 mod resolve;
+mod resolver;
 mod sentence;
 mod status;
 
@@ -32,3 +33,4 @@ pub use desk::{Loaded, Loader};
 pub use driver::Authority;
 pub use jobs::Keys;
 pub use os::SystemRng;
+pub use resolver::ResolverConfig;

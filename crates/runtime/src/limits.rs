@@ -66,5 +66,8 @@ pub const UNSENT_LINES: u32 = 20;
 /// The interval of [`NOISE_LINES`] and [`REFUSAL_LINES`].
 pub const NOISE_INTERVAL: Duration = Duration::from_secs(60);
 
+/// A program that is told of name servers is ended after this long: it writes a file and nudges a resolver.
+pub const RESOLVER_PATIENCE: Duration = Duration::from_secs(10);
+
 /// A control client that does not take its answer for this long is dropped.
 pub const CLIENT_PATIENCE: Duration = Duration::from_secs(10);

@@ -71,7 +71,13 @@ impl Plane for NoPlane {
 
     fn submit(&mut self, op: Op) -> Outcome {
         match op {
-            Op::Install(_) | Op::Move { .. } | Op::Use(_) | Op::Trap(_) | Op::Untrap(_) => Outcome::Done,
+            Op::Install(_)
+            | Op::Move { .. }
+            | Op::Use(_)
+            | Op::Trap(_)
+            | Op::Untrap(_)
+            | Op::Assign(_)
+            | Op::Unassign(_) => Outcome::Done,
             Op::Remove(_) | Op::Query(_) => Outcome::Counters(Counters::default()),
         }
     }

@@ -221,6 +221,9 @@ pub struct Status {
     pub half_open: usize,
     /// The configured connections, in the order of the file.
     pub connections: Vec<ConnectionStatus>,
+    /// The pools that connections give addresses from.
+    #[serde(default)]
+    pub pools: Vec<PoolStatus>,
     /// IKE SAs, the oldest first.
     pub ike_sas: Vec<IkeSaStatus>,
     /// Datagrams that were dropped without touching an SA, by reason.
@@ -242,6 +245,19 @@ pub struct ConnectionStatus {
     pub children: Vec<String>,
     /// Weak algorithms that it names.
     pub weak: Vec<String>,
+}
+
+/// A pool of addresses.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Its name.
+    pub name: String,
+    /// How many addresses (and prefixes) it has.
+    pub size: u64,
+    /// How many of them IKE SAs have.
+    pub online: usize,
+    /// How many are free, and remembered for whoever had them.
+    pub offline: usize,
 }
 
 /// An IKE SA.
@@ -281,6 +297,18 @@ pub struct IkeSaStatus {
     pub age_seconds: f64,
     /// Since the peer was last heard.
     pub idle_seconds: f64,
+    /// Our addresses in the peer's network, which it gave us.
+    #[serde(default)]
+    pub virtual_addresses: Vec<String>,
+    /// The name servers that it gave us.
+    #[serde(default)]
+    pub dns: Vec<String>,
+    /// What they answer for; empty: everything.
+    #[serde(default)]
+    pub dns_domains: Vec<String>,
+    /// What we gave the peer: addresses, and prefixes with their length.
+    #[serde(default)]
+    pub leased: Vec<String>,
     /// Its child SAs.
     pub child_sas: Vec<ChildSaStatus>,
 }

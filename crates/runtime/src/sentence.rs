@@ -312,6 +312,7 @@ pub(crate) const fn refusal_name(kind: RefusalKind) -> &'static str {
         RefusalKind::Silent => "silent",
         RefusalKind::PeerError => "peer_error",
         RefusalKind::NotFound => "not_found",
+        RefusalKind::NoAddress => "no_address",
         RefusalKind::Protocol => "protocol",
     }
 }

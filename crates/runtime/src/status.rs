@@ -1,12 +1,14 @@
 //! From the core's types to the stable shapes of `status --json`.
 
 use crate::protocol::{
-    Algorithms, ChildSaStatus, ConnectionStatus, CounterStatus, IkeSaStatus, MessageReport, RefusalReport,
+    Algorithms, ChildSaStatus, ConnectionStatus, CounterStatus, IkeSaStatus, MessageReport, PoolStatus,
+    RefusalReport,
 };
 use crate::sentence::{refusal_name, say_reason};
 use dataplane::{Counters, Mode};
-use policy::{ChildSuite, Connection, IkeSuite};
-use sa::{ChildStatus, IkeStatus, MessageTrace, Refusal, Side};
+use policy::{ChildSuite, Connection, IkeSuite, Leased, Policy, Pool};
+use sa::{ChildStatus, IkeStatus, LeaseKeeper, MessageTrace, PoolUsage, Refusal, Side};
+use std::sync::Arc;
 use std::time::Duration;
 use wire::num::{Encr, Integ, KeMethod, Prf};
 
@@ -32,6 +34,7 @@ pub(crate) fn connection(connection: &Connection) -> ConnectionStatus {
 }
 
 pub(crate) fn ike_sa(status: &IkeStatus) -> IkeSaStatus {
+    let received = status.received.as_deref();
     IkeSaStatus {
         id: status.id.0,
         connection: status.connection.clone(),
@@ -54,8 +57,36 @@ pub(crate) fn ike_sa(status: &IkeStatus) -> IkeSaStatus {
         fragmentation: status.fragmentation,
         age_seconds: seconds(status.age),
         idle_seconds: seconds(status.idle),
+        virtual_addresses: received
+            .map_or(Vec::new(), |r| r.addresses.iter().map(ToString::to_string).collect()),
+        dns: received.map_or(Vec::new(), |r| r.dns.iter().map(ToString::to_string).collect()),
+        dns_domains: received.map_or(Vec::new(), |r| r.domains.iter().map(|d| d.name.to_string()).collect()),
+        leased: status.leased.iter().map(leased).collect(),
         child_sas: status.children.iter().map(child_sa).collect(),
     }
+}
+
+/// An address, or a prefix with its length.
+fn leased(leased: &Leased) -> String {
+    let whole = if leased.address.is_ipv4() { 32 } else { 128 };
+    match leased.prefix_len == whole {
+        true => leased.address.to_string(),
+        false => format!("{}/{}", leased.address, leased.prefix_len),
+    }
+}
+
+/// The pools that connections name, each once.
+pub(crate) fn pools(policy: &Policy, leases: &LeaseKeeper) -> Vec<PoolStatus> {
+    let mut pools: Vec<&Arc<Pool>> = Vec::new();
+    for pool in policy.connections.iter().flat_map(|connection| &connection.configuration.pools) {
+        if !pools.iter().any(|known| known.name == pool.name) {
+            pools.push(pool);
+        }
+    }
+    let usage = leases.usage(pools.into_iter()).into_iter();
+    usage
+        .map(|PoolUsage { name, size, online, offline }| PoolStatus { name, size, online, offline })
+        .collect()
 }
 
 fn child_sa(status: &ChildStatus) -> ChildSaStatus {

@@ -178,6 +178,7 @@ pub enum RefusalKind {
     Silent,
     PeerError,
     NotFound,
+    NoAddress,
     Protocol,
 }
 

@@ -1,10 +1,10 @@
 //! Slow or privileged work. The core asks by [`crate::Act::Job`] and hears by
 //! [`crate::Cause::Done`]; a late answer finds nobody.
 
-use crate::{Path, Puzzle};
+use crate::{LeaseRequest, Path, Puzzle, Received};
 use base::WallClock;
 use dataplane::Outcome;
-use policy::{AddressPattern, Certificate, ConnectionId, IdPattern, Identity};
+use policy::{AddressPattern, Certificate, ConnectionId, IdPattern, Identity, Leased};
 use std::sync::Arc;
 use wire::num::Prf;
 
@@ -76,6 +76,35 @@ pub enum Job {
         /// Its `remote_addrs`.
         remote: Vec<AddressPattern>,
     },
+    /// Give a peer addresses (RFC 7296 §2.19). They are held in the name of this job.
+    Lease(Box<LeaseRequest>),
+    /// What that job was given is held no more. Right also when its answer has not come.
+    Release(JobId),
+    /// Let this host resolve names as a peer said, in the name of this job.
+    UseResolver {
+        /// The connection's name, for people.
+        connection: String,
+        /// What it said.
+        received: Arc<Received>,
+    },
+    /// Resolve names as before that job.
+    DropResolver(JobId),
+}
+
+impl Job {
+    /// Its name, for logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Job::Prove { .. } => "Prove",
+            Job::Check { .. } => "Check",
+            Job::Puzzle { .. } => "Puzzle",
+            Job::Resolve { .. } => "Resolve",
+            Job::Lease(_) => "Lease",
+            Job::Release(_) => "Release",
+            Job::UseResolver { .. } => "UseResolver",
+            Job::DropResolver(_) => "DropResolver",
+        }
+    }
 }
 
 /// What a peer sent to prove its identity.
@@ -111,6 +140,10 @@ pub enum Answer {
     Refused(TrustRefusal),
     /// Where to initiate, or a sentence that says why that is not known.
     Resolved(Result<Path, String>),
+    /// What was given to the peer; nothing when nothing is left.
+    Leased(Vec<Leased>),
+    /// A job that has nothing to say is done.
+    Done,
     /// Of the data plane.
     Dataplane(Outcome),
 }

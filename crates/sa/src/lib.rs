@@ -8,12 +8,14 @@ mod directory;
 mod event;
 mod half_open;
 mod job;
+mod lease;
 pub mod limits;
 mod order;
 mod outbox;
 mod path;
 pub mod puzzle;
 mod rate;
+mod received;
 mod settings;
 mod shard;
 
@@ -24,11 +26,13 @@ pub use directory::{Directory, Origin, PairKey};
 pub use event::{ChildFacts, Drop, Event, Fate, IkeFacts, MessageTrace, Refusal, RefusalKind};
 pub use half_open::{Admission, Demand, HalfOpen, Place, Pressure};
 pub use job::{Answer, AuthProof, Job, JobId, PeerProof, SignedOctets, TrustRefusal};
+pub use lease::{LeaseKeeper, LeaseRequest, PoolUsage};
 pub use order::{ChildStatus, IkeStatus, Order, OrderId, Reply, Side, Target};
 pub use outbox::Outbox;
 pub use path::Path;
 pub use puzzle::Puzzle;
 pub use rate::{RateLimit, SourceRates};
+pub use received::Received;
 pub use settings::{Backoff, Settings};
 pub use shard::Shard;
 

@@ -109,3 +109,12 @@ pub const UNPROVEN_REFUSALS_PER_SECOND: u32 = 50;
 /// Sixteen message ids are left when an IKE SA is closed for want of more: enough for what is under way and for the
 /// deletion itself.
 pub const LAST_MESSAGE_ID: MessageId = MessageId(u32::MAX - 16);
+
+/// Addresses for one request: a peer with several networks behind it has a few, and each costs traffic selectors.
+pub const MAX_LEASED_ADDRESSES: usize = 8;
+
+/// Requests whose addresses are held at a time: as many as IKE SAs that a large gateway has.
+pub const MAX_LEASES: usize = 100_000;
+
+/// Leases of one pool and family that are remembered for whoever had them: about 10 MiB when identities are long.
+pub const MAX_REMEMBERED_LEASES: usize = 65_536;

@@ -1,9 +1,9 @@
 //! What a person or the daemon may ask of the core.
 
-use crate::{IkeSaId, Path, Refusal};
+use crate::{IkeSaId, Path, Received, Refusal};
 use base::{EspSpi, IkeSpi};
 use dataplane::{ChildId, Mode, Selector};
-use policy::{ChildSuite, ConnectionId, Gateway, Identity, IkeSuite, Policy};
+use policy::{ChildSuite, ConnectionId, Gateway, Identity, IkeSuite, Leased, Policy};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,6 +143,10 @@ pub struct IkeStatus {
     pub fragmentation: bool,
     pub age: Duration,
     pub idle: Duration,
+    /// What the peer gave us by a configuration payload.
+    pub received: Option<Arc<Received>>,
+    /// What we gave the peer.
+    pub leased: Vec<Leased>,
     pub children: Vec<ChildStatus>,
 }
 

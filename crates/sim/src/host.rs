@@ -6,7 +6,7 @@ use base::{Instant, Now};
 use dataplane::{ChildSpec, Selector};
 use endpoint::Endpoint;
 use policy::{AddressPattern, Policy};
-use sa::{Act, Cause, Event, Job, JobId, OrderId, Path, Reason, Reply};
+use sa::{Act, Answer, Cause, Event, Job, JobId, LeaseKeeper, OrderId, Path, Reason, Received, Reply};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -72,6 +72,12 @@ pub struct Host {
     pub dataplane: SimDataplane,
     /// The most half-open IKE SAs that it may have.
     pub max_half_open: usize,
+    /// Who has which of its addresses.
+    pub leases: LeaseKeeper,
+    /// What its resolver was told, by the jobs that told it.
+    pub resolver: BTreeMap<JobId, Arc<Received>>,
+    /// Answers that are decided and not given yet.
+    pub(crate) decided: BTreeMap<JobId, Answer>,
     pub(crate) core: Box<dyn Core>,
     /// Makes a core without memory, for the n-th time.
     pub(crate) make_core: Option<MakeCore>,
@@ -118,6 +124,27 @@ impl Host {
         children.filter(|child| child.name == spec.name).any(|child| {
             narrower(&child.local_ts, &spec.local_ts) || narrower(&child.remote_ts, &spec.remote_ts)
         })
+    }
+
+    /// Does what is no work of keys: leases and names. It is done at once, and in order, however late its answer is.
+    pub(crate) fn configure(&mut self, id: JobId, job: &Job) {
+        let answer = match job {
+            Job::Lease(request) => Answer::Leased(self.leases.lease(id, request)),
+            Job::Release(holder) => {
+                self.leases.release(*holder);
+                Answer::Done
+            }
+            Job::UseResolver { received, .. } => {
+                self.resolver.insert(id, received.clone());
+                Answer::Done
+            }
+            Job::DropResolver(user) => {
+                self.resolver.remove(user);
+                Answer::Done
+            }
+            Job::Prove { .. } | Job::Check { .. } | Job::Puzzle { .. } | Job::Resolve { .. } => return,
+        };
+        self.decided.insert(id, answer);
     }
 
     /// How many of its events fit.

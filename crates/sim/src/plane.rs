@@ -7,7 +7,7 @@ use base::Instant;
 use dataplane::{ChildId, ChildSpec, Counters, DataplaneEvent, Op, Outcome, TrapId, TrapSpec};
 use sa::JobId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub struct SimDataplane {
     /// Numbers the moments at which a child became the one to leave by.
     turns: u64,
     busy_until: Instant,
+    /// Addresses of this host in its peers' networks, and how often each was assigned.
+    pub addresses: BTreeMap<IpAddr, u32>,
     /// Operations that were asked for and are not done.
     pub(crate) under_way: BTreeMap<JobId, Op>,
     /// Installations refused. Their removal may be on its way before that is heard.
@@ -106,6 +108,7 @@ impl SimDataplane {
             sad: BTreeMap::new(),
             traps: BTreeMap::new(),
             turns: 0,
+            addresses: BTreeMap::new(),
             busy_until: Instant::default(),
             under_way: BTreeMap::new(),
             refused: BTreeSet::new(),
@@ -187,6 +190,21 @@ impl SimDataplane {
                 let trap = self.traps.remove(&id).ok_or(format!("{id:?} is removed and is not installed"))?;
                 return Ok((Outcome::Done, trap.kept.iter().map(|(_, number, _)| *number).collect()));
             }
+            Some(Op::Assign(address)) => {
+                *self.addresses.entry(address).or_default() += 1;
+                Ok(Outcome::Done)
+            }
+            Some(Op::Unassign(address)) => match self.addresses.get_mut(&address) {
+                Some(1) => {
+                    self.addresses.remove(&address);
+                    Ok(Outcome::Done)
+                }
+                Some(count) => {
+                    *count -= 1;
+                    Ok(Outcome::Done)
+                }
+                None => Err(format!("{address} is unassigned and is not assigned")),
+            },
             Some(Op::Move { id, local, remote, udp_encap }) => match self.sad.get_mut(&id) {
                 Some(child) => {
                     let spec = &mut child.spec;

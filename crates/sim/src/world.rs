@@ -14,7 +14,9 @@ use crypto::Suite;
 use dataplane::DataplaneEvent;
 use endpoint::Endpoint;
 use policy::{AddressPattern, ConnectionId, Policy};
-use sa::{Act, Answer, Cause, Event, IkeStatus, Job, JobId, Order, OrderId, Path, Reply, Target};
+use sa::{
+    Act, Answer, Cause, Event, IkeStatus, Job, JobId, LeaseKeeper, Order, OrderId, Path, Reply, Target,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -182,6 +184,9 @@ impl World {
             replies: BTreeMap::new(),
             open_orders: BTreeSet::new(),
             dataplane: SimDataplane::new(site.dataplane),
+            leases: LeaseKeeper::default(),
+            resolver: BTreeMap::new(),
+            decided: BTreeMap::new(),
             core,
             make_core: None,
             crashes: 0,
@@ -381,11 +386,13 @@ impl World {
             Happening::JobDone(index, id) => {
                 let host = &mut self.hosts[index];
                 if let Some(job) = host.jobs.remove(&id) {
-                    let answer = match &job {
-                        Job::Resolve { name, remote, .. } => {
+                    let decided = host.decided.remove(&id);
+                    let answer = match (&job, decided) {
+                        (_, Some(decided)) => decided,
+                        (Job::Resolve { name, remote, .. }, None) => {
                             Answer::Resolved(host.resolve(self.now.mono, name, remote))
                         }
-                        job => host.keeper.answer(job),
+                        (job, None) => host.keeper.answer(job),
                     };
                     self.handle(index, Cause::Done(id, answer));
                 }
@@ -464,12 +471,13 @@ impl World {
                 self.send(index, Datagram { from: path.local, to: path.remote, payload: vec![0xff] });
             }
             Act::Job(id, job) => {
-                self.trace.add(format_args!("  {} job {id:?} {}", host.name, kind(&job)));
+                self.trace.add(format_args!("  {} job {id:?} {}", host.name, job.name()));
                 let delay = host.rng.duration(&host.keeper_nature.delay);
                 let forgotten = host.rng.chance(host.keeper_nature.forget);
                 if !host.job_names.insert(id) {
                     self.fail(&format!("{id:?} is used twice"));
                 }
+                host.configure(id, &job);
                 host.jobs.insert(id, job);
                 if !forgotten {
                     self.push(self.now.mono + delay, Happening::JobDone(index, id));
@@ -606,15 +614,6 @@ fn first_address(pattern: &AddressPattern) -> Option<std::net::IpAddr> {
     match pattern {
         AddressPattern::Range(range) => Some(range.start()),
         AddressPattern::Any | AddressPattern::Name(_) => None,
-    }
-}
-
-fn kind(job: &Job) -> &'static str {
-    match job {
-        Job::Prove { .. } => "Prove",
-        Job::Check { .. } => "Check",
-        Job::Puzzle { .. } => "Puzzle",
-        Job::Resolve { .. } => "Resolve",
     }
 }
 

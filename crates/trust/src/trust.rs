@@ -57,6 +57,9 @@ impl Trust {
                 })
             }
             Job::Puzzle { puzzle, string } => Ok(sa::puzzle::answer(&*self.suite, *puzzle, string)),
+            Job::Lease(_) | Job::Release(_) | Job::UseResolver { .. } | Job::DropResolver(_) => {
+                Err(ours(format!("{} is no work of keys and certificates", job.name())))
+            }
         };
         outcome.unwrap_or_else(|TrustRefusal { ours, reason }| {
             Answer::Refused(TrustRefusal { ours, reason: clip(&reason, MAX_REFUSAL) })

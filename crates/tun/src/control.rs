@@ -92,9 +92,26 @@ impl Control {
             Op::Use(id) => self.use_child(id),
             Op::Trap(spec) => self.trap(spec),
             Op::Untrap(id) => self.untrap(id),
+            Op::Assign(address) => self.assign(address),
+            Op::Unassign(address) => self.unassign(address),
             Op::Move { id, local, remote, udp_encap } => self.move_to(id, (local, remote), udp_encap),
         };
         result.unwrap_or_else(Outcome::Failed)
+    }
+
+    /// Before the children that are for it, so that their routes propose it as source.
+    fn assign(&self, address: IpAddr) -> Result<Outcome, String> {
+        let mut state = self.state();
+        state
+            .routes
+            .assign(address)
+            .map_err(|error| format!("{address} cannot be set on {}: {error}.", self.device.name()))?;
+        Ok(Outcome::Done)
+    }
+
+    fn unassign(&self, address: IpAddr) -> Result<Outcome, String> {
+        self.state().routes.unassign(address);
+        Ok(Outcome::Done)
     }
 
     pub(crate) fn stats(&self) -> Stats {

@@ -7,7 +7,7 @@
 use crate::limits::MAX_PREFIXES;
 use crate::netlink::Netlink;
 use dataplane::{AddressRange, ChildId, Selector, TrapId};
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
@@ -54,6 +54,8 @@ pub(crate) struct Routes {
     routes: BTreeMap<Prefix, u32>,
     rules: BTreeMap<Prefix, u32>,
     by_owner: BTreeMap<Owner, Wanted>,
+    /// Addresses of this host in its peers' networks, and how often each was assigned.
+    addresses: BTreeMap<IpAddr, u32>,
 }
 
 /// What a child or a trap needs: routes to the peer's side, rules for ours.
@@ -77,8 +79,8 @@ impl Wanted {
 impl Routes {
     /// Routes and rules at `place`; rules that a process left there which could not clean up are removed.
     pub(crate) fn new(netlink: Netlink, place: Place) -> Self {
-        let (routes, rules, by_owner) = Default::default();
-        let mut all = Self { netlink, place, routes, rules, by_owner };
+        let (routes, rules, by_owner, addresses) = Default::default();
+        let mut all = Self { netlink, place, routes, rules, by_owner, addresses };
         all.remove_leftovers();
         all
     }
@@ -230,6 +232,40 @@ impl Routes {
             rule.attributes.push(RuleAttribute::Source(from.address));
         }
         rule
+    }
+
+    /// Sets an address on the device.
+    pub(crate) fn assign(&mut self, address: IpAddr) -> io::Result<()> {
+        let users = self.addresses.get(&address).copied().unwrap_or(0);
+        if users == 0 {
+            match self.netlink.add(RouteNetlinkMessage::NewAddress(self.address(address))) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        self.addresses.insert(address, users + 1);
+        Ok(())
+    }
+
+    /// Takes it away again, when nobody else has assigned it. What is gone already is gone.
+    pub(crate) fn unassign(&mut self, address: IpAddr) {
+        let Some(users) = self.addresses.get_mut(&address) else { return };
+        *users -= 1;
+        if *users == 0 {
+            self.addresses.remove(&address);
+            let _ = self.netlink.change(RouteNetlinkMessage::DelAddress(self.address(address)));
+        }
+    }
+
+    fn address(&self, address: IpAddr) -> AddressMessage {
+        let mut message = AddressMessage::default();
+        message.header.family = family(address);
+        message.header.prefix_len = if address.is_ipv4() { 32 } else { 128 };
+        message.header.index = self.place.device;
+        // Nobody else is on the device who could have it.
+        message.header.flags = AddressHeaderFlags::Nodad;
+        message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+        message
     }
 
     /// The machine's own addresses.

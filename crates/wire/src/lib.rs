@@ -27,7 +27,8 @@ pub use header::{Flags, Header};
 pub use message::Message;
 pub use payload::{
     AddressRange, Attribute, AttributeValue, Authentication, CertRequest, Certificate, CfgAttribute,
-    Configuration, Delete, DigitalSignature, Eap, Encrypted, EncryptedFragment, Identification, IpSelector,
-    KeyExchange, Notify, Octets, Payload, Proposal, TrafficSelector, Transform, emit_chain, parse_chain,
+    CfgValue, Configuration, Delete, DigitalSignature, Eap, Encrypted, EncryptedFragment, Identification,
+    IpSelector, KeyExchange, Notify, Octets, Payload, Proposal, TrafficSelector, Transform, emit_chain,
+    parse_chain,
 };
 pub use sealed::{Fragment, Frame, Room, Sealed, strip_padding};

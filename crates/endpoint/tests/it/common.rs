@@ -241,6 +241,8 @@ impl End {
                     Answer::Refused(TrustRefusal { ours: false, reason })
                 }
             }
+            Job::Lease(_) => Answer::Leased(Vec::new()),
+            Job::Release(_) | Job::UseResolver { .. } | Job::DropResolver(_) => Answer::Done,
         }
     }
 
@@ -258,7 +260,7 @@ impl End {
                 Outcome::Counters(Default::default())
             }
             Op::Query(_) => Outcome::Counters(Default::default()),
-            Op::Use(_) | Op::Trap(_) | Op::Untrap(_) => Outcome::Done,
+            Op::Use(_) | Op::Trap(_) | Op::Untrap(_) | Op::Assign(_) | Op::Unassign(_) => Outcome::Done,
             Op::Move { id, local, remote, udp_encap } => {
                 let spec = self.sad.get_mut(&id).unwrap();
                 (spec.local, spec.remote, spec.udp_encap) = (local, remote, udp_encap);

@@ -1,6 +1,7 @@
-//! Interop with strongSwan over a real network: `matrix` is the breadth, `features` what single parts of the protocol
+//! Interop with strongSwan over a real network: `matrix` is the breadth, `addresses` are configuration payloads, `features` what single parts of the protocol
 //! need from a peer that is not ours.
 
+mod addresses;
 mod features;
 mod matrix;
 mod rekeying;
@@ -54,6 +55,8 @@ struct Setup<'a> {
     charon_connection: &'a str,
     charon_child: &'a str,
     charon_selectors: Option<(&'a str, &'a str)>,
+    /// More sections of strongSwan's swanctl.conf.
+    charon_sections: &'a str,
     charon: &'a str,
     charon_psk: &'a str,
     psk: &'a str,
@@ -74,6 +77,7 @@ impl Default for Setup<'_> {
             charon_connection: "",
             charon_child: "",
             charon_selectors: None,
+            charon_sections: "",
             charon: "",
             charon_psk: PSK,
             psk: PSK,
@@ -97,6 +101,7 @@ impl Setup<'_> {
         charon.connection = self.charon_connection;
         charon.child = self.charon_child;
         charon.selectors = self.charon_selectors;
+        charon.sections = self.charon_sections;
         charon.charon = self.charon;
         let charon = Charon::start(&lab, &charon).unwrap();
         let config = HandfastConfig {

@@ -10,13 +10,14 @@ use crate::child::{self, Proposed};
 use crate::closing::Closing;
 use crate::contents::{self, Contents};
 use crate::established::{Authenticated, Established, FirstChild, Identities};
-use crate::ext::{self, Facts, Moment, Nat};
+use crate::ext::configuration::{before_reply, clip};
+use crate::ext::{self, Agreed, Facts, Moment, Nat};
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
 use crate::sent::Sent;
 use crate::{Common, Cx, limits, redirect};
 use base::Instant;
 use crypto::Spis;
-use policy::{Child, Childless, IdPattern, Identity};
+use policy::{Child, Childless, Connection, IdPattern, Identity};
 use sa::{Answer, Fate, Job, JobId, PairKey, PeerProof, Reason, Refusal, RefusalKind, Side};
 use std::sync::Arc;
 use wire::num::{AuthMethod, ExchangeType, NotifyType};
@@ -170,7 +171,7 @@ impl AwaitAuth {
     fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Proving, auth: Authentication<'static>) -> Next {
         let connection = &from.chosen.connection;
         let can = from.secrets.agreed.childless;
-        let wanted = first_child(sa, &from.chosen);
+        let wanted = first_child(sa, &before_reply(&from.chosen.connection));
         let first = match connection.extensions.childless {
             Childless::Never | Childless::Allow => wanted,
             Childless::Prefer => wanted.filter(|_| !can),
@@ -317,8 +318,8 @@ impl AwaitAuth {
 }
 
 /// The child that goes with IKE_AUTH: the first that is wished for.
-fn first_child(sa: &Common, chosen: &Chosen) -> Option<Arc<Child>> {
-    let children = &chosen.connection.children;
+fn first_child(sa: &Common, connection: &Connection) -> Option<Arc<Child>> {
+    let children = &connection.children;
     let wished = sa
         .wishes
         .iter()
@@ -400,7 +401,7 @@ pub(crate) struct Checking {
 impl Checking {
     fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Attempt, claim: Claim<'_>) -> Next {
         let Claim { contents, id_r, auth } = claim;
-        let Attempt { chosen, mut secrets, local, proposed, .. } = from;
+        let Attempt { mut chosen, mut secrets, local, proposed, .. } = from;
         let remote = contents::identity(&id_r);
         let job = Job::Check {
             connection: chosen.id,
@@ -429,6 +430,7 @@ impl Checking {
         secrets.agreed = agreed;
         let first =
             proposed.map(|proposed| first_child_of(&chosen, (sa, secrets.agreed.nat), proposed, &contents));
+        let first = with_addresses(&mut chosen, &mut secrets.agreed, &remote, first);
         let identities = Identities::new(local, remote);
         let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
         Box::new(Self { chosen, secrets, identities, first, job, until })
@@ -473,6 +475,52 @@ fn first_child_of(
                 None => FirstChild::Refused(proposed, refusal),
             }
         }
+    }
+}
+
+/// What the peer gave us by a configuration payload comes in: the connection has our addresses from now on.
+fn with_addresses(
+    chosen: &mut Chosen,
+    agreed: &mut Agreed,
+    peer: &Identity,
+    first: Option<FirstChild>,
+) -> Option<FirstChild> {
+    let asked = chosen.connection.clone();
+    let filled = match agreed.with_addresses(&asked) {
+        None => return first,
+        Some(Err(why)) => return first.map(|first| without(&asked, first, why)),
+        Some(Ok(filled)) => filled,
+    };
+    chosen.connection = filled;
+    let Some(FirstChild::Agreed(proposed, mut agreement)) = first else { return first };
+    agreed.restrict_names(peer, &agreement.remote);
+    let find = |connection: &Connection| {
+        connection.children.iter().find(|child| child.name == proposed.child.name).cloned()
+    };
+    if let (Some(before), Some(own)) = (find(&asked), find(&chosen.connection))
+        && before.local_ts != own.local_ts
+    {
+        agreement.local = clip(&agreement.local, &own.local_ts);
+    }
+    let first = FirstChild::Agreed(proposed, agreement);
+    let FirstChild::Agreed(_, agreement) = &first else { return Some(first) };
+    match agreement.local.is_empty() {
+        true => {
+            let why = "The traffic that the peer allows us is not that of the address that it gave us.";
+            Some(without(&asked, first, why.to_string()))
+        }
+        false => Some(first),
+    }
+}
+
+/// A child that the peer agreed to is of no use without an address.
+fn without(connection: &Connection, first: FirstChild, reason: String) -> FirstChild {
+    match first {
+        FirstChild::Agreed(proposed, _) => {
+            let (kind, connection) = (RefusalKind::NoAddress, Some(connection.name.clone()));
+            FirstChild::Unacceptable(proposed, Refusal { kind, by_peer: true, connection, reason })
+        }
+        other => other,
     }
 }
 

@@ -11,6 +11,7 @@
 //!   AwaitAuth   IKE_AUTH  SK{IDi [CERT…] [CERTREQ] [IDr]
 //!                            AUTH SAi2 TSi TSr N…} -->
 //!                                                          Checking   (the peer's AUTH is checked)
+//!                                                          Leasing    (an address for it, where it asks)
 //!                                                          Proving    (our AUTH is made)
 //!                                                          Established (the child SA is installed, then)
 //!                            <--  SK{IDr [CERT…] AUTH SAr2 TSi TSr N…}
@@ -24,6 +25,7 @@ mod initiator_init;
 mod initiator_puzzle;
 mod responder_auth;
 mod responder_init;
+mod responder_lease;
 mod responder_puzzle;
 mod rivals;
 mod secrets;

@@ -1,11 +1,13 @@
 //! The responder's IKE_AUTH: from a half-open IKE SA to an established one.
 
+use super::responder_lease::Leasing;
 use super::{Deadline, Secrets, Transcript, cert_payloads, local_identity};
 use crate::channel::{Authentic, Incoming, Message, Request};
 use crate::child::{ChildRequest, Decided, NoChild};
 use crate::closing::Lingering;
 use crate::contents::{self, Contents};
 use crate::established::{AuthAnswer, Authenticated, Established, Identities};
+use crate::ext::configuration::Leases;
 use crate::ext::{self, Facts, Guest, Moment};
 use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
@@ -259,20 +261,37 @@ impl Stage for HalfOpen {
 
 /// The peer's AUTH value is being checked.
 pub(crate) struct Checking {
-    chosen: Chosen,
-    secrets: Secrets,
-    identities: Identities,
+    pub(super) chosen: Chosen,
+    pub(super) secrets: Secrets,
+    pub(super) identities: Identities,
     to: Request,
     /// The peer's message, for what is decided once the peer is known.
-    wants: Wants,
+    pub(super) wants: Wants,
     job: JobId,
     until: Deadline,
 }
 
 /// What an authenticated peer wants besides the IKE SA.
-struct Wants {
-    child: Option<Result<Decided, NoChild>>,
+pub(super) struct Wants {
+    pub(super) child: Option<Result<Decided, NoChild>>,
+    /// What a child is decided on when its addresses are known.
+    pub(super) undecided: Option<Box<Contents<'static>>>,
     cert_asked: bool,
+    /// Notifications for the response, whatever becomes of the child.
+    pub(super) notifies: Vec<Payload<'static>>,
+    /// CFG_REPLY.
+    pub(super) reply: Option<Payload<'static>>,
+    pub(super) leases: Leases,
+}
+
+impl Wants {
+    /// There will be no IKE SA.
+    fn release(&mut self, sa: &Common, cx: &mut Cx<'_>) {
+        if let Some(Ok(decided)) = &self.child {
+            cx.directory.release_spi(decided.agreed.spi_in);
+        }
+        self.leases.release(sa, cx);
+    }
 }
 
 impl Checking {
@@ -324,22 +343,33 @@ impl Checking {
         //# a request without SA, TSi and TSr asks for an IKE SA without a child SA
         let request =
             ChildRequest { contents: &claim.contents, ke: ChildKe::Without, nat: secrets.agreed.nat };
-        let child = claim.contents.sa.is_some().then(|| match connection.extensions.childless {
+        let decide = |sa: &Common, cx: &mut Cx<'_>| match connection.extensions.childless {
             Childless::Force => {
                 let reason = "`childless = \"force\"`: the child is to be asked for by CREATE_CHILD_SA.";
                 Err(NoChild::new(RefusalKind::Busy, NotifyType::NO_ADDITIONAL_SAS, connection, reason))
             }
             _ => Decided::new(sa, cx, connection, &request),
-        });
-        let wants = Wants { child, cert_asked: !claim.contents.cert_requests.is_empty() };
+        };
+        let waits =
+            !connection.configuration.pools.is_empty() && connection.extensions.childless != Childless::Force;
+        let wanted = claim.contents.sa.is_some();
+        let child = (wanted && !waits).then(|| decide(sa, cx));
+        let cert_asked = !claim.contents.cert_requests.is_empty();
+        let undecided = (wanted && waits).then(|| Box::new(claim.contents.child_owned()));
+        let wants = Wants {
+            child,
+            undecided,
+            cert_asked,
+            notifies: Vec::new(),
+            reply: None,
+            leases: Leases::default(),
+        };
         let identities = Identities::new(local, remote);
         Box::new(Self { chosen, secrets, identities, to: claim.to, wants, job, until: claim.until })
     }
 
-    fn refuse(self, sa: &mut Common, cx: &mut Cx<'_>, refusal: Refusal) -> Next {
-        if let Some(Ok(decided)) = &self.wants.child {
-            cx.directory.release_spi(decided.agreed.spi_in);
-        }
+    fn refuse(mut self, sa: &mut Common, cx: &mut Cx<'_>, refusal: Refusal) -> Next {
+        self.wants.release(sa, cx);
         refuse(sa, cx, self.secrets, self.to, refusal)
     }
 
@@ -357,17 +387,17 @@ impl Checking {
                 let connection = Some(connection.name.clone());
                 self.refuse(sa, cx, Refusal { kind, by_peer: false, connection, reason })
             }
-            Unique::Never => Proving::begin(sa, cx, *self),
+            Unique::Never => Leasing::begin(sa, cx, *self, false),
             _ if self.secrets.agreed.initial_contact => {
                 unique::first_contact(sa, cx, &self.identities.pair);
-                Proving::begin(sa, cx, *self)
+                Leasing::begin(sa, cx, *self, true)
             }
             Unique::Replace => {
                 let by = sa.path.remote.ip();
                 cx.superseded.extend(others.into_iter().map(|ike| Superseded { ike, tell_peer: true, by }));
-                Proving::begin(sa, cx, *self)
+                Leasing::begin(sa, cx, *self, true)
             }
-            Unique::No | Unique::Keep => Proving::begin(sa, cx, *self),
+            Unique::No | Unique::Keep => Leasing::begin(sa, cx, *self, false),
         }
     }
 }
@@ -458,7 +488,7 @@ pub(crate) struct Proving {
 }
 
 impl Proving {
-    fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Checking) -> Next {
+    pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Checking) -> Next {
         let Checking { chosen, secrets, identities, to, wants, .. } = from;
         let id = contents::identification(&identities.local).octets_to_sign();
         let job = Job::Prove {
@@ -475,10 +505,8 @@ impl Proving {
         Box::new(Self { chosen, secrets, identities, to, wants, job, until })
     }
 
-    fn refuse(self, sa: &mut Common, cx: &mut Cx<'_>, refusal: Refusal) -> Next {
-        if let Some(Ok(decided)) = &self.wants.child {
-            cx.directory.release_spi(decided.agreed.spi_in);
-        }
+    fn refuse(mut self, sa: &mut Common, cx: &mut Cx<'_>, refusal: Refusal) -> Next {
+        self.wants.release(sa, cx);
         refuse(sa, cx, self.secrets, self.to, refusal)
     }
 
@@ -513,11 +541,14 @@ impl Proving {
             if let Some(Ok(decided)) = wants.child.take() {
                 cx.directory.release_spi(decided.agreed.spi_in);
             }
-            let answer = AuthAnswer { to, payloads, child: None, leaves: true };
+            let answer =
+                AuthAnswer { to, payloads, reply: None, leases: wants.leases, child: None, leaves: true };
             return Established::as_responder(sa, cx, Authenticated { chosen, secrets, identities }, answer);
         }
         ext::offer(Moment::AuthResponse, &mut facts, &mut payloads);
-        let answer = AuthAnswer { to, payloads, child: wants.child, leaves: false };
+        let Wants { child, notifies, reply, leases, .. } = wants;
+        payloads.extend(notifies);
+        let answer = AuthAnswer { to, payloads, reply, leases, child, leaves: false };
         Established::as_responder(sa, cx, Authenticated { chosen, secrets, identities }, answer)
     }
 }

@@ -8,6 +8,7 @@ use crate::contents;
 use crate::create_child;
 use crate::delete::Named;
 use crate::establish::{Secrets, Transcript};
+use crate::ext::configuration::Leases;
 use crate::ike_sa::{Chosen, Next, Stage};
 use crate::rekey_child::{self, Replaces};
 use crate::{Common, Cx, limits, unique};
@@ -67,8 +68,11 @@ impl FirstChild {
 /// The IKE_AUTH response that waits for the child.
 pub(crate) struct AuthAnswer {
     pub(crate) to: Request,
-    /// IDr, CERT, AUTH.
+    /// IDr, CERT, AUTH, notifications.
     pub(crate) payloads: Vec<Payload<'static>>,
+    /// CFG_REPLY.
+    pub(crate) reply: Option<Payload<'static>>,
+    pub(crate) leases: Leases,
     pub(crate) child: Option<Result<Decided, NoChild>>,
     /// The client is sent on to another gateway.
     pub(crate) leaves: bool,
@@ -79,14 +83,18 @@ impl Established {
     pub(crate) fn as_initiator(
         sa: &mut Common,
         cx: &mut Cx<'_>,
-        peer: Authenticated,
+        mut peer: Authenticated,
         first: Option<FirstChild>,
     ) -> Next {
+        let received = peer.secrets.agreed.received.take();
         if peer.secrets.agreed.initial_contact && peer.chosen.connection.unique != Unique::Never {
             unique::first_contact(sa, cx, &peer.identities.pair);
         }
         let (mut stage, transcript) = Self::new(sa, cx, peer);
         stage.heed(sa, cx);
+        if let Some(received) = received {
+            stage.leases.apply(sa, cx, &stage.chosen.connection.name, *received);
+        }
         match first {
             None => {}
             Some(FirstChild::Agreed(proposed, agreed)) => {
@@ -119,12 +127,16 @@ impl Established {
         answer: AuthAnswer,
     ) -> Next {
         let (mut stage, transcript) = Self::new(sa, cx, peer);
-        let AuthAnswer { to, mut payloads, child, leaves } = answer;
+        let AuthAnswer { to, mut payloads, reply, leases, child, leaves } = answer;
+        stage.leases = leases;
         if leaves {
             stage.leave_after(cx, limits::REDIRECT_GRACE);
         }
         match child {
-            None => stage.channel.respond(sa, cx, to, &payloads),
+            None => {
+                payloads.extend(reply);
+                stage.channel.respond(sa, cx, to, &payloads);
+            }
             Some(Err(no_child)) => {
                 payloads.push(Payload::Notify(no_child.notify));
                 stage.channel.respond(sa, cx, to, &payloads);
@@ -132,7 +144,8 @@ impl Established {
             }
             Some(Ok(decided)) => {
                 let nonces = (transcript.nonce_i, transcript.nonce_r);
-                let mut body = vec![decided.sa_payload()];
+                let mut body: Vec<_> = reply.into_iter().collect();
+                body.push(decided.sa_payload());
                 body.extend(decided.ts_payloads());
                 let replaces = None;
                 let waiting = Waiting { to, head: payloads, body, decided, nonces, g_ir: None, replaces };
@@ -160,6 +173,7 @@ impl Established {
             nat: agreed.nat,
             proved_as: sa.side,
             peer: agreed,
+            leases: Leases::default(),
             children: Vec::new(),
             asking: Vec::new(),
             peer_window,

@@ -3,6 +3,7 @@
 
 mod auth_lifetime;
 mod childless;
+pub(crate) mod configuration;
 mod crash;
 mod fragmentation;
 mod initial_contact;
@@ -19,8 +20,9 @@ use crate::contents::Contents;
 use base::{Rng, Secret};
 use crypto::{Spis, Suite};
 use policy::{Connection, Identity};
-use sa::{Path, Settings};
+use sa::{Path, Received, Settings};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use wire::{Notify, Payload};
 
@@ -35,6 +37,7 @@ const ALL: &[&dyn Extension] = &[
     &auth_lifetime::AuthLifetime,
     &redirect::Redirection,
     &crash::QuickCrashDetection,
+    &configuration::ConfigurationPayload,
 ];
 
 /// What an extension may do.
@@ -121,6 +124,10 @@ pub(crate) struct Agreed {
     pub(crate) token: Option<Secret>,
     /// And by this, when the new keys are in use.
     pub(crate) next_token: Option<Secret>,
+    /// What the peer asks for by a configuration payload.
+    pub(crate) asked: Option<Arc<configuration::Asked>>,
+    /// What the peer gave us by a configuration payload.
+    pub(crate) received: Option<Box<Received>>,
 }
 
 /// Who is behind a NAT.

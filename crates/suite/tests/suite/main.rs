@@ -5,6 +5,7 @@ mod captures;
 mod certificates;
 mod childless;
 mod collisions;
+mod configuration_payload;
 mod cookies;
 mod create_child;
 mod critical_payloads;

@@ -71,3 +71,52 @@ registry! {
         ENCDNS_DIGEST_INFO = 29, "ENCDNS_DIGEST_INFO";
     }
 }
+
+/// How the value of a configuration attribute is made up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CfgShape {
+    /// An IPv4 address or netmask.
+    Ip4,
+    /// An IPv6 address.
+    Ip6,
+    /// An IPv4 address and a netmask.
+    Net4,
+    /// An IPv6 address and a prefix length.
+    Net6,
+    /// Text.
+    Text,
+    /// Attribute types.
+    Types,
+    /// Interface identifier and Link ID (RFC 5739 §5.1).
+    Link,
+    /// A DS record (RFC 8598 §4.2).
+    Anchor,
+}
+
+/// The attributes whose values we can read (RFC 7296 §3.15.1, RFC 5739 §5, RFC 8598 §4).
+const SHAPES: &[(CfgAttributeType, CfgShape)] = &[
+    (CfgAttributeType::INTERNAL_IP4_ADDRESS, CfgShape::Ip4),
+    (CfgAttributeType::INTERNAL_IP4_NETMASK, CfgShape::Ip4),
+    (CfgAttributeType::INTERNAL_IP4_DNS, CfgShape::Ip4),
+    (CfgAttributeType::INTERNAL_IP4_NBNS, CfgShape::Ip4),
+    (CfgAttributeType::INTERNAL_IP4_DHCP, CfgShape::Ip4),
+    (CfgAttributeType::APPLICATION_VERSION, CfgShape::Text),
+    (CfgAttributeType::INTERNAL_IP6_ADDRESS, CfgShape::Net6),
+    (CfgAttributeType::INTERNAL_IP6_DNS, CfgShape::Ip6),
+    (CfgAttributeType::INTERNAL_IP6_NBNS, CfgShape::Ip6),
+    (CfgAttributeType::INTERNAL_IP6_DHCP, CfgShape::Ip6),
+    (CfgAttributeType::INTERNAL_IP4_SUBNET, CfgShape::Net4),
+    (CfgAttributeType::SUPPORTED_ATTRIBUTES, CfgShape::Types),
+    (CfgAttributeType::INTERNAL_IP6_SUBNET, CfgShape::Net6),
+    (CfgAttributeType::INTERNAL_IP6_LINK, CfgShape::Link),
+    (CfgAttributeType::INTERNAL_IP6_PREFIX, CfgShape::Net6),
+    (CfgAttributeType::INTERNAL_DNS_DOMAIN, CfgShape::Text),
+    (CfgAttributeType::INTERNAL_DNSSEC_TA, CfgShape::Anchor),
+];
+
+impl CfgAttributeType {
+    /// How its value is made up, if we know.
+    pub fn shape(self) -> Option<CfgShape> {
+        SHAPES.iter().find(|(kind, _)| *kind == self).map(|(_, shape)| *shape)
+    }
+}

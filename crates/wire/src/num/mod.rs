@@ -8,7 +8,7 @@ mod notify;
 mod transform;
 
 pub use auth::{AuthMethod, CertEncoding, EapCode, EapType, HashAlgorithm, IdType};
-pub use config::{CfgAttributeType, CfgType, TsType};
+pub use config::{CfgAttributeType, CfgShape, CfgType, TsType};
 pub use group::{GroupKeyAttributeType, GroupPolicyAttributeType, GsaAttributeType, MemberKeyAttributeType};
 pub use message::{ExchangeType, PayloadType, ProtocolId};
 pub use notify::{GatewayIdType, IpcompId, NotifyType, PpkIdType, RohcAttributeType, SecurePasswordMethod};

@@ -11,7 +11,7 @@ mod selector;
 pub use auth::{
     Authentication, CertRequest, Certificate, DigitalSignature, Eap, Identification, KeyExchange,
 };
-pub use configuration::{CfgAttribute, Configuration};
+pub use configuration::{CfgAttribute, CfgValue, Configuration};
 pub use encrypted::{Encrypted, EncryptedFragment};
 pub use notify::{Delete, Notify};
 pub use proposal::{Attribute, AttributeValue, Proposal, Transform};

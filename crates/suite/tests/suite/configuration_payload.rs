@@ -1,0 +1,567 @@
+//! Configuration payloads (RFC 7296 §2.19, §3.15; RFC 5739, RFC 8598, RFC 8983): addresses, name servers, and all the
+//! ways in which there are none.
+
+use base::EspSpi;
+use dataplane::{AddressRange, Selector};
+use policy::{
+    AddressPattern, DnsName, Domain, IdPattern, Identity, Pool, Reservation, SplitDns, TrustAnchor, Unique,
+};
+use sa::{RefusalKind, Reply};
+use sim::site::{ip, net};
+use sim::{KeeperNature, Site};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use suite::puppet::network;
+use suite::{Puppet, World, alice, answered, bob, notifies, world};
+use wire::num::{CfgAttributeType, CfgType, ExchangeType, NotifyType, PayloadType};
+use wire::{CfgAttribute, CfgValue, Configuration, IpSelector, Payload, TrafficSelector};
+
+const ANY: [&str; 1] = ["0.0.0.0"];
+
+/// A client that asks for these addresses.
+fn client(site: Site, vips: &[&str]) -> Site {
+    let vips: Vec<IpAddr> = vips.iter().map(|vip| ip(vip)).collect();
+    site.with(|c| c.configuration.vips = vips).child(|child| child.local_ts.clear())
+}
+
+fn carol() -> Site {
+    Site::psk("carol", "192.0.2.3", "bob", "198.51.100.2")
+}
+
+fn dave() -> Site {
+    Site::psk("dave", "192.0.2.4", "bob", "198.51.100.2")
+}
+
+fn range(text: &str) -> AddressRange {
+    let (start, end) = text.split_once('-').unwrap_or((text, text));
+    match start.contains('/') {
+        true => net(start).addresses,
+        false => AddressRange::new(ip(start), ip(end)).unwrap(),
+    }
+}
+
+fn pool(addrs: &[&str]) -> Pool {
+    let addrs = addrs.iter().map(|text| range(text)).collect();
+    Pool { name: "road".into(), addrs, ..Pool::default() }
+}
+
+/// A gateway for whoever has the PSK.
+fn gateway(pool: Pool) -> Site {
+    bob()
+        .with(|c| {
+            c.remote_addrs = vec![AddressPattern::Any];
+            c.remote.id = IdPattern::Any;
+            c.configuration.pools = vec![Arc::new(pool)];
+        })
+        .child(|child| child.remote_ts.clear())
+}
+
+fn name(text: &str) -> DnsName {
+    DnsName::new(text).unwrap()
+}
+
+fn up(world: &mut World, name: &str) -> Reply {
+    let order = world.up(name);
+    world.until(answered);
+    world.reply(order).expect("an answer").clone()
+}
+
+/// Our addresses, as the gateway gave them.
+fn addresses(world: &mut World, name: &str) -> Vec<String> {
+    let list = world.status(name);
+    let received = list.iter().filter_map(|ike| ike.received.clone());
+    received
+        .flat_map(|received| received.addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>())
+        .collect()
+}
+
+fn refused(reply: &Reply) -> RefusalKind {
+    match reply {
+        Reply::Up { children, refused, .. } if children.is_empty() => refused[0].1.kind,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Nothing of any address is left anywhere.
+fn all_given_back(world: &World) {
+    for host in &world.hosts {
+        assert_eq!(host.leases.holders(), 0, "{}", host.name);
+        assert!(host.dataplane.addresses.is_empty() && host.resolver.is_empty(), "{}", host.name);
+    }
+}
+
+//= rfc7296 §2.19
+#[test]
+fn a_client_gets_an_address_and_gives_it_back() {
+    let mut pool = pool(&["10.3.0.0/24"]);
+    pool.dns = vec![ip("10.2.0.53")];
+    let mut world = world(1).peers(client(alice(), &ANY), gateway(pool));
+    assert!(matches!(up(&mut world, "alice"), Reply::Up { children, .. } if children == ["lan"]));
+    assert_eq!(addresses(&mut world, "alice"), ["10.3.0.1"]);
+    let host = Selector::addresses(AddressRange::host(ip("10.3.0.1")));
+    assert_eq!(world.status("alice")[0].children[0].local_ts, [host]);
+    assert_eq!(world.status("bob")[0].children[0].remote_ts, [host]);
+    assert_eq!(world.status("bob")[0].leased[0].address, ip("10.3.0.1"));
+    assert!(world.host("alice").dataplane.addresses.contains_key(&ip("10.3.0.1")));
+    let resolver: Vec<_> = world.host("alice").resolver.values().cloned().collect();
+    assert_eq!(resolver[0].dns, [ip("10.2.0.53")]);
+    assert_eq!(world.host("bob").leases.holders(), 1);
+    world.down("alice");
+    world.until(answered);
+    world.run(Duration::from_secs(1));
+    all_given_back(&world);
+}
+
+#[test]
+fn both_families_at_once() {
+    let widen = |site: Site| site.child(|child| child.local_ts.push(net("2001:db8:2::/48")));
+    let mut world = world(2).peers(
+        client(alice(), &["0.0.0.0", "::"]).child(|child| child.remote_ts.push(net("2001:db8:2::/48"))),
+        widen(gateway(pool(&["10.3.0.0/24", "2001:db8:3::/64"]))),
+    );
+    up(&mut world, "alice");
+    assert_eq!(addresses(&mut world, "alice"), ["10.3.0.1", "2001:db8:3::1"]);
+    assert_eq!(world.status("alice")[0].children[0].local_ts, [net("10.3.0.1/32"), net("2001:db8:3::1/128")]);
+}
+
+#[test]
+fn a_wish_is_granted_and_who_comes_again_gets_the_same() {
+    let mut world = world(3)
+        .site(client(alice(), &["10.3.0.77"]))
+        .site(client(carol(), &ANY))
+        .site(gateway(pool(&["10.3.0.0/24"])));
+    up(&mut world, "carol");
+    up(&mut world, "alice");
+    assert_eq!(addresses(&mut world, "alice"), ["10.3.0.77"]);
+    let before = addresses(&mut world, "carol");
+    for _ in 0..2 {
+        world.down("carol");
+        world.until(answered);
+        up(&mut world, "carol");
+        assert_eq!(addresses(&mut world, "carol"), before);
+    }
+}
+
+#[test]
+fn a_reserved_address_is_its_owners() {
+    let mut road = pool(&["10.3.0.0/24"]);
+    road.hosts =
+        vec![Reservation { id: Identity::Fqdn("carol.example".into()), addrs: vec![ip("10.3.0.1")] }];
+    let mut world =
+        world(4).site(client(alice(), &["10.3.0.1"])).site(client(carol(), &ANY)).site(gateway(road));
+    up(&mut world, "alice");
+    up(&mut world, "carol");
+    assert_eq!(addresses(&mut world, "alice"), ["10.3.0.2"]);
+    assert_eq!(addresses(&mut world, "carol"), ["10.3.0.1"]);
+}
+
+/// The IKE SA stands without a child, and a later attempt finds what became free.
+//= rfc7296 §3.15.4
+#[test]
+fn an_exhausted_pool_refuses_the_child_and_not_the_ike_sa() {
+    let mut world = world(5)
+        .site(client(alice(), &ANY))
+        .site(client(carol(), &ANY))
+        .site(client(dave(), &ANY))
+        .site(gateway(pool(&["10.3.0.1-10.3.0.2"])));
+    up(&mut world, "alice");
+    up(&mut world, "carol");
+    let reply = up(&mut world, "dave");
+    assert_eq!(refused(&reply), RefusalKind::NoAddress);
+    let refusals = world.host("bob").refusals();
+    assert!(refusals[0].reason.contains("road"), "{}", refusals[0].reason);
+    assert_eq!((world.status("dave")[0].state, world.status("bob").len()), ("established", 3));
+    assert_eq!(world.host("bob").leases.holders(), 2);
+    world.down("alice");
+    world.until(answered);
+    world.down("dave");
+    world.until(answered);
+    up(&mut world, "dave");
+    assert_eq!(addresses(&mut world, "dave"), ["10.3.0.1"]);
+}
+
+//= rfc7296 §2.19
+//= rfc8983 §5
+#[test]
+fn a_gateway_with_pools_wants_to_be_asked() {
+    let mut world = world(6).peers(alice(), gateway(pool(&["10.3.0.0/24"])));
+    let reply = up(&mut world, "alice");
+    assert_eq!(refused(&reply), RefusalKind::NoAddress);
+    assert!(format!("{reply:?}").contains("FAILED_CP_REQUIRED"), "{reply:?}");
+    assert_eq!(
+        (world.status("alice")[0].state, world.status("bob")[0].state),
+        ("established", "established")
+    );
+    assert_eq!(world.host("bob").leases.holders(), 0);
+}
+
+/// The child that the peer made is deleted there.
+//= rfc7296 §3.15.4
+#[test]
+fn a_client_that_gets_no_address_has_no_child() {
+    let gateway = bob().child(|child| child.remote_ts.clear());
+    let mut world = world(7).peers(client(alice(), &ANY), gateway);
+    let reply = up(&mut world, "alice");
+    assert_eq!(refused(&reply), RefusalKind::NoAddress);
+    world.run(Duration::from_secs(1));
+    for name in ["alice", "bob"] {
+        assert_eq!(world.host(name).dataplane.sad().count(), 0, "{name}");
+        assert_eq!(world.status(name)[0].state, "established");
+    }
+}
+
+/// A peer that lost its memory gets its address back, and a second IKE SA of the same identity another one.
+#[test]
+fn addresses_pass_over_to_the_ike_sa_that_replaces_another() {
+    let replace = |site: Site| site.with(|c| c.unique = Unique::Replace);
+    let mut world = world(8).site(replace(gateway(pool(&["10.3.0.0/24"]))));
+    let mut first = Puppet::alice();
+    assert_eq!(ask_for_address(&mut first, &mut world, &[]), Some("10.3.0.1".into()));
+    let mut second = Puppet::alice();
+    second.spis.initiator.0 += 1;
+    second.esp_spi = EspSpi(0xc0ff_ee11);
+    assert_eq!(ask_for_address(&mut second, &mut world, &[]), Some("10.3.0.1".into()));
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.host("bob").leases.holders(), 1);
+}
+
+fn cp(kind: CfgType, attributes: Vec<CfgAttribute<'static>>) -> Payload<'static> {
+    Payload::Cp(Configuration { kind, attributes })
+}
+
+fn empty(kind: CfgAttributeType) -> CfgAttribute<'static> {
+    CfgAttribute::new(kind, &CfgValue::Empty)
+}
+
+fn raw(kind: u16, octets: &[u8]) -> CfgAttribute<'static> {
+    CfgAttribute { kind: CfgAttributeType(kind), value: octets.to_vec().into() }
+}
+
+fn all(v4: bool) -> TrafficSelector<'static> {
+    let range = match v4 {
+        true => wire::AddressRange::V4([0, 0, 0, 0].into(), [255; 4].into()),
+        false => wire::AddressRange::V6([0_u8; 16].into(), [255_u8; 16].into()),
+    };
+    TrafficSelector::Ip(IpSelector::any(range))
+}
+
+/// The answer to IKE_AUTH with this CP payload before SA, and TSi of everything.
+fn auth_with(
+    puppet: &mut Puppet,
+    world: &mut World,
+    cp: Option<Payload<'static>>,
+    v4: bool,
+) -> Vec<Payload<'static>> {
+    puppet.init(world);
+    let mut payloads = puppet.auth_payloads();
+    payloads.truncate(2);
+    payloads.extend(cp);
+    payloads.push(Payload::Sa(vec![puppet.esp_proposal()]));
+    payloads.push(Payload::TsI(vec![all(v4)]));
+    payloads.push(Payload::TsR(vec![if v4 { network(2) } else { all(false) }]));
+    puppet.ask(world, ExchangeType::IKE_AUTH, &payloads).expect("an answer")
+}
+
+fn ask_for_address(puppet: &mut Puppet, world: &mut World, more: &[CfgAttribute<'static>]) -> Option<String> {
+    let mut attributes = more.to_vec();
+    attributes.push(empty(CfgAttributeType::INTERNAL_IP4_ADDRESS));
+    let answer = auth_with(puppet, world, Some(cp(CfgType::REQUEST, attributes)), true);
+    reply(&answer)?.into_iter().find_map(|(kind, value)| match value {
+        CfgValue::Ip4(ip) if kind == CfgAttributeType::INTERNAL_IP4_ADDRESS => Some(ip.to_string()),
+        _ => None,
+    })
+}
+
+/// What a CFG_REPLY says.
+fn reply(payloads: &[Payload<'_>]) -> Option<Vec<(CfgAttributeType, CfgValue)>> {
+    payloads.iter().find_map(|payload| match payload {
+        Payload::Cp(cp) if cp.kind == CfgType::REPLY => {
+            Some(cp.attributes.iter().map(|a| (a.kind, a.decode().expect("a value"))).collect())
+        }
+        _ => None,
+    })
+}
+
+//= rfc7296 §3.15.1
+#[test]
+fn unknown_and_malformed_attributes_are_passed_over() {
+    let mut world = world(9).site(gateway(pool(&["10.3.0.0/24"])));
+    let odd = [
+        raw(20_000, b"private"),
+        raw(CfgAttributeType::INTERNAL_IP4_DNS.0, &[1]),
+        raw(CfgAttributeType::INTERNAL_IP6_ADDRESS.0, &[1; 30]),
+        raw(CfgAttributeType::INTERNAL_DNSSEC_TA.0, b"x"),
+        raw(CfgAttributeType::APPLICATION_VERSION.0, b"odd \xff\xfe"),
+        raw(0x7fff, &[0; 2000]),
+    ];
+    assert_eq!(ask_for_address(&mut Puppet::alice(), &mut world, &odd), Some("10.3.0.1".into()));
+}
+
+/// What is no request is none.
+//= rfc7296 §2.19
+#[test]
+fn other_configuration_payloads_in_ike_auth_are_not_answered() {
+    for kind in [CfgType::REPLY, CfgType::SET, CfgType::ACK, CfgType(99)] {
+        let mut world = world(10).site(gateway(pool(&["10.3.0.0/24"])));
+        let odd = cp(kind, vec![empty(CfgAttributeType::INTERNAL_IP4_ADDRESS)]);
+        let answer = auth_with(&mut Puppet::alice(), &mut world, Some(odd), true);
+        assert!(notifies(&answer).contains(&NotifyType::FAILED_CP_REQUIRED), "{kind}");
+        assert_eq!(reply(&answer), None, "{kind}");
+        // Without pools it is ignored.
+        let mut world = suite::world(10).site(bob());
+        let odd = cp(kind, vec![empty(CfgAttributeType::INTERNAL_IP4_ADDRESS)]);
+        let answer = auth_with(&mut Puppet::alice(), &mut world, Some(odd), true);
+        assert!(answer.iter().any(|p| p.kind() == PayloadType::SA), "{}", wire::summary(&answer));
+        assert_eq!(reply(&answer), None, "{kind}");
+    }
+}
+
+/// Table 1 of RFC 8983.
+//= rfc8983 §5
+//# The responder MUST include the IP6_ALLOWED and/or IP4_ALLOWED notification status type in a response to an address
+//# assignment request as indicated in Table 1.
+#[test]
+fn a_gateway_says_which_families_it_has() {
+    let (v4, v6) = ("10.3.0.0/24", "2001:db8:3::/64");
+    let cases: [(&[&str], bool, bool, usize); 6] = [
+        (&[v4], true, false, 1),
+        (&[v6], true, false, 0),
+        (&[v4, v6], true, false, 1),
+        (&[v4], false, true, 0),
+        (&[v4, v6], true, true, 2),
+        (&[v6], true, true, 1),
+    ];
+    for (has, wants4, wants6, assigned) in cases {
+        let mut world = world(11).site(gateway(pool(has)));
+        let mut wanted = Vec::new();
+        wanted.extend(wants4.then(|| empty(CfgAttributeType::INTERNAL_IP4_ADDRESS)));
+        wanted.extend(wants6.then(|| empty(CfgAttributeType::INTERNAL_IP6_ADDRESS)));
+        let answer = auth_with(&mut Puppet::alice(), &mut world, Some(cp(CfgType::REQUEST, wanted)), true);
+        let said = notifies(&answer);
+        assert_eq!(said.contains(&NotifyType::IP4_ALLOWED), has.contains(&v4), "{has:?}");
+        assert_eq!(said.contains(&NotifyType::IP6_ALLOWED), has.contains(&v6), "{has:?}");
+        assert_eq!(said.contains(&NotifyType::INTERNAL_ADDRESS_FAILURE), assigned == 0, "{has:?}");
+        assert_eq!(world.host("bob").leases.holders(), usize::from(assigned > 0));
+    }
+}
+
+fn link(interface: [u8; 8], id: &[u8]) -> CfgAttribute<'static> {
+    CfgAttribute::new(CfgAttributeType::INTERNAL_IP6_LINK, &CfgValue::Link(interface, id.to_vec()))
+}
+
+//= rfc5739 §4.1
+//= rfc5739 §4.2
+#[test]
+fn a_link_has_a_prefix_of_its_own() {
+    let mut road = pool(&["10.3.0.0/24"]);
+    (road.prefixes, road.prefix_len) = (vec![range("2001:db8:100::/56")], 64);
+    let site = || gateway(road.clone()).child(|child| child.local_ts = vec![net("::/0")]);
+    let mut world = world(12).site(site());
+    let mut id = Vec::new();
+    for (n, interface) in [[0, 0, 0, 0, 0, 0, 0, 1], [2; 8]].into_iter().enumerate() {
+        let mut alice = Puppet::alice();
+        alice.spis.initiator.0 += n as u64;
+        alice.esp_spi.0 += n as u32;
+        let request = vec![
+            empty(CfgAttributeType::INTERNAL_IP6_ADDRESS),
+            link(interface, &id),
+            empty(CfgAttributeType::INTERNAL_IP6_DHCP),
+        ];
+        let answer = auth_with(&mut alice, &mut world, Some(cp(CfgType::REQUEST, request)), false);
+        let said = reply(&answer).expect("CFG_REPLY");
+        let (CfgAttributeType::INTERNAL_IP6_LINK, CfgValue::Link(ours, link_id)) = &said[0] else {
+            panic!("{said:?}")
+        };
+        assert_ne!(*ours, interface);
+        let prefix = CfgValue::Net6("2001:db8:100::".parse().unwrap(), 64);
+        assert_eq!(said[1..], [(CfgAttributeType::INTERNAL_IP6_PREFIX, prefix)], "the same link again");
+        id = link_id.clone();
+        let spec = world.host("bob").dataplane.sad().last().unwrap();
+        let local = AddressRange::host(policy::link_local(interface));
+        assert_eq!(spec.remote_ts, [net("2001:db8:100::/64"), Selector::addresses(local)]);
+    }
+    // An interface identifier that can be none.
+    let mut world = suite::world(13).site(site());
+    let request = cp(CfgType::REQUEST, vec![link([0; 8], &[])]);
+    let answer = auth_with(&mut Puppet::alice(), &mut world, Some(request), false);
+    assert!(notifies(&answer).contains(&NotifyType::INTERNAL_ADDRESS_FAILURE));
+}
+
+fn anchor(tag: u16) -> TrustAnchor {
+    TrustAnchor { key_tag: tag, algorithm: 8, digest_type: 2, digest: vec![tag as u8; 32] }
+}
+
+/// Both ends of split DNS: what is offered, and what is taken.
+//= rfc8598 §3.2
+//= rfc8598 §6
+#[test]
+fn split_dns_is_told_and_taken_as_policy_allows() {
+    let mut road = pool(&["10.3.0.0/24"]);
+    road.dns = vec![ip("10.2.0.53"), ip("2001:db8::53")];
+    road.subnets = vec![range("10.2.0.0/16")];
+    road.domains = vec![
+        Domain { name: name("corp.example"), anchors: vec![anchor(1), anchor(2)] },
+        Domain { name: name("lab.test"), anchors: vec![anchor(3)] },
+    ];
+    let taken = |split: SplitDns, anchors: &[&str]| {
+        let site = client(alice(), &ANY).with(|c| {
+            c.configuration.split_dns = split;
+            c.configuration.dnssec_anchors = anchors.iter().map(|text| name(text)).collect();
+        });
+        let mut world = world(14).peers(site, gateway(road.clone()));
+        up(&mut world, "alice");
+        let received = world.status("alice")[0].received.clone().expect("what it received");
+        assert_eq!(received.dns, [ip("10.2.0.53")], "asked for IPv4 only");
+        assert_eq!(received.subnets, [range("10.2.0.0/16")]);
+        received.domains.iter().map(|d| (d.name.to_string(), d.anchors.len())).collect::<Vec<_>>()
+    };
+    let some = |list: &[(&str, usize)]| -> Vec<(String, usize)> {
+        list.iter().map(|(name, n)| ((*name).to_string(), *n)).collect()
+    };
+    assert_eq!(taken(SplitDns::Any, &[]), some(&[("corp.example", 0), ("lab.test", 0)]));
+    assert_eq!(taken(SplitDns::Any, &["example"]), some(&[("corp.example", 2), ("lab.test", 0)]));
+    assert_eq!(taken(SplitDns::Below(vec![name("lab.test")]), &["lab.test"]), some(&[("lab.test", 1)]));
+    assert_eq!(taken(SplitDns::None, &["lab.test"]), some(&[]));
+}
+
+/// A VPN for everything must not say who answers for whose names.
+//= rfc8598 §2
+#[test]
+fn a_tunnel_for_everything_brings_no_domains() {
+    let mut road = pool(&["10.3.0.0/24"]);
+    road.dns = vec![ip("10.2.0.53")];
+    road.domains = vec![Domain { name: name("corp.example"), anchors: Vec::new() }];
+    let everything = |site: Site| site.child(|child| child.remote_ts = vec![net("0.0.0.0/0")]);
+    let gateway = gateway(road).child(|child| child.local_ts = vec![net("0.0.0.0/0")]);
+    let mut world = world(15).peers(everything(client(alice(), &ANY)), gateway);
+    up(&mut world, "alice");
+    let received = world.status("alice")[0].received.clone().expect("what it received");
+    assert_eq!((received.dns.len(), received.domains.len()), (1, 0));
+}
+
+/// A gateway that says odd things.
+#[test]
+fn a_client_takes_from_a_reply_what_it_asked_for() {
+    let wanted = client(alice(), &ANY).with(|c| c.configuration.dnssec_anchors = vec![name("corp.example")]);
+    let mut world = world(16).site(wanted);
+    let order = world.up("alice");
+    let mut bob = Puppet::bob();
+    bob.answer_init(&mut world);
+    let (header, request) = bob.asked(&mut world).expect("IKE_AUTH");
+    let asked: Vec<PayloadType> = request.iter().map(Payload::kind).collect();
+    let place = |kind| asked.iter().position(|found| *found == kind);
+    assert!(place(PayloadType::CP) < place(PayloadType::SA), "{asked:?}");
+    let text = |text: &str| raw(CfgAttributeType::INTERNAL_DNS_DOMAIN.0, text.as_bytes());
+    let ta = |tag, digest: &[u8]| {
+        let value = CfgValue::Anchor(tag, 8, 2, digest.to_vec());
+        CfgAttribute::new(CfgAttributeType::INTERNAL_DNSSEC_TA, &value)
+    };
+    let ip4 = |kind, octets: [u8; 4]| CfgAttribute::new(kind, &CfgValue::Ip4(octets.into()));
+    let attributes = vec![
+        ta(9, &[9; 32]),
+        ip4(CfgAttributeType::INTERNAL_IP4_ADDRESS, [224, 0, 0, 1]),
+        ip4(CfgAttributeType::INTERNAL_IP4_ADDRESS, [127, 0, 0, 1]),
+        ip4(CfgAttributeType::INTERNAL_IP4_ADDRESS, [10, 2, 9, 9]),
+        ip4(CfgAttributeType::INTERNAL_IP4_ADDRESS, [10, 2, 9, 10]),
+        raw(CfgAttributeType::INTERNAL_IP6_ADDRESS.0, &[1; 17]),
+        raw(20_000, b"private"),
+        text("corp.example"),
+        ta(1, &[1; 32]),
+        ta(2, &[2; 31]),
+        text("evil\nnameserver 6.6.6.6"),
+        ta(3, &[3; 32]),
+        text("."),
+        text("other.example"),
+        ta(4, &[4; 32]),
+        text("corp.example"),
+        ip4(CfgAttributeType::INTERNAL_IP4_DNS, [10, 2, 0, 53]),
+        ta(5, &[5; 32]),
+    ];
+    let mut payloads = bob.auth_payloads();
+    let child = payloads.split_off(2);
+    payloads.push(cp(CfgType::REPLY, attributes));
+    payloads.extend(child);
+    payloads.retain(|payload| payload.kind() != PayloadType::TSI);
+    payloads.push(Payload::TsI(vec![network(2)]));
+    bob.reply(&mut world, &header, &payloads);
+    world.until(answered);
+    assert!(matches!(world.reply(order), Some(Reply::Up { children, .. }) if children == &["lan"]));
+    let received = world.status("alice")[0].received.clone().expect("what it received");
+    assert_eq!(received.addresses, [ip("10.2.9.9")], "one was asked for");
+    let domains: Vec<_> = received.domains.iter().map(|d| (d.name.as_str(), d.anchors.len())).collect();
+    assert_eq!(domains, [("corp.example", 1), ("other.example", 0)]);
+    let spec = world.host("alice").dataplane.sad().next().unwrap();
+    assert_eq!(spec.local_ts, [net("10.2.9.9/32")], "not the whole that the answer allows");
+}
+
+/// Traffic that is not of the address is of no use.
+#[test]
+fn a_child_for_another_address_than_ours_is_deleted() {
+    let mut world = world(17).site(client(alice(), &ANY));
+    let order = world.up("alice");
+    let mut bob = Puppet::bob();
+    bob.answer_init(&mut world);
+    let (header, _) = bob.asked(&mut world).expect("IKE_AUTH");
+    let mut payloads = bob.auth_payloads();
+    let value = CfgValue::Ip4([10, 9, 0, 1].into());
+    let reply = CfgAttribute::new(CfgAttributeType::INTERNAL_IP4_ADDRESS, &value);
+    payloads.insert(2, cp(CfgType::REPLY, vec![reply]));
+    bob.reply(&mut world, &header, &payloads);
+    let (header, request) = bob.asked(&mut world).expect("a deletion");
+    assert!(request.iter().any(|payload| payload.kind() == PayloadType::DELETE));
+    bob.reply(&mut world, &header, &[]);
+    world.until(answered);
+    assert_eq!(refused(world.reply(order).unwrap()), RefusalKind::NoAddress);
+    assert_eq!(world.host("alice").dataplane.sad().count(), 0);
+}
+
+/// However late answers are and whenever it ends: nothing stays leased, set or told.
+#[test]
+fn nothing_leaks_whenever_it_ends() {
+    for seed in 0..60 {
+        let slow = |mut site: Site| {
+            site.keeper = KeeperNature { delay: Duration::ZERO..=Duration::from_millis(700), forget: 0 };
+            site.dataplane.delay = Duration::ZERO..=Duration::from_millis(300);
+            site
+        };
+        let mut road = pool(&["10.3.0.0/24"]);
+        road.dns = vec![ip("10.2.0.53")];
+        let mut world = world(seed).peers(slow(client(alice(), &ANY)), slow(gateway(road)));
+        world.up("alice");
+        world.run(Duration::from_millis(seed * 40));
+        world.down(if seed % 2 == 0 { "alice" } else { "bob" });
+        world.run(Duration::from_secs(30));
+        world.down("alice");
+        world.down("bob");
+        world.run(Duration::from_secs(300));
+        all_given_back(&world);
+        assert!(suite::is_clean(&mut world), "{seed}");
+    }
+}
+
+/// The address stays with the successors of an IKE SA, and goes with the last of them.
+//= rfc7296 §3.15.1
+#[test]
+fn a_rekeyed_ike_sa_keeps_the_address() {
+    let site = client(alice(), &ANY).with(|c| {
+        c.lifetime.rekey = Duration::from_secs(600);
+        c.lifetime.over = Duration::from_secs(120);
+    });
+    let mut road = pool(&["10.3.0.0/24"]);
+    road.dns = vec![ip("10.2.0.53")];
+    let mut world = world(18).peers(site, gateway(road));
+    up(&mut world, "alice");
+    let first = world.status("alice")[0].spi_i;
+    world.run(Duration::from_secs(700));
+    let list = world.status("alice");
+    assert_eq!((list.len(), list[0].children.len()), (1, 1));
+    assert_ne!(list[0].spi_i, first, "it was rekeyed");
+    assert_eq!(addresses(&mut world, "alice"), ["10.3.0.1"]);
+    assert_eq!(world.status("bob")[0].leased.len(), 1);
+    assert_eq!((world.host("bob").leases.holders(), world.host("alice").resolver.len()), (1, 1));
+    world.down("bob");
+    world.until(answered);
+    world.run(Duration::from_secs(60));
+    all_given_back(&world);
+}
