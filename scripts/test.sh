@@ -14,6 +14,8 @@ scripts/packages.sh gcc make openssl unzip xz-utils zstd mmdebstrap iproute2 ipu
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+# A hundred thousand simulated worlds; `cargo test` alone tells ten thousand.
+export HANDFAST_SEEDS=${HANDFAST_SEEDS:-100000}
 cargo test --workspace --locked --no-fail-fast -- --show-output 2>&1 | tee "$log" |
     grep --line-buffered -E '^(   Compiling handfast|     Running|   Doc-tests|test result|error)'
 status=${PIPESTATUS[0]}
