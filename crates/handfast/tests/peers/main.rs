@@ -211,19 +211,18 @@ impl Pair {
         self.handfast.command(&["rekey", if what == Renewed::Child { "net/net" } else { "net" }]).map(drop)
     }
 
-    /// Ends a ping that went on all the while: nothing was lost but what the link lost, and what the peer's own kernel
-    /// dropped. How many were sent, and what the latter was.
-    fn nothing_lost(&self, mut pinging: Pinging) -> (u64, u64) {
+    /// Ends a ping that went on all the while: nothing was lost but what the link lost. How many were sent.
+    fn nothing_lost(&self, mut pinging: Pinging) -> u64 {
         let (sent, answered) = pinging.finish().unwrap();
-        let (link, theirs) = (self.lab.link(), self.dropped_by_peer().0);
+        let link = self.lab.link();
         let figures =
             format!("{answered} of {sent} answered, and the link: {link:?}\n{}", pinging.unanswered());
-        assert!(sent > 0 && sent - answered <= link.esp_lost + theirs, "{}", self.explain("pings", &figures));
-        (sent, theirs)
+        assert!(sent > 0 && sent - answered <= link.esp_lost, "{}", self.explain("pings", &figures));
+        sent
     }
 
-    /// What the peer's kernel dropped because it had no SA at that moment, in all and by its counters (`xfrm_stat`):
-    /// strongSwan takes the old SA out of it before it puts the new one in when we delete a child that we rekeyed.
+    /// What the peer's kernel dropped, in all and by its counters (`xfrm_stat`). `XfrmAcquireError` is what came for an SA
+    /// that the peer has not made yet: sent too early.
     fn dropped_by_peer(&self) -> (u64, String) {
         let side = if self.left_is_ours { "right" } else { "left" };
         // Of this thread: the process is in another namespace.
@@ -321,11 +320,10 @@ fn rekeying(test: &str, setup: &Setup<'_>) {
         std::thread::sleep(Duration::from_secs(30));
     }
     pair.stands((1, 1));
-    let (sent, theirs) = pair.nothing_lost(pinging);
+    let sent = pair.nothing_lost(pinging);
     pair.ping();
     println!(
-        "SUMMARY: {test}: 18 times new keys by either side and by both at once, {sent} pings, none lost by us and {theirs} \
-         packets dropped by the peer's kernel"
+        "SUMMARY: {test}: 18 times new keys by either side and by both at once, {sent} pings, none lost"
     );
 }
 
@@ -344,11 +342,10 @@ fn rekeying_by_time(test: &str, setup: &Setup<'_>) {
     let (ours, theirs) =
         (log.matches("(asked for by us)").count(), log.matches("(asked for by the peer)").count());
     assert!(children >= 18 && ours + theirs >= 3, "{}", pair.explain(test, "too few new SAs"));
-    let (sent, dropped) = pair.nothing_lost(pinging);
+    let sent = pair.nothing_lost(pinging);
     pair.ping();
     println!(
-        "SUMMARY: {test}: 4 h, {children} new children, IKE SAs by us {ours}, by the peer {theirs}; {sent} pings, none lost by us and \
-         {dropped} packets dropped by the peer's kernel"
+        "SUMMARY: {test}: 4 h, {children} new children, IKE SAs by us {ours}, by the peer {theirs}; {sent} pings, none lost"
     );
 }
 

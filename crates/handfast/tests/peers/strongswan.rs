@@ -18,6 +18,7 @@ kernel_tests! {
     newer_rekeying_as_responder: Boot::TRAVEL, || {
         rekeying("strongswan::newer_rekeying_as_responder", &Setup::new(Who::StrongSwan6, RESPONDER));
     };
+    rekeying_while_answers_are_lost: Boot::TRAVEL, rekeying_through_loss;
     reauthentication_as_initiator: Boot::TRAVEL, || {
         reauthentication("strongswan::reauthentication_as_initiator", Who::StrongSwan, INITIATOR);
     };
@@ -35,6 +36,26 @@ kernel_tests! {
     newer_dead_peer: Boot::TRAVEL, || {
         liveness("strongswan::newer_dead_peer", &Setup::new(Who::StrongSwan6, INITIATOR));
     };
+}
+
+/// An answer of ours to a rekey that is lost leaves a peer that does not know our new SA: what we send must go by the old one
+/// until the peer uses the new one, or deletes the old one (RFC 7296 §2.8).
+fn rekeying_through_loss() {
+    let test = "strongswan::rekeying_while_answers_are_lost";
+    let often = Duration::from_secs(60);
+    let setup = Setup { child_rekey: (Duration::ZERO, often), ..Setup::new(Who::StrongSwan, INITIATOR) };
+    let Some(pair) = setup.start(test) else { return };
+    pair.establish();
+    let pinging = Pinging::start(&pair.lab, "left", "0.05").unwrap();
+    pair.lab.lose(150).unwrap();
+    std::thread::sleep(Duration::from_secs(1200));
+    pair.lab.lose(0).unwrap();
+    std::thread::sleep(Duration::from_secs(60));
+    pair.stands((1, 1));
+    let children = pair.handfast.log().matches("is down: a newer one replaced it").count();
+    assert!(children >= 12, "{}", pair.explain(test, "too few new SAs"));
+    let sent = pair.nothing_lost(pinging);
+    println!("SUMMARY: {test}: {children} new children, {sent} pings, {:?}", pair.lab.link());
 }
 
 /// The peer replaces the IKE SA by one that authenticates anew, which is made before the old one goes.
