@@ -43,7 +43,12 @@ kernel_tests! {
 fn rekeying_through_loss() {
     let test = "strongswan::rekeying_while_answers_are_lost";
     let often = Duration::from_secs(60);
-    let setup = Setup { child_rekey: (Duration::ZERO, often), ..Setup::new(Who::StrongSwan, INITIATOR) };
+    let setup = Setup {
+        child_rekey: (often, often),
+        child: "rand_time = \"10s\"\nlife_time = \"20m\"\n",
+        theirs: ["", "rand_time = 10s", ""],
+        ..Setup::new(Who::StrongSwan, INITIATOR)
+    };
     let Some(pair) = setup.start(test) else { return };
     pair.establish();
     let pinging = Pinging::start(&pair.lab, "left", "0.05").unwrap();
