@@ -187,13 +187,11 @@ impl Loader<'_> {
             dpd_action: EndAction::Clear,
             close_action: EndAction::Clear,
             lifetime: self.child_lifetime(section),
-            inactivity: Duration::ZERO,
             replay_window: 1024,
         };
         set(&mut child.mode, self.reader.text(section, "mode", mode));
         set(&mut child.single_pair, self.reader.scalar(section, "single_pair", truth));
         set(&mut child.start_action, self.reader.text(section, "start_action", start_action));
-        set(&mut child.inactivity, self.reader.scalar(section, "inactivity", duration));
         let end_action = |text: &str| choice(END_ACTIONS, text);
         set(&mut child.dpd_action, self.reader.text(section, "dpd_action", end_action));
         set(&mut child.close_action, self.reader.text(section, "close_action", end_action));

@@ -243,14 +243,14 @@ secret = "0sAAECAwQFBgcICQoLDA0ODw=="
 }
 
 /// A connection by secret with these lines, and its child with those.
-fn lifetimes(lines: &str, child: &str) -> (policy::IkeLifetime, policy::ChildLifetime, Duration) {
+fn lifetimes(lines: &str, child: &str) -> (policy::IkeLifetime, policy::ChildLifetime) {
     let text = format!(
         "[connections.a]\n{lines}\nlocal.auth = \"psk\"\nremote_addrs = \"192.0.2.1\"\n[connections.a.children.c]\n{child}\n\
          [secrets.ike.a]\nsecret = \"a secret of more than sixteen octets\"\n"
     );
     let config = Dir::new().good(&text);
     let connection = &config.policy.connections[0];
-    (connection.lifetime, connection.children[0].lifetime, connection.children[0].inactivity)
+    (connection.lifetime, connection.children[0].lifetime)
 }
 
 fn seconds(ike: policy::IkeLifetime) -> [u64; 4] {
@@ -259,9 +259,8 @@ fn seconds(ike: policy::IkeLifetime) -> [u64; 4] {
 
 #[test]
 fn lifetimes_that_are_left_out_depend_on_the_others() {
-    let (ike, child, inactivity) = lifetimes("", "");
+    let (ike, child) = lifetimes("", "");
     assert_eq!((ike, child), (policy::IkeLifetime::default(), policy::ChildLifetime::default()));
-    assert_eq!(inactivity, Duration::ZERO);
     let ike = |lines| seconds(lifetimes(lines, "").0);
     assert_eq!(ike("reauth_time = \"10h\""), [0, 36_000, 3_600, 3_600]);
     assert_eq!(ike("rekey_time = 1000\nreauth_time = 5000"), [1000, 5000, 500, 500]);
@@ -278,13 +277,11 @@ fn lifetimes_that_are_left_out_depend_on_the_others() {
     assert_eq!(child("rekey_time = 1000\nlife_time = 0"), [1000, 0, 0]);
     assert_eq!(child("rekey_time = 100\nlife_time = 1000"), [100, 1000, 100]);
     let volume = |rekey, life, rand| policy::Volume { rekey, life, rand };
-    let (_, life, idle) =
-        lifetimes("", "rekey_bytes = \"1g\"\nlife_packets = 1100\nrand_packets = 7\ninactivity = \"90s\"");
+    let (_, life) = lifetimes("", "rekey_bytes = \"1g\"\nlife_packets = 1100\nrand_packets = 7");
     assert_eq!(
         (life.bytes, life.packets),
         (volume(1 << 30, (1 << 30) + (1 << 30) / 10, (1 << 30) / 10), volume(1000, 1100, 7))
     );
-    assert_eq!(idle, Duration::from_secs(90));
-    let (_, life, _) = lifetimes("", "rekey_bytes = 1000\nlife_bytes = \"2k\"\nrand_bytes = 0");
+    let (_, life) = lifetimes("", "rekey_bytes = 1000\nlife_bytes = \"2k\"\nrand_bytes = 0");
     assert_eq!(life.bytes, volume(1000, 2048, 0));
 }

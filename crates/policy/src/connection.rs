@@ -209,8 +209,6 @@ pub struct Child {
     pub close_action: EndAction,
     /// When it gets new keys, and when it ends for want of them.
     pub lifetime: ChildLifetime,
-    /// `inactivity`: it is deleted when it has carried nothing for this long; zero: never.
-    pub inactivity: Duration,
     /// Anti-replay window in packets: 0 (off) or 32 to 4096.
     pub replay_window: u32,
 }

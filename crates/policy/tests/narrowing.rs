@@ -7,7 +7,6 @@ use policy::{
 };
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
 /// Addresses of either family, and ports.
 const HOSTS: u8 = 6;
@@ -73,7 +72,6 @@ fn child(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Child {
         dpd_action: EndAction::Clear,
         close_action: EndAction::Clear,
         lifetime: ChildLifetime::default(),
-        inactivity: Duration::ZERO,
         replay_window: 32,
     }
 }

@@ -195,7 +195,6 @@ fn the_child_that_takes_it_all_wins() {
             dpd_action: EndAction::Clear,
             close_action: EndAction::Clear,
             lifetime: ChildLifetime::default(),
-            inactivity: Duration::ZERO,
             replay_window: 32,
         })
     };

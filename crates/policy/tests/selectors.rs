@@ -6,7 +6,6 @@ use policy::{
     Child, ChildLifetime, EndAction, Ends, Narrowed, Sides, StartAction, TsRefusal, accept_narrowed,
     accept_rekeyed, narrow, narrow_for_rekey, propose,
 };
-use std::time::Duration;
 
 fn ts(text: &str) -> Selector {
     let (addresses, rest) = text.split_once('[').map_or((text, ""), |(a, r)| (a, r.trim_end_matches(']')));
@@ -43,7 +42,6 @@ fn child(local: &[&str], remote: &[&str]) -> Child {
         dpd_action: EndAction::Clear,
         close_action: EndAction::Clear,
         lifetime: ChildLifetime::default(),
-        inactivity: Duration::ZERO,
         replay_window: 32,
     }
 }

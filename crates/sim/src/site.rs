@@ -188,7 +188,6 @@ pub fn connection(name: &str, address: IpAddr, peer: &str, peer_address: IpAddr)
             dpd_action: EndAction::Clear,
             close_action: EndAction::Clear,
             lifetime: ChildLifetime::UNLIMITED,
-            inactivity: Duration::ZERO,
             replay_window: 64,
         })],
         encap: EncapChoice::Auto,

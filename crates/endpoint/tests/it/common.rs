@@ -121,7 +121,6 @@ pub fn child(name: &str, local: &str, remote: &str) -> Arc<Child> {
         dpd_action: EndAction::Clear,
         close_action: EndAction::Clear,
         lifetime: ChildLifetime::UNLIMITED,
-        inactivity: Duration::ZERO,
         replay_window: 64,
     })
 }

@@ -21,7 +21,7 @@ fn stands(world: &mut World, children: usize) {
 }
 
 #[test]
-fn restart_comes_back_when_the_peer_does() {
+fn s112_restart_comes_back_when_the_peer_does() {
     let mut world = world(1).peers(alice().ending(EndAction::Restart), bob());
     world.up("alice");
     world.until(established);
@@ -61,7 +61,7 @@ fn restart_does_not_double_what_the_peer_has_brought_back() {
 }
 
 #[test]
-fn clear_leaves_it_down() {
+fn s112_clear_leaves_it_down() {
     let mut world = world(4).peers(alice().ending(EndAction::Clear), bob());
     world.up("alice");
     world.until(established);
@@ -74,7 +74,7 @@ fn clear_leaves_it_down() {
 }
 
 #[test]
-fn trap_waits_for_the_next_packet() {
+fn s112_trap_waits_for_the_next_packet() {
     let mut world = world(5).peers(alice().ending(EndAction::Trap), bob());
     world.up("alice");
     world.until(established);
