@@ -211,7 +211,7 @@ fn a_client_that_gets_no_address_has_no_child() {
     }
 }
 
-/// A peer that lost its memory gets its address back, and a second IKE SA of the same identity another one.
+/// A peer that lost its memory gets its address back.
 #[test]
 fn addresses_pass_over_to_the_ike_sa_that_replaces_another() {
     let replace = |site: Site| site.with(|c| c.unique = Unique::Replace);
@@ -222,8 +222,11 @@ fn addresses_pass_over_to_the_ike_sa_that_replaces_another() {
     second.spis.initiator.0 += 1;
     second.esp_spi = EspSpi(0xc0ff_ee11);
     assert_eq!(ask_for_address(&mut second, &mut world, &[]), Some("10.3.0.1".into()));
-    world.run(Duration::from_secs(1));
-    assert_eq!(world.host("bob").leases.holders(), 1);
+    // From the same address it may be the same peer that changes over: the older one stays a little while, and both hold
+    // the address.
+    assert_eq!(world.host("bob").leases.holders(), 2);
+    world.run(Duration::from_secs(15));
+    assert_eq!((world.host("bob").leases.holders(), world.status("bob").len()), (1, 1));
 }
 
 fn cp(kind: CfgType, attributes: Vec<CfgAttribute<'static>>) -> Payload<'static> {
