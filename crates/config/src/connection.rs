@@ -49,7 +49,7 @@ impl Loader<'_> {
             dpd_timeout: options.dpd_timeout,
             keyingtries: options.keyingtries,
             retry_interval: options.retry_interval,
-            mobike: true,
+            mobike: options.mobike,
             window: options.window,
             configuration,
             extensions: options.extensions,
@@ -74,6 +74,7 @@ impl Loader<'_> {
         set(&mut options.fragment_size, self.reader.scalar(section, "fragment_size", size));
         let window = |text: &str| number(text, 1, 32).map(|n| n as u8);
         set(&mut options.window, self.reader.scalar(section, "window_size", window));
+        set(&mut options.mobike, self.reader.scalar(section, "mobike", truth));
         let words =
             [("always", SendCert::Always), ("ifasked", SendCert::IfAsked), ("never", SendCert::Never)];
         set(&mut options.send_cert, self.reader.text(section, "send_cert", |text| choice(&words, text)));
@@ -358,6 +359,7 @@ struct Options {
     fragmentation: bool,
     fragment_size: u16,
     window: u8,
+    mobike: bool,
     send_cert: SendCert,
     send_certreq: bool,
     dpd_delay: Duration,
@@ -375,6 +377,7 @@ impl Default for Options {
             fragmentation: true,
             fragment_size: 1280,
             window: 8,
+            mobike: true,
             send_cert: SendCert::Always,
             send_certreq: true,
             dpd_delay: Duration::from_secs(30),

@@ -48,6 +48,7 @@ fn the_documented_defaults_are_the_defaults() {
         "encap",
         "fragmentation",
         "fragment_size",
+        "mobike",
         "send_cert",
         "send_certreq",
         "dpd_delay",

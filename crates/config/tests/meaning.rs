@@ -42,6 +42,7 @@ fn a_short_file_has_all_the_defaults() {
     assert_eq!((office.encap, office.fragmentation, office.fragment_size), (EncapChoice::Force, true, 1280));
     assert_eq!((office.send_cert, office.send_certreq, office.unique), (SendCert::Always, true, Unique::No));
     assert_eq!((office.dpd_delay, office.weak.len()), (Duration::from_secs(30), 0));
+    assert!(office.mobike);
     assert_eq!((office.local.method, office.remote.method), (AuthMethod::Psk, AuthMethod::Psk));
     let sun = Identity::Fqdn("sun.example.org".into());
     assert_eq!(office.remote.id, IdPattern::Is(sun.clone()));
@@ -92,6 +93,7 @@ remote_addrs = "sun.example.org, 198.51.100.0/24"
 proposals = ["aes256gcm16-prfsha384-x25519", "aes128-sha256-modp1024"]
 encap = true
 fragmentation = "no"
+mobike = "no"
 fragment_size = 1400
 send_cert = "ifasked"
 send_certreq = false
@@ -163,6 +165,7 @@ file = "moon.key"
     assert_eq!(office.proposals[0].to_string(), "aes256gcm16-prfsha384-x25519");
     assert_eq!(office.weak, ["modp1024 (1024-bit group)"]);
     assert_eq!((office.encap, office.fragmentation, office.fragment_size), (EncapChoice::Force, false, 1400));
+    assert!(!office.mobike);
     assert_eq!(
         (office.send_cert, office.send_certreq, office.unique),
         (SendCert::IfAsked, false, Unique::Replace)

@@ -24,6 +24,7 @@ use sa::{
     RefusalKind, Reply, Settings,
 };
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use table::{Table, Waiting};
 use wire::{Header, ParseError, Problem};
@@ -47,6 +48,7 @@ struct World {
     rng: Box<dyn Rng>,
     settings: Settings,
     out: Outbox,
+    addresses: Vec<IpAddr>,
     directory: Directory,
     superseded: Vec<Superseded>,
     born: Vec<IkeSa>,
@@ -64,6 +66,7 @@ impl World {
             rng: &mut *self.rng,
             settings: &self.settings,
             out: &mut self.out,
+            addresses: &self.addresses,
             directory: &mut self.directory,
             superseded: &mut self.superseded,
             born: &mut self.born,
@@ -86,6 +89,7 @@ impl Endpoint {
             rng,
             settings,
             out,
+            addresses: Vec::new(),
             directory,
             superseded: Vec::new(),
             born: Vec::new(),
@@ -119,6 +123,7 @@ impl Endpoint {
                 None => self.own_answer(now, job, answer),
             },
             Cause::Dataplane(event) => self.dataplane(now, &event),
+            Cause::Addresses(addresses) => self.readdress(now, addresses),
             Cause::Order(id, order) => self.order(now, id, order),
         }
         self.tend(now);
@@ -215,6 +220,14 @@ impl Endpoint {
             self.world.out.new_ike();
             let first = (header.spi_i, path.remote);
             self.table.insert(id, sa, Some(Waiting { first, place }));
+        }
+    }
+
+    fn readdress(&mut self, now: Now, addresses: Vec<IpAddr>) {
+        self.world.addresses = addresses;
+        let all: Vec<IkeSaId> = self.table.iter().map(|(id, _)| id).collect();
+        for id in all {
+            self.step(now, id, |sa, cx| sa.readdress(cx));
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Cx<'a> {
     pub settings: &'a Settings,
     /// Where acts go.
     pub out: &'a mut Outbox,
+    /// The host's own addresses.
+    pub addresses: &'a [IpAddr],
     /// Who is established with whom.
     pub directory: &'a mut Directory,
     /// IKE SAs that this step makes obsolete; whoever owns them ends them after it.

@@ -24,9 +24,12 @@ use crate::ext::configuration::Leases;
 use crate::ext::{Agreed, Moment, Nat};
 use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage, refusal_of};
+use crate::move_path::Mobility;
 use crate::rekey_child::{Rekey, Replaces, Retired};
 use crate::sent::Sent;
-use crate::{Common, Cx, create_child, delete, establish, limits, loss, probe, rekey_child, rekey_ike};
+use crate::{
+    Common, Cx, create_child, delete, establish, limits, loss, move_path, probe, rekey_child, rekey_ike,
+};
 use base::{IkeSpi, Instant, Secret};
 use dataplane::{Op, Outcome};
 use policy::IkeSuite;
@@ -49,6 +52,8 @@ pub(crate) struct Established {
     pub(crate) peer: Agreed,
     /// Addresses that the peer has of us, or we of the peer.
     pub(crate) leases: Leases,
+    /// What is known of addresses beside the path.
+    pub(crate) mobility: Mobility,
     pub(crate) children: Vec<ChildSa>,
     /// Our requests that wait for their responses, in the order of their ids.
     pub(crate) asking: Vec<Asking>,
@@ -96,13 +101,19 @@ pub(crate) enum Asked {
     Told,
     /// Orders that want to know whether the peer lives.
     Probe(Option<OrderId>),
+    /// The path in use (RFC 4555).
+    Update(Box<move_path::Update>),
+    /// A proof of where the peer is (RFC 4555).
+    Verify(move_path::Verify),
 }
 
 impl Asked {
     fn exchange(&self) -> ExchangeType {
         match self {
             Self::Child(_) | Self::RekeyIke(_) => ExchangeType::CREATE_CHILD_SA,
-            Self::Delete(_) | Self::Told | Self::Probe(_) => ExchangeType::INFORMATIONAL,
+            Self::Delete(_) | Self::Told | Self::Probe(_) | Self::Update(_) | Self::Verify(_) => {
+                ExchangeType::INFORMATIONAL
+            }
         }
     }
 }
@@ -135,6 +146,8 @@ pub(crate) enum After {
     Stay,
     /// It ends, and the peer knows.
     End(Fate),
+    /// It ends, and the peer is told.
+    Close(Fate),
     /// Another IKE SA has taken its place.
     Handed(rekey_ike::Handover),
 }
@@ -169,11 +182,11 @@ impl Stage for Established {
         let after = match self.channel.take(sa, cx, awaits, datagram) {
             None => return self,
             Some(Incoming::Request(message)) => {
-                self.follow(sa, cx, path);
+                move_path::on_message(&mut self, sa, cx, path, (false, message.id()));
                 self.on_request(sa, cx, path, &message)
             }
             Some(Incoming::Response(message)) => {
-                self.follow(sa, cx, path);
+                move_path::on_message(&mut self, sa, cx, path, (true, message.id()));
                 self.on_response(sa, cx, &message)
             }
         };
@@ -181,7 +194,15 @@ impl Stage for Established {
     }
 
     fn answer(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, answer: Answer) -> Next {
-        let Answer::Dataplane(outcome) = answer else { return self };
+        let outcome = match answer {
+            Answer::Dataplane(outcome) => outcome,
+            Answer::Routes(routes) => {
+                move_path::on_routes(&mut self, sa, cx, job, &routes);
+                self.go_on(sa, cx);
+                return self;
+            }
+            _ => return self,
+        };
         if probe::on_counters(&mut self, sa, cx, job, &outcome) {
             self.go_on(sa, cx);
             return self;
@@ -206,7 +227,7 @@ impl Stage for Established {
             let fate = Fate::Fault("its message ids are used up (RFC 7296 §2.2)".to_string());
             return self.close(sa, cx, End { tell_peer: true, fate });
         }
-        let silent = self.asking.iter_mut().find_map(|asking| asking.request.on_time(sa, cx).err());
+        let silent = self.resend_requests(sa, cx);
         if let Some(fate) = silent.or_else(|| probe::timed_out(&self, sa, now)) {
             return self.on_silence(sa, cx, fate);
         }
@@ -319,7 +340,8 @@ impl Established {
         }
         self.heed_window(contents);
         self.hear(sa, cx, &to, contents);
-        let payloads = delete::on_request(self, sa, cx, contents);
+        let mut payloads = delete::on_request(self, sa, cx, contents);
+        payloads.extend(move_path::on_request(self, sa, cx, to, contents));
         self.channel.respond(sa, cx, to, &payloads);
         After::Stay
     }
@@ -360,7 +382,12 @@ impl Established {
             }
             Asked::Delete(named) => self.on_deleted(cx, &named),
             Asked::Told => {}
-            Asked::Probe(order) => probe::on_response(cx, order, &request),
+            Asked::Probe(order) => {
+                probe::on_response(cx, order, &request);
+                move_path::on_probed(self, &contents);
+            }
+            Asked::Update(update) => return move_path::on_updated(self, sa, cx, &update, &contents),
+            Asked::Verify(verify) => return move_path::on_verified(self, sa, cx, &verify, &contents),
         }
         After::Stay
     }
@@ -426,6 +453,7 @@ impl Established {
                 self
             }
             After::End(fate) => self.end(sa, cx, fate),
+            After::Close(fate) => self.close(sa, cx, End { tell_peer: true, fate }),
             After::Handed(handover) => rekey_ike::hand_over(self, sa, cx, handover),
         }
     }
@@ -457,7 +485,12 @@ impl Established {
             match &asking.what {
                 Asked::Child(asked) => cx.directory.release_spi(asked.proposed.spi),
                 Asked::Probe(Some(order)) => cx.out.reply(*order, Reply::Refused(refusal.clone())),
-                Asked::Probe(None) | Asked::Delete(_) | Asked::Told | Asked::RekeyIke(_) => {}
+                Asked::Probe(None)
+                | Asked::Delete(_)
+                | Asked::Told
+                | Asked::RekeyIke(_)
+                | Asked::Update(_)
+                | Asked::Verify(_) => {}
             }
         }
         for task in self.todo.drain(..).chain(self.later.drain(..).map(|(_, task)| task)) {
@@ -532,6 +565,21 @@ impl Established {
         }
     }
 
+    /// Sends again what is due; the fate of the IKE SA when a request had its last chance.
+    fn resend_requests(&mut self, sa: &mut Common, cx: &mut Cx<'_>) -> Option<Fate> {
+        let mut most = 0;
+        for asking in &mut self.asking {
+            let before = asking.request.transmissions();
+            if let Err(fate) = asking.request.on_time(sa, cx) {
+                return Some(fate);
+            }
+            let now = asking.request.transmissions();
+            most = if now > before { most.max(now) } else { most };
+        }
+        move_path::on_resent(self, sa, cx, most);
+        None
+    }
+
     fn give_up_on_dataplane(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
         let now = cx.now.mono;
         let late = |job: JobId, until: Instant, child: &ChildSa| (now >= until).then_some((job, child.id));
@@ -541,27 +589,6 @@ impl Established {
             // Should it be done later, it is undone at once.
             cx.out.dataplane(sa.id, Op::Remove(child));
             self.installed(sa, cx, job, Some("it does not answer".to_string()));
-        }
-    }
-
-    /// The peer's address has changed on its way through a NAT.
-    //= rfc7296 §2.23
-    //# a host that is not behind a NAT SHOULD send all packets (including retransmissions) to the IP address and
-    //# port from the last valid authenticated packet from the other end
-    pub(crate) fn follow(&mut self, sa: &mut Common, cx: &mut Cx<'_>, path: Path) {
-        if path == sa.path || !self.nat.remote || path.local.ip() != sa.path.local.ip() {
-            return;
-        }
-        // ESP in UDP stays on port 4500, wherever a message of IKE comes from.
-        if sa.path.marked && !path.marked {
-            return;
-        }
-        cx.note(sa.id, format!("The peer is now at {} instead of {}.", path.remote, sa.path.remote));
-        sa.path = path;
-        let retired = self.retired.iter().map(|retired| &retired.child);
-        for child in self.children.iter().chain(retired).filter(|child| child.udp_encap) {
-            let (local, remote) = (path.local, path.remote);
-            cx.out.dataplane(sa.id, Op::Move { id: child.id, local, remote, udp_encap: true });
         }
     }
 

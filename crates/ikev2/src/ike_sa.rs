@@ -3,7 +3,7 @@
 use crate::child::ChildSa;
 use crate::established::Established;
 use crate::ext::configuration::Leases;
-use crate::{Cx, Origin, limits};
+use crate::{Cx, Origin, limits, move_path};
 use base::{EspSpi, IkeSpi, Instant, MessageId};
 use dataplane::{ChildId, Op, Selector};
 use policy::{Connection, ConnectionId, Gateway, Identity, IkeSuite, Unique};
@@ -277,12 +277,17 @@ impl IkeSa {
         self.stage.as_mut().and_then(|stage| stage.established()).is_some_and(|stage| stage.is_deleting())
     }
 
-    /// An authentic packet of a child SA came from elsewhere.
+    /// An authentic packet of a child SA, its newest, came from elsewhere.
     pub fn moved(&mut self, cx: &mut Cx<'_>, remote: std::net::SocketAddr) {
         self.on_established(cx, |stage, sa, cx| {
             let path = Path { remote, ..sa.path };
-            stage.follow(sa, cx, path);
+            move_path::follow(stage, sa, cx, path);
         });
+    }
+
+    /// The host's addresses, links or routes have changed.
+    pub fn readdress(&mut self, cx: &mut Cx<'_>) {
+        self.on_established(cx, move_path::on_addresses);
     }
 
     /// When to call [`IkeSa::time`], and why.

@@ -3,7 +3,7 @@
 //! The way of a datagram: [`Door`] lets a stranger's first message in, [`IkeSa`] takes every further one to
 //! its present stage. Stages of a negotiation are in `establish`, the stage that stands in `established`, the
 //! last ones in `closing`. Protected datagrams pass `channel`, which alone makes messages authentic. What
-//! is exchanged in an established IKE SA is one module each: `create_child`, `delete`, `probe`, and the places
+//! is exchanged in an established IKE SA is one module each: `create_child`, `delete`, `probe`, `move_path`, and the places
 //! of `rekey_child` and `rekey_ike`. Extensions are one file each in `ext`.
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ mod fragment;
 mod ike_sa;
 pub mod limits;
 mod loss;
+mod move_path;
 mod probe;
 mod redirect;
 mod rekey_child;

@@ -146,3 +146,19 @@ pub const TOKEN_RANGE: std::ops::RangeInclusive<usize> = 16..=128;
 
 /// Tokens of one message that are looked at (RFC 6290 §4.5 wants four at least).
 pub const MAX_TOKENS: usize = 4;
+
+/// Addresses of one peer, and of our own, that MOBIKE keeps, tells and tries: more than a host has that moves about.
+pub const MAX_ADDRESSES: usize = 16;
+
+/// A request that was sent so often without an answer makes us look for another path (RFC 4555 §3.5): one that is lost
+/// twice is still chance.
+pub const SUSPECT_AFTER: u32 = 3;
+
+/// UNEXPECTED_NAT_DETECTED is taken for somebody's forgery this often in a row (RFC 4555 §3.9: "several times").
+pub const NAT_RETRIES: u32 = 3;
+
+/// Octets of a COOKIE2 that we make: nobody guesses them.
+pub const COOKIE2_LEN: usize = 16;
+
+/// Octets of a COOKIE2 notification (RFC 4555 §4.2.5).
+pub const COOKIE2_RANGE: std::ops::RangeInclusive<usize> = 8..=64;

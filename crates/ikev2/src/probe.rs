@@ -11,7 +11,7 @@
 
 use crate::established::{Asked, Asking, Established, Task};
 use crate::sent::Sent;
-use crate::{Common, Cx, limits};
+use crate::{Common, Cx, limits, move_path};
 use base::Instant;
 use dataplane::{Op, Outcome};
 use sa::{Fate, JobId, OrderId, Reply};
@@ -24,7 +24,8 @@ pub(crate) fn begin(
     cx: &mut Cx<'_>,
     order: Option<OrderId>,
 ) -> Option<Asking> {
-    let request = of.channel.ask(sa, cx, ExchangeType::INFORMATIONAL, &[])?;
+    let payloads = move_path::probe_payloads(of, sa, cx);
+    let request = of.channel.ask(sa, cx, ExchangeType::INFORMATIONAL, &payloads)?;
     Some(Asking { request, what: Asked::Probe(order) })
 }
 

@@ -407,7 +407,7 @@ pub(crate) fn hand_over(
 ) -> Next {
     let Handover { fresh, old, held } = handover;
     let is_asking = !of.asking.is_empty();
-    of.requeue_probes();
+    of.requeue_asked();
     cx.directory.leave(&of.identities.pair, sa.id);
     let connection = of.chosen.connection.clone();
     let mut common = fresh.common(cx, sa);
@@ -430,6 +430,7 @@ impl Established {
         let Fresh { suite, sk_d, channel, .. } = fresh;
         (self.suite, self.sk_d) = (suite, sk_d);
         self.rival = None;
+        self.mobility.renew();
         //= rfc7296 §2.3
         //# the window size starts at 1 for each direction of a rekeyed IKE SA until it is increased by SET_WINDOW_SIZE
         self.peer_window = 1;

@@ -3,7 +3,7 @@
 use crate::trace::{Trace, Way};
 use crate::{Common, Cx};
 use base::{Instant, MessageId};
-use sa::{Event, Fate};
+use sa::{Event, Fate, MessageTrace, Path};
 
 /// The datagrams of a request, and when they go out again.
 pub(crate) struct Sent {
@@ -55,6 +55,26 @@ impl Sent {
         (self.before, self.limit) = (self.sent, self.sent + more);
         self.transmit(sa, cx);
         self
+    }
+
+    /// Sends it again now, with as many transmissions as a new request has: the path has changed.
+    pub(crate) fn resend(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
+        (self.before, self.limit) = (self.sent, self.sent + cx.settings.backoff.transmissions);
+        self.transmit(sa, cx);
+    }
+
+    /// Sends it by another path too, which changes nothing.
+    pub(crate) fn send_also(&self, sa: &mut Common, cx: &mut Cx<'_>, path: Path) {
+        let trace = self.trace.message(sa, Way::out(&self.datagrams, self.sent));
+        cx.out.tell(Event::Message(MessageTrace { path, ..trace }));
+        for datagram in &self.datagrams {
+            cx.out.transmit(path, datagram.clone());
+        }
+    }
+
+    /// Transmissions since the waits began anew.
+    pub(crate) fn transmissions(&self) -> u32 {
+        self.sent - self.before
     }
 
     /// Whether it has been sent as often as it may.

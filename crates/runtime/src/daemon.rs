@@ -11,6 +11,7 @@ use crate::plane;
 use crate::resolve::Resolver;
 use crate::resolver::{Resolver as NameServers, ResolverConfig};
 use crate::status;
+use crate::watch;
 use base::{Instant, Rng};
 use crypto::Suite;
 use net::{Kind, Packet, SocketConfig, Sockets};
@@ -18,6 +19,7 @@ use policy::Policy;
 use sa::{Order, OrderId, Path, Target};
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -102,7 +104,8 @@ impl Daemon {
         let listener = Listener::bind(&setup.control).map_err(StartError)?;
         let sockets = Sockets::open(setup.sockets).map_err(|error| StartError(error.to_string()))?;
         let sockets = Arc::new(sockets);
-        let (plane, mine) = plane::open(&setup.dataplane, &sockets, &setup.suite, (setup.rng)(), &inbox)?;
+        let (plane, mine, device) =
+            plane::open(&setup.dataplane, &sockets, &setup.suite, (setup.rng)(), &inbox)?;
         let names =
             NameServers::start(setup.resolver.clone()).map_err(os("take care of the name servers"))?;
         let threads = "start the threads for jobs";
@@ -128,6 +131,7 @@ impl Daemon {
         let driver = Driver::new(Box::new(endpoint), world, setup.policy.clone(), about, clock.mono());
         let desk = Arc::new(Desk::new(setup.version, inbox, setup.policy, setup.loader, sockets.clone()));
         listener.serve(&desk).map_err(os("serve the control socket"))?;
+        watch::start(desk.inbox(), device.as_deref());
         Ok(Self { clock, driver, mailbox, signals, sockets, mine, desk, _listener: listener })
     }
 
@@ -298,5 +302,9 @@ impl Postman for Post {
 
     fn keepalive(&mut self, path: Path) -> io::Result<()> {
         self.sockets.send_ike(path.local, path.remote, false, &[0xff]).map_err(io::Error::other)
+    }
+
+    fn source(&mut self, remote: IpAddr) -> Option<IpAddr> {
+        self.sockets.source(remote).ok()
     }
 }

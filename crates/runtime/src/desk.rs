@@ -42,6 +42,11 @@ impl Desk {
         Self { version, inbox, policy: RwLock::new(policy), loader: Mutex::new(loader), sockets }
     }
 
+    /// The queue into the IKE thread.
+    pub(crate) fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
     pub(crate) fn version(&self) -> &str {
         &self.version
     }

@@ -19,6 +19,7 @@ use sa::{
     Reply, Target, TrustRefusal,
 };
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
@@ -50,6 +51,8 @@ pub(crate) trait Postman {
     fn send(&mut self, path: Path, message: &[u8]) -> std::io::Result<()>;
     /// Sends a NAT keepalive.
     fn keepalive(&mut self, path: Path) -> std::io::Result<()>;
+    /// Our address that leads to `remote`, past our own tunnels.
+    fn source(&mut self, remote: IpAddr) -> Option<IpAddr>;
 }
 
 /// Carries out operations on ESP.
@@ -78,6 +81,8 @@ pub(crate) enum Input {
     Job(JobId, Answer),
     /// The data plane tells something.
     PlaneEvent(DataplaneEvent),
+    /// The host has these addresses; or its links or routes are others now.
+    Addresses(Vec<IpAddr>),
     /// Somebody wants a connection up.
     Up { connection: String, child: Option<String>, path: Path, voice: Voice },
     /// Somebody wants a connection down.
@@ -203,6 +208,7 @@ impl Driver {
         match input {
             Input::Job(id, answer) => self.tell(now, Cause::Done(id, answer)),
             Input::PlaneEvent(event) => self.tell(now, Cause::Dataplane(event)),
+            Input::Addresses(addresses) => self.tell(now, Cause::Addresses(addresses)),
             Input::Up { connection, child, path, voice } => self.up(now, &connection, child, path, voice),
             Input::Down { connection, child, voice } => {
                 self.order(now, Order::Down(target(connection, child)), Some(voice));
@@ -308,6 +314,11 @@ impl Driver {
                 return self.world.names.enter(id, connection, received);
             }
             Job::DropResolver(user) => return self.world.names.leave(user),
+            Job::Route { remotes } => {
+                let source = |remote| (remote, self.world.postman.source(remote));
+                let routes = remotes.into_iter().map(source).collect();
+                return self.core.handle(now, Cause::Done(id, Answer::Routes(routes)));
+            }
             Job::Prove { .. } | Job::Check { .. } | Job::Puzzle { .. } | Job::Resolve { .. } => job,
         };
         let is_puzzle = matches!(job, Job::Puzzle { .. });

@@ -52,6 +52,9 @@ impl Postman for FakeWorld {
     fn keepalive(&mut self, _path: Path) -> std::io::Result<()> {
         Err(std::io::ErrorKind::NetworkUnreachable.into())
     }
+    fn source(&mut self, remote: std::net::IpAddr) -> Option<std::net::IpAddr> {
+        remote.is_ipv4().then(|| [192, 0, 2, 7].into())
+    }
 }
 
 impl Plane for FakeWorld {

@@ -25,6 +25,7 @@ mod resolve;
 mod resolver;
 mod sentence;
 mod status;
+mod watch;
 
 pub use control::{Client, ClientError};
 pub use crash_secret::crash_secret;

@@ -11,8 +11,8 @@ use sa::Path;
 use std::sync::Arc;
 use tun::Engine;
 
-/// A data plane, and the indexes of the sockets that the IKE thread reads itself.
-type Opened = (Box<dyn Plane>, Vec<usize>);
+/// A data plane, the indexes of the sockets that the IKE thread reads itself, and the name of its device.
+type Opened = (Box<dyn Plane>, Vec<usize>, Option<String>);
 
 /// Opens the data plane that the configuration names.
 pub(crate) fn open(
@@ -23,13 +23,14 @@ pub(crate) fn open(
     inbox: &Inbox,
 ) -> Result<Opened, StartError> {
     match which {
-        Dataplane::None => Ok((Box::new(NoPlane), (0..sockets.descriptors().count()).collect())),
+        Dataplane::None => Ok((Box::new(NoPlane), (0..sockets.descriptors().count()).collect(), None)),
         Dataplane::Tun(config) => {
             let inbox = inbox.clone();
             let sink = Arc::new(move |input: tun::Input<'_>| hand_on(&inbox, input));
             let engine = Engine::start(config.clone(), sockets.clone(), suite.clone(), rng, sink)
                 .map_err(|error| StartError(error.to_string()))?;
-            Ok((Box::new(TunPlane(engine)), Vec::new()))
+            let device = engine.device().to_string();
+            Ok((Box::new(TunPlane(engine)), Vec::new(), Some(device)))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{Answer, Event, Job, JobId, Order, OrderId, Path, Reply};
 use dataplane::{DataplaneEvent, Op};
+use std::net::IpAddr;
 
 /// One thing that happened. The core is told of exactly one at a time.
 #[derive(Debug)]
@@ -20,6 +21,9 @@ pub enum Cause<'a> {
     Done(JobId, Answer),
     /// The data plane tells something by itself.
     Dataplane(DataplaneEvent),
+    /// Addresses, links or routes of the host have changed: these are its addresses now. Nobody tells the core the
+    /// first ones but this.
+    Addresses(Vec<IpAddr>),
     /// A person or the daemon wants something.
     Order(OrderId, Order),
 }

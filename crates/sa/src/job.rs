@@ -5,6 +5,7 @@ use crate::{LeaseRequest, Path, Puzzle, Received};
 use base::WallClock;
 use dataplane::Outcome;
 use policy::{AddressPattern, Certificate, ConnectionId, IdPattern, Identity, Leased};
+use std::net::IpAddr;
 use std::sync::Arc;
 use wire::num::Prf;
 
@@ -17,7 +18,7 @@ pub struct JobId(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedOctets(pub Arc<[u8]>);
 
-/// Work for whoever holds private keys, PSKs and trust anchors, and has time.
+/// Work for whoever holds private keys, PSKs and trust anchors, and has time, or knows the routes.
 #[derive(Clone, Debug)]
 pub enum Job {
     /// Make our AUTH value.
@@ -66,6 +67,11 @@ pub enum Job {
         /// What the PRF is computed of.
         string: Vec<u8>,
     },
+    /// Look up from which of our addresses each of these is reached, past our own tunnels.
+    Route {
+        /// Addresses of a peer.
+        remotes: Vec<IpAddr>,
+    },
     /// Find the path to initiate a connection on: the peer's address by DNS, ours by the routing table. Asked anew for
     /// each attempt, since both change.
     Resolve {
@@ -98,6 +104,7 @@ impl Job {
             Job::Prove { .. } => "Prove",
             Job::Check { .. } => "Check",
             Job::Puzzle { .. } => "Puzzle",
+            Job::Route { .. } => "Route",
             Job::Resolve { .. } => "Resolve",
             Job::Lease(_) => "Lease",
             Job::Release(_) => "Release",
@@ -144,6 +151,8 @@ pub enum Answer {
     Leased(Vec<Leased>),
     /// A job that has nothing to say is done.
     Done,
+    /// For each address asked for, in the same order, ours that leads there; `None`: there is no route.
+    Routes(Vec<(IpAddr, Option<IpAddr>)>),
     /// Of the data plane.
     Dataplane(Outcome),
 }

@@ -1,7 +1,7 @@
 //! A site in a running world: its endpoint and what the endpoint needs around it.
 
 use crate::net::IKE;
-use crate::{Keeper, KeeperNature, NatBox, SimDataplane, SimRng};
+use crate::{Keeper, KeeperNature, SimDataplane, SimRng};
 use base::{Instant, Now};
 use dataplane::{ChildSpec, Selector};
 use endpoint::Endpoint;
@@ -54,8 +54,12 @@ pub(crate) type MakeCore = Box<dyn Fn(u64) -> Box<dyn Core> + Send>;
 pub struct Host {
     /// Its name.
     pub name: String,
-    /// Its address (inside, when it stands behind a NAT box).
+    /// Its address (inside, when it stands behind a NAT box); while it has none, its last one.
     pub address: IpAddr,
+    /// All its addresses; the first of each family is the one that it sends from.
+    pub addresses: Vec<IpAddr>,
+    /// All that it ever had.
+    pub(crate) had: BTreeSet<IpAddr>,
     /// What it is configured to do.
     pub policy: Arc<Policy>,
     /// Everything that its endpoint told, and when.
@@ -85,7 +89,8 @@ pub struct Host {
     pub crashes: u64,
     pub(crate) keeper: Box<dyn Keeper>,
     pub(crate) keeper_nature: KeeperNature,
-    pub(crate) nat: Option<NatBox>,
+    /// The NAT box before it, by its number in the world, and the box's address.
+    pub(crate) nat: Option<(usize, IpAddr)>,
     pub(crate) rng: SimRng,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) job_names: BTreeSet<JobId>,
@@ -114,7 +119,22 @@ impl Host {
 
     /// Its address as others see it.
     pub fn public_address(&self) -> IpAddr {
-        self.nat.as_ref().map_or(self.address, NatBox::outside)
+        self.nat.map_or(self.address, |(_, outside)| outside)
+    }
+
+    /// Whether others reach it at that address.
+    pub(crate) fn is_at(&self, address: IpAddr) -> bool {
+        match self.nat {
+            Some((_, outside)) => address == outside,
+            None => self.addresses.contains(&address),
+        }
+    }
+
+    /// Which of its addresses leads to each of these.
+    pub(crate) fn routes(&self, remotes: &[IpAddr]) -> Vec<(IpAddr, Option<IpAddr>)> {
+        let source =
+            |remote: &IpAddr| self.addresses.iter().find(|own| own.is_ipv4() == remote.is_ipv4()).copied();
+        remotes.iter().map(|remote| (*remote, source(remote))).collect()
     }
 
     /// Whether a child is configured with more traffic than `spec` carries.
@@ -142,7 +162,11 @@ impl Host {
                 self.resolver.remove(user);
                 Answer::Done
             }
-            Job::Prove { .. } | Job::Check { .. } | Job::Puzzle { .. } | Job::Resolve { .. } => return,
+            Job::Prove { .. }
+            | Job::Check { .. }
+            | Job::Puzzle { .. }
+            | Job::Resolve { .. }
+            | Job::Route { .. } => return,
         };
         self.decided.insert(id, answer);
     }

@@ -120,6 +120,11 @@ impl NatBox {
         self.outside
     }
 
+    /// Stands before these hosts too.
+    pub(crate) fn shelter(&mut self, inside: &[IpAddr]) {
+        self.inside.extend(inside);
+    }
+
     /// Forgets all mappings, as a restart does.
     pub fn restart(&mut self) {
         self.mappings.clear();

@@ -212,6 +212,7 @@ impl SimDataplane {
                     child.mapping_told = None;
                     Ok(Outcome::Done)
                 }
+                None if self.refused.contains(&id) => Ok(Outcome::Failed("It is not installed.".to_string())),
                 None => Err(format!("{id:?} is moved and is not installed")),
             },
             None => Err(format!("{job:?} is done twice")),

@@ -25,7 +25,9 @@ pub struct Site {
     pub name: String,
     /// Its address.
     pub address: IpAddr,
-    /// The NAT box before it: the address outside, and how long a mapping lives.
+    /// Its further addresses.
+    pub further: Vec<IpAddr>,
+    /// The NAT box before it: the address outside, and how long a mapping lives. Sites with the same one share it.
     pub nat: Option<(IpAddr, Duration)>,
     /// What it is configured to do.
     pub connections: Vec<Connection>,
@@ -63,6 +65,7 @@ impl Site {
         Self {
             name: name.to_string(),
             address,
+            further: Vec::new(),
             nat: None,
             connections: vec![connection(name, address, peer, peer_address)],
             settings: Settings::default(),
@@ -146,6 +149,21 @@ impl Site {
         self
     }
 
+    /// Has further addresses.
+    pub fn also_at(mut self, addresses: &[&str]) -> Self {
+        self.further.extend(addresses.iter().map(|address| ip(address)));
+        self
+    }
+
+    /// Speaks MOBIKE, with a peer that may be anywhere, from any address of its own.
+    pub fn mobile(self) -> Self {
+        self.with(|connection| {
+            connection.mobike = true;
+            connection.local_addrs = vec![AddressPattern::Any];
+            connection.remote_addrs.push(AddressPattern::Any);
+        })
+    }
+
     /// Stands behind a NAT box.
     pub fn behind(mut self, outside: &str, expiry: Duration) -> Self {
         self.nat = Some((ip(outside), expiry));
@@ -200,7 +218,8 @@ pub fn connection(name: &str, address: IpAddr, peer: &str, peer_address: IpAddr)
         lifetime: IkeLifetime::UNLIMITED,
         keyingtries: 0,
         retry_interval: Duration::from_secs(10),
-        mobike: true,
+        // Most worlds are about something else, and keep to port 500.
+        mobike: false,
         window: 1,
         configuration: Configuration::default(),
         extensions: Extensions::default(),

@@ -303,9 +303,8 @@ impl World {
         let now = self.now();
         let Some(packet) = EspPacket::of(&datagram) else { return };
         let nobody = Err((None, now, packet.spi));
-        let mut boxes = self.hosts.iter_mut().filter_map(|host| host.nat.as_mut());
-        let passes = boxes.all(|nat| nat.back(now, &mut datagram));
-        let index = self.hosts.iter().position(|host| host.address == datagram.to.ip());
+        let passes = self.boxes.iter_mut().all(|nat| nat.back(now, &mut datagram));
+        let index = self.hosts.iter().position(|host| host.addresses.contains(&datagram.to.ip()));
         let Some(index) = index.filter(|_| passes) else {
             return self.traffic.ends(packet.number, nobody);
         };

@@ -18,7 +18,7 @@ use sa::{
     Act, Answer, Cause, Event, IkeStatus, Job, JobId, LeaseKeeper, Order, OrderId, Path, Reply, Target,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -47,6 +47,7 @@ pub struct World {
     pub traffic: Traffic,
     /// Every datagram that a site sent, as it left its NAT box; of ESP packets only what [`World::traffic`] counts stays.
     pub wire: Vec<(Instant, Datagram)>,
+    pub(crate) boxes: Vec<NatBox>,
     attacker: Option<Attacker>,
     queue: BTreeMap<(Instant, u64), Happening>,
     sequence: u64,
@@ -71,6 +72,7 @@ impl World {
             stats: Stats::default(),
             traffic: Traffic::default(),
             wire: Vec::new(),
+            boxes: Vec::new(),
             attacker: None,
             queue: BTreeMap::new(),
             sequence: 0,
@@ -154,6 +156,16 @@ impl World {
         host.jobs.clear();
         host.job_names.clear();
         self.checks.sads_changed = true;
+        self.tell_addresses(index);
+    }
+
+    /// A core that begins hears what addresses its host has, where that matters to it.
+    fn tell_addresses(&mut self, index: usize) {
+        let host = &self.hosts[index];
+        if host.policy.connections.iter().any(|connection| connection.mobike) {
+            let addresses = host.addresses.clone();
+            self.handle(index, Cause::Addresses(addresses));
+        }
     }
 
     /// The wall clock jumps by so many seconds; the monotonic one does not.
@@ -171,12 +183,15 @@ impl World {
         }
         let windows = site.connections.iter().map(|connection| u32::from(connection.window));
         self.checks.widest = windows.chain([self.checks.widest]).max().unwrap_or(1);
-        let nat = site.nat.map(|(outside, expiry)| NatBox::new(vec![site.address], outside, expiry));
+        let addresses: Vec<IpAddr> = [site.address].into_iter().chain(site.further).collect();
+        let nat = site.nat.map(|(outside, expiry)| self.nat_box(&addresses, outside, expiry));
         self.hosts.push(Host {
             rng: SimRng::new(self.seed ^ 0x5151, &site.name),
             keeper: (site.make_keeper)(self.suite.clone(), policy.clone()),
             name: site.name,
             address: site.address,
+            had: addresses.iter().copied().collect(),
+            addresses,
             policy,
             names: BTreeMap::new(),
             lookups: Vec::new(),
@@ -198,6 +213,7 @@ impl World {
             handled: (Instant::default(), 0),
             woken: (Instant::default(), 0),
         });
+        self.tell_addresses(self.hosts.len() - 1);
         self
     }
 
@@ -301,9 +317,45 @@ impl World {
 
     /// The NAT box before a site loses its memory.
     pub fn restart_nat(&mut self, name: &str) {
-        if let Some(nat) = &mut self.host_mut(name).nat {
-            nat.restart();
+        if let Some((number, _)) = self.host(name).nat {
+            self.boxes[number].restart();
         }
+    }
+
+    /// The box with the address `outside`, which stands before these hosts from now on.
+    fn nat_box(&mut self, inside: &[IpAddr], outside: IpAddr, expiry: Duration) -> (usize, IpAddr) {
+        let known = self.boxes.iter().position(|nat| nat.outside() == outside);
+        let number = known.unwrap_or_else(|| {
+            self.boxes.push(NatBox::new(Vec::new(), outside, expiry));
+            self.boxes.len() - 1
+        });
+        self.boxes[number].shelter(inside);
+        (number, outside)
+    }
+
+    /// A site has these addresses now, and hears of it: the first of each family is the one that it sends from.
+    pub fn readdress(&mut self, name: &str, addresses: &[&str]) {
+        let addresses: Vec<IpAddr> = addresses.iter().map(|address| crate::site::ip(address)).collect();
+        let index = self.index(name);
+        let host = &mut self.hosts[index];
+        if let Some(first) = addresses.first() {
+            host.address = *first;
+        }
+        host.had.extend(&addresses);
+        host.addresses.clone_from(&addresses);
+        if let Some((number, _)) = host.nat {
+            self.boxes[number].shelter(&addresses);
+        }
+        self.handle(index, Cause::Addresses(addresses));
+    }
+
+    /// A site goes elsewhere: behind a NAT box with that address, or from behind one into the open. It does not hear of it
+    /// before [`World::readdress`].
+    pub fn resettle(&mut self, name: &str, outside: Option<&str>) {
+        let index = self.index(name);
+        let addresses = self.hosts[index].addresses.clone();
+        let outside = outside.map(crate::site::ip);
+        self.hosts[index].nat = outside.map(|outside| self.nat_box(&addresses, outside, NAT_EXPIRY));
     }
 
     /// Somebody sends a datagram, which arrives after `delay` whatever the weather.
@@ -392,6 +444,7 @@ impl World {
                         (Job::Resolve { name, remote, .. }, None) => {
                             Answer::Resolved(host.resolve(self.now.mono, name, remote))
                         }
+                        (Job::Route { remotes }, None) => Answer::Routes(host.routes(remotes)),
                         (job, None) => host.keeper.answer(job),
                     };
                     self.handle(index, Cause::Done(id, answer));
@@ -417,12 +470,14 @@ impl World {
     /// past the marker.
     fn arrive(&mut self, mut datagram: Datagram) {
         let now = self.now.mono;
-        let mut boxes = self.hosts.iter_mut().filter_map(|host| host.nat.as_mut());
-        if !boxes.all(|nat| nat.back(now, &mut datagram)) {
+        if !self.boxes.iter_mut().all(|nat| nat.back(now, &mut datagram)) {
             self.stats.count("stopped at a NAT box");
             return;
         }
-        let Some(index) = self.hosts.iter().position(|host| host.address == datagram.to.ip()) else { return };
+        let Some(index) = self.hosts.iter().position(|host| host.addresses.contains(&datagram.to.ip()))
+        else {
+            return;
+        };
         let marked = datagram.to.port() == NAT_T;
         let bytes = match (datagram.to.port(), datagram.payload.strip_prefix(&[0; 4])) {
             (NAT_T, Some(message)) => message,
@@ -540,9 +595,13 @@ impl World {
     /// A datagram goes through its site's NAT box, past the attacker, into the weather.
     pub(crate) fn send(&mut self, index: usize, mut datagram: Datagram) {
         let now = self.now.mono;
-        let host = &mut self.hosts[index];
-        if let Some(nat) = &mut host.nat {
-            nat.out(now, &mut datagram);
+        let host = &self.hosts[index];
+        if !host.addresses.contains(&datagram.from.ip()) {
+            self.stats.count("cannot be sent");
+            return;
+        }
+        if let Some((number, _)) = host.nat {
+            self.boxes[number].out(now, &mut datagram);
         }
         let mut sent = Vec::new();
         let mut pass = true;
@@ -610,6 +669,9 @@ impl World {
     }
 }
 
+/// How long the boxes of [`World::resettle`] keep a mapping.
+const NAT_EXPIRY: Duration = Duration::from_secs(600);
+
 fn first_address(pattern: &AddressPattern) -> Option<std::net::IpAddr> {
     match pattern {
         AddressPattern::Range(range) => Some(range.start()),
@@ -624,6 +686,7 @@ fn brief(cause: &Cause<'_>) -> String {
         }
         Cause::Time => "time".to_string(),
         Cause::Done(id, answer) => format!("{id:?} {answer:?}"),
+        Cause::Addresses(addresses) => format!("{addresses:?}"),
         Cause::Dataplane(event) => format!("{event:?}"),
         Cause::Order(id, order) => match order {
             Order::Reload(_) => format!("{id:?} Reload"),

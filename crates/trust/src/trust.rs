@@ -47,6 +47,7 @@ impl Trust {
                 ours: true,
                 reason: format!("The path of connection `{name}` is not looked up where keys are kept."),
             }),
+            Job::Route { .. } => Err(ours("routes are no matter of trust".to_string())),
             Job::Check { connection, name, local, remote, wanted, prf, octets, proof, wall } => {
                 let connection = self.connection(*connection, name).map_err(ours);
                 let (suite, secrets, prf, wall) = (&*self.suite, &self.secrets, *prf, *wall);

@@ -52,7 +52,9 @@ mod segment;
 mod sys;
 mod train;
 mod virtio;
+mod watch;
 
 pub use control::Stats;
 pub use engine::{Engine, EngineConfig, Input, Sink};
 pub use error::Error;
+pub use watch::Watch;

@@ -66,3 +66,9 @@ pub const ACQUIRE_INTERVAL_MS: u64 = 1000;
 
 /// Trap policies of one engine: with all that they keep they stay below 64 MiB, unless the machine is flooded from within.
 pub const MAX_TRAPS: usize = 512;
+
+/// Changes of addresses and routes come in bursts: it is quiet for this long before they are acted on.
+pub const SETTLING: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// A host whose routes never rest is looked at after so many bursts all the same.
+pub const MAX_SETTLINGS: usize = 10;

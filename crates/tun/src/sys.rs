@@ -4,7 +4,8 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 /// Turns an open `/dev/net/tun` into the device that `pattern` names (`%d` becomes a free number).
 /// Each packet is preceded by a virtio header. Answers the device's name.
@@ -64,6 +65,19 @@ pub(crate) fn event_fd() -> io::Result<File> {
     check(fd)?;
     // SAFETY: the descriptor was just made and nobody else owns it.
     Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// Waits until a descriptor is readable, at most `limit` where there is one; whether it is.
+pub(crate) fn readable(fd: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<bool> {
+    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let limit =
+        limit.map_or(-1, |limit| libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX));
+    // SAFETY: poll gets one entry, which lives across the call.
+    match check(unsafe { libc::poll(&raw mut entry, 1, limit) }) {
+        Ok(()) => Ok(entry.revents != 0),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn check(answer: libc::c_int) -> io::Result<()> {

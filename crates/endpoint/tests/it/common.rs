@@ -152,7 +152,7 @@ pub fn connection(me: &str, peer: &str) -> Connection {
         lifetime: IkeLifetime::UNLIMITED,
         keyingtries: 0,
         retry_interval: Duration::from_secs(10),
-        mobike: true,
+        mobike: false,
         window: 1,
         configuration: Configuration::default(),
         extensions: Extensions::default(),
@@ -231,6 +231,7 @@ impl End {
                 Answer::Proved(AuthProof { method: 2, data: auth(prf, octets) })
             }
             Job::Puzzle { puzzle, string } => sa::puzzle::answer(&Provider::new(), *puzzle, string),
+            Job::Route { remotes } => Answer::Routes(remotes.iter().map(|remote| (*remote, None)).collect()),
             Job::Check { prf, octets, proof, remote, wanted, .. } => {
                 let known = policy::match_identity(wanted, remote).is_ok();
                 if known && proof.method == 2 && proof.data == auth(prf, octets) {

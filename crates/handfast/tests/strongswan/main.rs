@@ -4,6 +4,7 @@
 mod addresses;
 mod features;
 mod matrix;
+mod mobike;
 mod rekeying;
 
 use interop::{
@@ -114,7 +115,10 @@ impl Setup<'_> {
             selectors: self.selectors,
         };
         let binary = Path::new(env!("CARGO_BIN_EXE_handfast"));
-        let text = format!("{}\n{}", self.daemon, config.toml(&lab));
+        let mut text = format!("{}\n{}", self.daemon, config.toml(&lab));
+        if self.connection.contains("local_addrs") {
+            text = text.replacen(&format!("local_addrs = \"{}\"\n", lab.outer(self.ours)), "", 1);
+        }
         let handfast = Handfast::start(&lab, self.ours, binary, &text).unwrap();
         let capture = Some(Capture::start(&lab, self.ours).unwrap());
         Pair { handfast, charon, capture, ours: self.ours, lab }

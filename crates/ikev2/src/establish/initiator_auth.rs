@@ -49,7 +49,7 @@ impl Proving {
         let puzzle = Puzzled { solution, obstacle };
         let chosen = rivals.chosen().clone();
         sa.spi_r = spi_r;
-        float(sa, cx, &secrets);
+        float(sa, cx, &secrets, chosen.connection.mobike);
         let local = local_identity(&chosen.connection, sa);
         let id = contents::identification(&local).octets_to_sign();
         let job = cx.out.job(
@@ -213,6 +213,7 @@ impl AwaitAuth {
             path: sa.path,
             connection,
             agreed: &secrets.agreed,
+            addresses: cx.addresses,
             first_contact,
         };
         ext::offer(Moment::AuthRequest, &mut facts, &mut payloads);
@@ -424,6 +425,7 @@ impl Checking {
             path: sa.path,
             connection: &chosen.connection,
             agreed: &secrets.agreed,
+            addresses: cx.addresses,
             first_contact: false,
         };
         ext::inspect(Moment::AuthResponse, &facts, &contents, &mut agreed);

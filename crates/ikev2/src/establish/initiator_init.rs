@@ -136,6 +136,7 @@ fn send(sa: &mut Common, cx: &mut Cx<'_>, asked: &Asked<'_>) -> Sent {
         path: sa.path,
         connection: &asked.chosen.connection,
         agreed: &Agreed { redirected_from: sa.origin.redirected_from, ..Agreed::default() },
+        addresses: cx.addresses,
         first_contact: false,
     };
     ext::offer(Moment::InitRequest, &mut facts, &mut payloads);
@@ -301,6 +302,7 @@ impl AwaitInit {
             path,
             connection: &self.chosen.connection,
             agreed: &Agreed::default(),
+            addresses: cx.addresses,
             first_contact: false,
         };
         ext::inspect(Moment::InitResponse, &facts, contents, &mut agreed);
@@ -430,6 +432,7 @@ impl AwaitInit {
             path,
             connection: &self.chosen.connection,
             agreed: &Agreed::default(),
+            addresses: cx.addresses,
             first_contact: false,
         };
         ext::inspect(Moment::InitResponse, &facts, &contents, &mut agreed);
@@ -493,9 +496,12 @@ struct Answered {
 /// Goes over to port 4500, where ESP can pass a NAT.
 //= rfc7296 §2.23
 //# If […] NAT is detected, the initiator MUST switch to port 4500 [for IKE_AUTH]
-pub(super) fn float(sa: &mut Common, cx: &mut Cx<'_>, secrets: &Secrets) {
+//= rfc4555 §3.3
+//# implementations that support both this specification and NAT Traversal MUST change to port 4500 if the correspondent
+//# also supports both, even if no NAT was detected between them
+pub(super) fn float(sa: &mut Common, cx: &mut Cx<'_>, secrets: &Secrets, mobike: bool) {
     let nat = secrets.agreed.nat;
-    if !nat.encapsulates() || sa.path.marked {
+    if sa.path.marked || !(nat.encapsulates() || mobike && nat.supported) {
         return;
     }
     let who = match (nat.local, nat.remote) {
@@ -503,7 +509,8 @@ pub(super) fn float(sa: &mut Common, cx: &mut Cx<'_>, secrets: &Secrets) {
         (true, true) => "We are behind a NAT; the peer is too, or forces UDP encapsulation",
         (true, false) => "We are behind a NAT",
         (false, true) => "The peer is behind a NAT, or forces UDP encapsulation",
-        (false, false) => "UDP encapsulation is forced",
+        (false, false) if nat.forced => "UDP encapsulation is forced",
+        (false, false) => "A later path may pass a NAT (RFC 4555)",
     };
     for address in [&mut sa.path.local, &mut sa.path.remote] {
         if address.port() == limits::IKE_PORT {
@@ -511,5 +518,6 @@ pub(super) fn float(sa: &mut Common, cx: &mut Cx<'_>, secrets: &Secrets) {
         }
     }
     sa.path.marked = true;
-    cx.note(sa.id, format!("{who}: IKE and ESP go over UDP port {} from now on.", sa.path.remote.port()));
+    let what = if nat.encapsulates() { "and ESP go" } else { "goes" };
+    cx.note(sa.id, format!("{who}: IKE {what} over UDP port {} from now on.", sa.path.remote.port()));
 }

@@ -184,8 +184,19 @@ fn choose(
 //= rfc7296 §2.21.2
 //# All errors that occur in an IKE_AUTH exchange, causing the authentication to fail for whatever reason
 //# SHOULD result in an AUTHENTICATION_FAILED notification.
-fn refuse(sa: &mut Common, cx: &mut Cx<'_>, mut secrets: Secrets, to: Request, refusal: Refusal) -> Next {
-    let notify = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
+fn refuse(sa: &mut Common, cx: &mut Cx<'_>, secrets: Secrets, to: Request, refusal: Refusal) -> Next {
+    refuse_with(sa, cx, secrets, to, (NotifyType::AUTHENTICATION_FAILED, refusal))
+}
+
+/// Ends a negotiation with that notification.
+fn refuse_with(
+    sa: &mut Common,
+    cx: &mut Cx<'_>,
+    mut secrets: Secrets,
+    to: Request,
+    (notify, refusal): (NotifyType, Refusal),
+) -> Next {
+    let notify = Notify::new(notify, Vec::new());
     secrets.channel.respond(sa, cx, to, &[Payload::Notify(notify)]);
     sa.give_up(cx, &Known::default(), Fate::Refused(refusal));
     Lingering::after_failed_authentication(cx, secrets.channel)
@@ -334,6 +345,7 @@ impl Checking {
             path: sa.path,
             connection,
             agreed: &secrets.agreed,
+            addresses: cx.addresses,
             first_contact: false,
         };
         ext::inspect(Moment::AuthRequest, &facts, &claim.contents, &mut agreed);
@@ -368,13 +380,34 @@ impl Checking {
         Box::new(Self { chosen, secrets, identities, to: claim.to, wants, job, until: claim.until })
     }
 
-    fn refuse(mut self, sa: &mut Common, cx: &mut Cx<'_>, refusal: Refusal) -> Next {
+    fn refuse(self, sa: &mut Common, cx: &mut Cx<'_>, refusal: Refusal) -> Next {
+        self.refuse_with(sa, cx, NotifyType::AUTHENTICATION_FAILED, refusal)
+    }
+
+    fn refuse_with(mut self, sa: &mut Common, cx: &mut Cx<'_>, notify: NotifyType, refusal: Refusal) -> Next {
         self.wants.release(sa, cx);
-        refuse(sa, cx, self.secrets, self.to, refusal)
+        refuse_with(sa, cx, self.secrets, self.to, (notify, refusal))
+    }
+
+    /// The peer forbids NATs, and its message has passed one.
+    //= rfc4555 §3.9
+    //# If they do not match, a response containing an UNEXPECTED_NAT_DETECTED notification is sent. The response message is
+    //# sent to the address and port that the corresponding request came from
+    fn refuse_nat(self, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+        let reason = format!(
+            "The peer allows no NAT between us, but its message came by {}, which is not the path that it names.",
+            self.to.path
+        );
+        let connection = Some(self.chosen.connection.name.clone());
+        let refusal = Refusal { kind: RefusalKind::PeerError, by_peer: false, connection, reason };
+        self.refuse_with(sa, cx, NotifyType::UNEXPECTED_NAT_DETECTED, refusal)
     }
 
     /// The peer is who it says. Is it welcome a second time?
     fn on_verified(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+        if self.secrets.agreed.unexpected_nat {
+            return self.refuse_nat(sa, cx);
+        }
         let connection = &self.chosen.connection;
         let others = unique::older(sa, cx, &self.identities.pair);
         match connection.unique {
@@ -523,6 +556,7 @@ impl Proving {
             path: sa.path,
             connection: &chosen.connection,
             agreed: &secrets.agreed,
+            addresses: cx.addresses,
             first_contact: false,
         };
         let guest = Guest {

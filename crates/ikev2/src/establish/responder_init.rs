@@ -238,6 +238,7 @@ fn open(
         path: knock.path,
         connection: &connection,
         agreed: &Agreed::default(),
+        addresses: cx.addresses,
         first_contact: false,
     };
     ext::inspect(Moment::InitRequest, &facts, &knock.contents, &mut agreed);

@@ -10,6 +10,7 @@ use crate::delete::Named;
 use crate::establish::{Secrets, Transcript};
 use crate::ext::configuration::Leases;
 use crate::ike_sa::{Chosen, Next, Stage};
+use crate::move_path::Mobility;
 use crate::rekey_child::{self, Replaces};
 use crate::{Common, Cx, limits, unique};
 use base::{EspSpi, Secret};
@@ -161,6 +162,7 @@ impl Established {
         let Secrets { suite, sk_d, transcript, agreed, channel, .. } = secrets;
         unique::enter(sa, cx, &identities.pair, chosen.connection.unique);
         let dues = IkeDues::new(cx, &chosen.connection.lifetime, sa.side);
+        let mobility = Mobility::new(sa, cx, &agreed, &chosen.connection);
         let peer_window = agreed.window.max(1);
         let mut channel = channel;
         channel.widen(chosen.connection.window);
@@ -174,6 +176,7 @@ impl Established {
             proved_as: sa.side,
             peer: agreed,
             leases: Leases::default(),
+            mobility,
             children: Vec::new(),
             asking: Vec::new(),
             peer_window,

@@ -33,6 +33,7 @@ impl Established {
             path,
             connection: &self.chosen.connection,
             agreed: &before,
+            addresses: cx.addresses,
             first_contact: false,
         };
         ext::inspect(moment, &facts, contents, &mut self.peer);
@@ -50,6 +51,7 @@ impl Established {
             path: sa.path,
             connection: &self.chosen.connection,
             agreed: &self.peer,
+            addresses: cx.addresses,
             first_contact: false,
         };
         ext::offer(Moment::Renewed, &mut facts, &mut payloads);

@@ -230,7 +230,7 @@ impl Established {
     }
 
     /// A child has come to its end without a successor, or its successor stands.
-    fn expire_child(&mut self, sa: &mut Common, cx: &mut Cx<'_>, id: ChildId) {
+    pub(crate) fn expire_child(&mut self, sa: &mut Common, cx: &mut Cx<'_>, id: ChildId) {
         let Some(index) = self.children.iter().position(|child| child.id == id) else { return };
         let child = self.children.remove(index);
         self.queue_delete(vec![delete::Named::of(&child)]);

@@ -2,7 +2,7 @@
 
 use super::{Asked, Asking, Established};
 use crate::delete::Named;
-use crate::{Common, Cx, create_child, delete, limits, probe, rekey_child, rekey_ike};
+use crate::{Common, Cx, create_child, delete, limits, move_path, probe, rekey_child, rekey_ike};
 use base::Instant;
 use dataplane::ChildId;
 use policy::Child;
@@ -20,6 +20,10 @@ pub(crate) enum Task {
     /// An INFORMATIONAL request with these payloads.
     Tell(Vec<Payload<'static>>),
     Probe(Option<OrderId>),
+    /// Tells the responder the path in use (RFC 4555).
+    Update,
+    /// Asks the peer to prove where it is (RFC 4555).
+    Verify,
 }
 
 impl Established {
@@ -40,6 +44,8 @@ impl Established {
                 Task::RekeyIke => rekey_ike::begin(self, sa, cx, None),
                 Task::Delete(named) => delete::begin(self, sa, cx, named),
                 Task::Probe(order) => probe::begin(self, sa, cx, order),
+                Task::Update => move_path::begin_update(self, sa, cx),
+                Task::Verify => move_path::begin_verify(self, sa, cx),
                 Task::Tell(payloads) => {
                     let request = self.channel.ask(sa, cx, ExchangeType::INFORMATIONAL, &payloads);
                     request.map(|request| Asking { request, what: Asked::Told })
@@ -65,7 +71,10 @@ impl Established {
     //# If a peer receives a request to rekey an IKE SA, and it is currently creating, rekeying, or closing a Child SA of
     //# that IKE SA, it SHOULD reply with TEMPORARY_FAILURE.
     pub(crate) fn is_at_rest(&self) -> bool {
-        let busy = self.asking.iter().any(|asking| !matches!(asking.what, Asked::Probe(_) | Asked::Told));
+        let busy = self
+            .asking
+            .iter()
+            .any(|asking| !matches!(asking.what, Asked::Probe(_) | Asked::Told | Asked::Verify(_)));
         !busy && self.answering.is_empty() && self.installing.is_empty()
     }
 
@@ -97,6 +106,11 @@ impl Established {
     /// Tells the peer something when its turn comes.
     pub(crate) fn tell(&mut self, payloads: Vec<Payload<'static>>) {
         self.queue(Task::Tell(payloads));
+    }
+
+    /// Does something before all else that waits.
+    pub(crate) fn queue_first(&mut self, task: Task) {
+        self.todo.push_front(task);
     }
 
     /// Gives all children of that name new keys; how many there are.
@@ -181,15 +195,23 @@ impl Established {
     }
 
     /// Whether something that would do `what` waits or is under way.
-    pub(super) fn is_queued(&self, what: impl Fn(&Task) -> bool) -> bool {
+    pub(crate) fn is_queued(&self, what: impl Fn(&Task) -> bool) -> bool {
         self.todo.iter().chain(self.later.iter().map(|(_, task)| task)).any(what)
     }
 
-    /// Orders that wait for a sign of life on an IKE SA that goes are asked for again on its successor.
-    pub(crate) fn requeue_probes(&mut self) {
+    /// What was asked on an IKE SA that goes, and matters to its successor, is asked again there: orders that wait for a
+    /// sign of life, and what concerns the path.
+    pub(crate) fn requeue_asked(&mut self) {
         for asking in std::mem::take(&mut self.asking) {
-            if let Asked::Probe(Some(order)) = asking.what {
-                self.todo.push_front(Task::Probe(Some(order)));
+            match asking.what {
+                Asked::Probe(Some(order)) => self.todo.push_front(Task::Probe(Some(order))),
+                Asked::Update(_) => self.todo.push_front(Task::Update),
+                Asked::Verify(_) => self.todo.push_front(Task::Verify),
+                Asked::Probe(None)
+                | Asked::Told
+                | Asked::Child(_)
+                | Asked::RekeyIke(_)
+                | Asked::Delete(_) => {}
             }
         }
     }

@@ -7,12 +7,14 @@ pub(crate) mod configuration;
 mod crash;
 mod fragmentation;
 mod initial_contact;
+pub(crate) mod mobike;
 mod nat;
 mod redirect;
 mod signature_hashes;
 mod window;
 
 pub(crate) use crash::{shows as shows_token, token as crash_token};
+pub(crate) use nat::{destination as nat_destination, payloads as nat_payloads, read as read_nat};
 pub(crate) use redirect::{Redirect, notify as redirect_notify};
 pub(crate) use window::{announcement as window_announcement, size as window_size};
 
@@ -38,6 +40,7 @@ const ALL: &[&dyn Extension] = &[
     &redirect::Redirection,
     &crash::QuickCrashDetection,
     &configuration::ConfigurationPayload,
+    &mobike::Mobike,
 ];
 
 /// What an extension may do.
@@ -94,6 +97,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) connection: &'a Connection,
     /// What the peer has said so far.
     pub(crate) agreed: &'a Agreed,
+    /// The host's own addresses.
+    pub(crate) addresses: &'a [IpAddr],
     /// Whether this is our only IKE SA with the peer.
     pub(crate) first_contact: bool,
 }
@@ -128,6 +133,10 @@ pub(crate) struct Agreed {
     pub(crate) asked: Option<Arc<configuration::Asked>>,
     /// What the peer gave us by a configuration payload.
     pub(crate) received: Option<Box<Received>>,
+    /// Both may change their addresses; the peer's.
+    pub(crate) mobike: Option<Vec<IpAddr>>,
+    /// The peer forbids NATs, and there is one.
+    pub(crate) unexpected_nat: bool,
 }
 
 /// Who is behind a NAT.

@@ -28,6 +28,7 @@ mod late_answers;
 mod liveness;
 mod logs;
 mod malformed;
+mod mobike;
 mod model;
 mod month;
 mod nat;
