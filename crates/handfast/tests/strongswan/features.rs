@@ -280,6 +280,7 @@ fn s031_keys_around_the_block_of_the_hash() {
 /// Every algorithm for ESP that both have, between our engine and strongSwan's `libipsec`, with pings both ways.
 #[test]
 fn s167_every_suite_of_esp_with_libipsec() {
+    // Without extended sequence numbers, which libipsec does not have.
     let suites = [
         "aes128-sha1",
         "aes128-sha256",
@@ -294,8 +295,6 @@ fn s167_every_suite_of_esp_with_libipsec() {
         "aes256ccm8",
         "aes256ctr-sha256",
         "chacha20poly1305",
-        "aes256gcm16-esn",
-        "aes128-sha256-esn",
     ];
     for (n, esp) in suites.into_iter().enumerate() {
         if cannot_run("s167_every_suite_of_esp_with_libipsec") {
