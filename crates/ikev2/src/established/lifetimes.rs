@@ -153,14 +153,17 @@ impl Established {
         }
         let due = |child: &&crate::child::ChildSa| ends(self.rekey_due(child.id, child.dues));
         let due: Vec<ChildId> = self.children.iter().filter(due).map(|child| child.id).collect();
+        // Where too much waits already, it is asked for later.
         for id in due {
-            self.queue(Task::RekeyChild(id));
+            if !self.queue(Task::RekeyChild(id)) {
+                self.rekey_child_later(cx, id);
+            }
         }
         if ends(self.dues.reauth) {
             self.reauthenticate(sa, cx);
         }
-        if ends(self.dues.rekey) && !self.is_rekey_begun() {
-            self.queue(Task::RekeyIke);
+        if ends(self.dues.rekey) && !self.is_rekey_begun() && !self.queue(Task::RekeyIke) {
+            self.rekey_ike_later(cx);
         }
         None
     }
@@ -224,8 +227,11 @@ impl Established {
     pub(crate) fn wear_out(&mut self, sa: &mut Common, cx: &mut Cx<'_>, id: ChildId, hard: bool) {
         if hard {
             self.expire_child(sa, cx, id);
-        } else if self.children.iter().any(|child| child.id == id) && !self.is_child_rekey_begun(id) {
-            self.queue(Task::RekeyChild(id));
+        } else if self.children.iter().any(|child| child.id == id)
+            && !self.is_child_rekey_begun(id)
+            && !self.queue(Task::RekeyChild(id))
+        {
+            self.rekey_child_later(cx, id);
         }
     }
 

@@ -1,7 +1,7 @@
 //! New keys for a child SA (RFC 7296 §1.3.3, §2.8).
 
 use dataplane::{ChildSpec, DataplaneEvent};
-use policy::{ChildLifetime, Volume};
+use policy::{ChildLifetime, IkeLifetime, Volume};
 use sa::{Event, Fate, Order, Reply, Target};
 use sim::site::esp;
 use sim::{Site, established};
@@ -224,4 +224,26 @@ fn a_child_that_is_ordered_down_while_it_gets_new_keys_stays_down() {
             assert_eq!(world.host(name).dataplane.sad().count(), 0, "{name} after {millis} ms");
         }
     }
+}
+
+/// More waits than has a place: new keys are asked for later, and nobody asks again and again for the same moment.
+#[test]
+fn where_too_much_waits_new_keys_wait_too() {
+    let minute = ChildLifetime { rekey: MINUTE, ..ChildLifetime::UNLIMITED };
+    let ike = IkeLifetime { rekey: MINUTE, over: 60 * MINUTE, ..IkeLifetime::UNLIMITED };
+    let site = alice().child(|child| child.lifetime = minute).with(|connection| connection.lifetime = ike);
+    let mut world = world(70).peers(site, bob());
+    world.up("alice");
+    world.until(established);
+    world.weather.loss = 1000;
+    let ike = world.status("alice")[0].id;
+    for _ in 0..600 {
+        world.order("alice", Order::Probe(ike));
+    }
+    world.run(MINUTE + MINUTE / 4);
+    assert_eq!(went(&world, "alice", &Fate::Replaced), 0, "nothing comes through yet");
+    world.weather.loss = 0;
+    world.until(|world| went(world, "alice", &Fate::Replaced) >= 2);
+    let list = world.status("alice");
+    assert_eq!((list.len(), list[0].children.len()), (1, 1));
 }
