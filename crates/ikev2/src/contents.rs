@@ -8,7 +8,7 @@ use dataplane::{AddressRange, Selector};
 use policy::{Identity, Offer};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use wire::allowed::{Direction, Misfit, classify};
-use wire::num::{CertEncoding, ExchangeType, IdType, NotifyType, ProtocolId};
+use wire::num::{CertEncoding, ExchangeType, IdType, KeMethod, NotifyType, ProtocolId};
 use wire::{
     Authentication, CertRequest, Delete, Identification, KeyExchange, Notify, Octets, Payload,
     TrafficSelector,
@@ -251,6 +251,13 @@ pub(crate) fn proposals(offers: &[Offer], protocol: ProtocolId, spi: &[u8]) -> V
         transforms: offer.transforms.iter().map(|t| wire::Transform::new(t.kind, t.id, t.key_bits)).collect(),
     };
     offers.iter().map(one).collect()
+}
+
+/// The key exchange method that an INVALID_KE_PAYLOAD notification asks for (RFC 7296 §1.3, §3.10.1).
+pub(crate) fn wished_ke(notify: &Notify<'_>) -> Option<KeMethod> {
+    let method =
+        <[u8; 2]>::try_from(&notify.data[..]).ok().map(|octets| KeMethod(u16::from_be_bytes(octets)));
+    method.filter(|_| notify.kind == NotifyType::INVALID_KE_PAYLOAD)
 }
 
 /// The one proposal of an answer, with the peer's ESP SPI.

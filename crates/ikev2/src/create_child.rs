@@ -10,7 +10,7 @@
 
 use crate::channel::Request;
 use crate::child::{self, ChildRequest, ChildSa, Decided, Keying, NoChild, Place, Proposed, Traffic};
-use crate::contents::Contents;
+use crate::contents::{self, Contents};
 use crate::delete::Named;
 use crate::established::{After, Asking, Established, Task, Waiting};
 use crate::ext::Nat;
@@ -196,10 +196,7 @@ pub(crate) fn again_for_pair(
 
 /// The method that INVALID_KE_PAYLOAD names, if we have offered it and not tried it.
 fn corrected(asked: &Asked, notify: &Notify<'_>) -> Option<KeMethod> {
-    if notify.kind != NotifyType::INVALID_KE_PAYLOAD || asked.corrected {
-        return None;
-    }
-    let wished = KeMethod(u16::from_be_bytes(<[u8; 2]>::try_from(&notify.data[..]).ok()?));
+    let wished = contents::wished_ke(notify).filter(|_| !asked.corrected)?;
     let offered = asked.proposed.child.esp_proposals.iter().any(|ours| ours.ke.contains(&wished));
     let tried = asked.ke.as_ref().is_some_and(|(method, _)| *method == wished);
     (offered && !tried && wished != KeMethod::NONE).then_some(wished)

@@ -8,6 +8,7 @@
 
 mod begin;
 mod heed;
+mod installing;
 pub(crate) mod lifetimes;
 mod tasks;
 mod wishes;
@@ -27,16 +28,14 @@ use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage, refusal_of}
 use crate::move_path::Mobility;
 use crate::rekey_child::{Rekey, Replaces, Retired};
 use crate::sent::Sent;
-use crate::{
-    Common, Cx, create_child, delete, establish, limits, loss, move_path, probe, rekey_child, rekey_ike,
-};
+use crate::{Common, Cx, create_child, delete, establish, limits, loss, move_path, probe, rekey_ike};
 use base::{IkeSpi, Instant, Secret};
 use dataplane::{Op, Outcome};
 use policy::IkeSuite;
 use sa::{Answer, Event, Fate, JobId, OrderId, Path, Reason, Refusal, RefusalKind, Reply, Side};
 use std::collections::VecDeque;
+use wire::Payload;
 use wire::num::{ExchangeType, NotifyType};
-use wire::{Notify, Payload};
 
 /// An IKE SA that stands.
 pub(crate) struct Established {
@@ -506,65 +505,6 @@ impl Established {
         std::mem::take(&mut self.asking)
     }
 
-    /// The data plane has installed a child, or has not.
-    fn installed(&mut self, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, failure: Option<String>) {
-        if let Some(index) = self.answering.iter().position(|answering| answering.job == job) {
-            let answering = self.answering.remove(index);
-            return self.answer_child(sa, cx, answering, failure);
-        }
-        let Some(index) = self.installing.iter().position(|installing| installing.job == job) else { return };
-        let Installing { child, replaces, .. } = self.installing.remove(index);
-        match failure {
-            None => {
-                let id = child.id;
-                self.child_up(sa, cx, child);
-                rekey_child::ours_done(self, sa, cx, replaces, Some(id));
-            }
-            Some(why) => {
-                cx.directory.release_spi(child.agreed.spi_in);
-                self.queue_delete(vec![delete::Named::of(&child)]);
-                let reason = format!("The data plane could not install child `{}`: {why}", child.name);
-                self.child_refused(sa, cx, &child.name, self.refusal(RefusalKind::Dataplane, reason));
-                rekey_child::ours_done(self, sa, cx, replaces, None);
-            }
-        }
-    }
-
-    /// The response to a peer's request for a child SA.
-    //= rfc7296 §1.2
-    //# Failure of an attempt to create a Child SA SHOULD NOT tear down the IKE SA.
-    fn answer_child(
-        &mut self,
-        sa: &mut Common,
-        cx: &mut Cx<'_>,
-        answering: Answering,
-        failure: Option<String>,
-    ) {
-        let Answering { to, mut head, body, child, replaces, .. } = answering;
-        match failure {
-            None => {
-                head.extend(body);
-                self.channel.respond(sa, cx, to, &head);
-                let id = child.id;
-                self.child_up(sa, cx, child);
-                rekey_child::theirs_done(self, sa, cx, replaces, Some(id));
-            }
-            Some(why) => {
-                let notify = match to.exchange {
-                    ExchangeType::IKE_AUTH => NotifyType::NO_PROPOSAL_CHOSEN,
-                    _ => NotifyType::NO_ADDITIONAL_SAS,
-                };
-                head.push(Payload::Notify(Notify::new(notify, Vec::new())));
-                self.channel.respond(sa, cx, to, &head);
-                cx.directory.release_spi(child.agreed.spi_in);
-                let reason = format!("The data plane could not install child `{}`: {why}", child.name);
-                let refusal = self.refusal(RefusalKind::Dataplane, reason);
-                cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal });
-                rekey_child::theirs_done(self, sa, cx, replaces, None);
-            }
-        }
-    }
-
     /// Sends again what is due; the fate of the IKE SA when a request had its last chance.
     fn resend_requests(&mut self, sa: &mut Common, cx: &mut Cx<'_>) -> Option<Fate> {
         let mut most = 0;
@@ -578,18 +518,6 @@ impl Established {
         }
         move_path::on_resent(self, sa, cx, most);
         None
-    }
-
-    fn give_up_on_dataplane(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
-        let now = cx.now.mono;
-        let late = |job: JobId, until: Instant, child: &ChildSa| (now >= until).then_some((job, child.id));
-        let mut all: Vec<_> = self.installing.iter().filter_map(|i| late(i.job, i.until, &i.child)).collect();
-        all.extend(self.answering.iter().filter_map(|a| late(a.job, a.until, &a.child)));
-        for (job, child) in all {
-            // Should it be done later, it is undone at once.
-            cx.out.dataplane(sa.id, Op::Remove(child));
-            self.installed(sa, cx, job, Some("it does not answer".to_string()));
-        }
     }
 
     /// Asks for a sign of life when the exchange under way is over.

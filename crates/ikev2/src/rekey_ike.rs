@@ -229,10 +229,7 @@ fn on_error(
 
 /// The method that INVALID_KE_PAYLOAD names, if we have offered it and not tried it.
 fn corrected(asked: &Asked, notify: &Notify<'_>) -> Option<KeMethod> {
-    if notify.kind != NotifyType::INVALID_KE_PAYLOAD || asked.corrected {
-        return None;
-    }
-    let wished = KeMethod(u16::from_be_bytes(<[u8; 2]>::try_from(&notify.data[..]).ok()?));
+    let wished = contents::wished_ke(notify).filter(|_| !asked.corrected)?;
     let transforms = || asked.offers.iter().flat_map(|offer| &offer.transforms);
     let offered = transforms().any(|t| t.kind == wire::num::TransformType::KE && t.id == wished.0);
     (offered && wished != asked.ke.0).then_some(wished)

@@ -241,9 +241,9 @@ impl AwaitInit {
         }
         match contents.error() {
             Some(notify) if notify.kind == NotifyType::INVALID_KE_PAYLOAD => {
-                match <[u8; 2]>::try_from(&notify.data[..]) {
-                    Ok(wished) => self.once_more(sa, cx, Again::Ke(KeMethod(u16::from_be_bytes(wished)))),
-                    Err(_) => Err((self, Drop::Malformed)),
+                match contents::wished_ke(notify) {
+                    Some(wished) => self.once_more(sa, cx, Again::Ke(wished)),
+                    None => Err((self, Drop::Malformed)),
                 }
             }
             Some(notify) => {

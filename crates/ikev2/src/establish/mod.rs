@@ -26,6 +26,7 @@ mod initiator_puzzle;
 mod responder_auth;
 mod responder_init;
 mod responder_lease;
+mod responder_prove;
 mod responder_puzzle;
 mod rivals;
 mod secrets;

@@ -1,18 +1,18 @@
 //! The responder's IKE_AUTH: from a half-open IKE SA to an established one.
 
 use super::responder_lease::Leasing;
-use super::{Deadline, Secrets, Transcript, cert_payloads, local_identity};
+use super::{Deadline, Secrets, Transcript, local_identity};
 use crate::channel::{Authentic, Incoming, Message, Request};
 use crate::child::{ChildRequest, Decided, NoChild};
 use crate::closing::Lingering;
 use crate::contents::{self, Contents};
-use crate::established::{AuthAnswer, Authenticated, Established, Identities};
+use crate::established::Identities;
 use crate::ext::configuration::Leases;
-use crate::ext::{self, Facts, Guest, Moment};
+use crate::ext::{self, Facts, Moment};
 use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
 use crate::trace::{Trace, Way};
-use crate::{Common, Cx, Superseded, limits, unique};
+use crate::{Common, Cx, Superseded, unique};
 use base::{Instant, MessageId};
 use crypto::Spis;
 use policy::{AuthMethod, ChildKe, Childless, Claims, ConnectionId, Policy, Unique};
@@ -184,7 +184,13 @@ fn choose(
 //= rfc7296 §2.21.2
 //# All errors that occur in an IKE_AUTH exchange, causing the authentication to fail for whatever reason
 //# SHOULD result in an AUTHENTICATION_FAILED notification.
-fn refuse(sa: &mut Common, cx: &mut Cx<'_>, secrets: Secrets, to: Request, refusal: Refusal) -> Next {
+pub(super) fn refuse(
+    sa: &mut Common,
+    cx: &mut Cx<'_>,
+    secrets: Secrets,
+    to: Request,
+    refusal: Refusal,
+) -> Next {
     refuse_with(sa, cx, secrets, to, (NotifyType::AUTHENTICATION_FAILED, refusal))
 }
 
@@ -275,7 +281,7 @@ pub(crate) struct Checking {
     pub(super) chosen: Chosen,
     pub(super) secrets: Secrets,
     pub(super) identities: Identities,
-    to: Request,
+    pub(super) to: Request,
     /// The peer's message, for what is decided once the peer is known.
     pub(super) wants: Wants,
     job: JobId,
@@ -287,7 +293,7 @@ pub(super) struct Wants {
     pub(super) child: Option<Result<Decided, NoChild>>,
     /// What a child is decided on when its addresses are known.
     pub(super) undecided: Option<Box<Contents<'static>>>,
-    cert_asked: bool,
+    pub(super) cert_asked: bool,
     /// Notifications for the response, whatever becomes of the child.
     pub(super) notifies: Vec<Payload<'static>>,
     /// CFG_REPLY.
@@ -297,7 +303,7 @@ pub(super) struct Wants {
 
 impl Wants {
     /// There will be no IKE SA.
-    fn release(&mut self, sa: &Common, cx: &mut Cx<'_>) {
+    pub(super) fn release(&mut self, sa: &Common, cx: &mut Cx<'_>) {
         if let Some(Ok(decided)) = &self.child {
             cx.directory.release_spi(decided.agreed.spi_in);
         }
@@ -491,7 +497,7 @@ impl Stage for Checking {
     }
 }
 
-fn late(chosen: &Chosen) -> Refusal {
+pub(super) fn late(chosen: &Chosen) -> Refusal {
     Refusal {
         kind: RefusalKind::Busy,
         by_peer: false,
@@ -500,143 +506,11 @@ fn late(chosen: &Chosen) -> Refusal {
     }
 }
 
-fn ended(chosen: &Chosen) -> Refusal {
+pub(super) fn ended(chosen: &Chosen) -> Refusal {
     Refusal {
         kind: RefusalKind::Busy,
         by_peer: false,
         connection: Some(chosen.connection.name.clone()),
         reason: "The IKE SA was ordered down before it was up.".to_string(),
-    }
-}
-
-/// Our AUTH value is being made.
-pub(crate) struct Proving {
-    chosen: Chosen,
-    secrets: Secrets,
-    identities: Identities,
-    to: Request,
-    wants: Wants,
-    job: JobId,
-    until: Deadline,
-}
-
-impl Proving {
-    pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Checking) -> Next {
-        let Checking { chosen, secrets, identities, to, wants, .. } = from;
-        let id = contents::identification(&identities.local).octets_to_sign();
-        let job = Job::Prove {
-            connection: chosen.id,
-            name: chosen.connection.name.clone(),
-            local: identities.local.clone(),
-            remote: Some(identities.remote.clone()),
-            prf: secrets.suite.prf,
-            octets: secrets.signed_octets(cx, Side::Responder, &id),
-            peer_hashes: secrets.agreed.hashes.clone(),
-        };
-        let job = cx.out.job(sa.id, job);
-        let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
-        Box::new(Self { chosen, secrets, identities, to, wants, job, until })
-    }
-
-    fn refuse(mut self, sa: &mut Common, cx: &mut Cx<'_>, refusal: Refusal) -> Next {
-        self.wants.release(sa, cx);
-        refuse(sa, cx, self.secrets, self.to, refusal)
-    }
-
-    fn on_proved(self, sa: &mut Common, cx: &mut Cx<'_>, auth: Authentication<'static>) -> Next {
-        let Self { chosen, secrets, identities, to, mut wants, .. } = self;
-        let mut payloads = vec![Payload::IdR(contents::identification(&identities.local))];
-        payloads.extend(cert_payloads(&chosen.connection, wants.cert_asked));
-        payloads.push(Payload::Auth(auth));
-        let mut facts = Facts {
-            suite: cx.suite,
-            settings: cx.settings,
-            rng: cx.rng,
-            spis: Spis { initiator: sa.spi_i, responder: sa.spi_r },
-            path: sa.path,
-            connection: &chosen.connection,
-            agreed: &secrets.agreed,
-            addresses: cx.addresses,
-            first_contact: false,
-        };
-        let guest = Guest {
-            connection: &chosen.connection,
-            client: sa.path.remote.ip(),
-            identity: Some(&identities.remote),
-            first: None,
-            agreed: &secrets.agreed,
-            load: cx.directory.ike_sas(),
-        };
-        //= rfc5685 §6
-        //# it prevents the creation of a CHILD SA and sends the REDIRECT payload in the IKE_AUTH response. The gateway MUST
-        //# verify the client's AUTH payload before sending the REDIRECT payload
-        if let Some(notify) = ext::turn(&guest) {
-            payloads.push(Payload::Notify(notify));
-            if let Some(Ok(decided)) = wants.child.take() {
-                cx.directory.release_spi(decided.agreed.spi_in);
-            }
-            let answer =
-                AuthAnswer { to, payloads, reply: None, leases: wants.leases, child: None, leaves: true };
-            return Established::as_responder(sa, cx, Authenticated { chosen, secrets, identities }, answer);
-        }
-        ext::offer(Moment::AuthResponse, &mut facts, &mut payloads);
-        let Wants { child, notifies, reply, leases, .. } = wants;
-        payloads.extend(notifies);
-        let answer = AuthAnswer { to, payloads, reply, leases, child, leaves: false };
-        Established::as_responder(sa, cx, Authenticated { chosen, secrets, identities }, answer)
-    }
-}
-
-impl Stage for Proving {
-    fn known(&self) -> Known<'_> {
-        Known {
-            connection: Some(&*self.chosen.connection),
-            local_id: Some(&self.identities.local),
-            remote_id: Some(&self.identities.remote),
-            suite: Some(self.secrets.suite),
-            ..Known::default()
-        }
-    }
-
-    fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
-        self.secrets.channel.take_repeated(sa, cx, datagram);
-        self
-    }
-
-    fn answer(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, answer: Answer) -> Next {
-        match answer {
-            _ if job != self.job => self,
-            Answer::Proved(proof) => {
-                let method = num::AuthMethod(proof.method);
-                self.on_proved(sa, cx, Authentication { method, data: proof.data.into() })
-            }
-            Answer::Refused(why) => {
-                let refusal = Refusal {
-                    kind: RefusalKind::AuthenticationFailed,
-                    by_peer: false,
-                    connection: Some(self.chosen.connection.name.clone()),
-                    reason: why.reason,
-                };
-                self.refuse(sa, cx, refusal)
-            }
-            _ => self,
-        }
-    }
-
-    fn time(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
-        if !self.until.is_over(cx) {
-            return self;
-        }
-        let refusal = late(&self.chosen);
-        self.refuse(sa, cx, refusal)
-    }
-
-    fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
-        self.until.wake()
-    }
-
-    fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, _: End) -> Next {
-        let refusal = ended(&self.chosen);
-        self.refuse(sa, cx, refusal)
     }
 }

@@ -1,7 +1,8 @@
 //! Addresses for an initiator that is authenticated, before its child SA is decided on (RFC 7296 §2.19).
 
 use super::Deadline;
-use super::responder_auth::{Checking, Proving};
+use super::responder_auth::Checking;
+use super::responder_prove::Proving;
 use crate::child::{ChildRequest, Decided, NoChild};
 use crate::ext::configuration::{Asked, filled_in};
 use crate::ike_sa::{Datagram, End, Known, Next, Stage};
