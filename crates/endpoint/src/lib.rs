@@ -12,6 +12,7 @@ mod orders;
 mod start;
 mod table;
 
+use again::Sought;
 use base::{EspSpi, Instant, Now, Rng};
 use crypto::Suite;
 use dataplane::DataplaneEvent;
@@ -39,6 +40,8 @@ pub struct Endpoint {
     hints: RateLimit,
     /// Orders that wait for IKE SAs to end.
     tallies: BTreeMap<OrderId, Tally>,
+    /// Gateways whose names are being looked up.
+    sought: Vec<Sought>,
 }
 
 /// All that a step of an IKE SA may use.
@@ -106,6 +109,7 @@ impl Endpoint {
             keeper,
             hints,
             tallies: BTreeMap::new(),
+            sought: Vec::new(),
         }
     }
 
@@ -130,7 +134,10 @@ impl Endpoint {
         for _ in 0..std::mem::take(&mut self.world.spoiled) {
             self.door.half_open.spoil(now.mono);
         }
-        self.begin_again(now);
+        while !self.world.again.is_empty() {
+            self.begin_again(now);
+            self.tend(now);
+        }
     }
 
     /// The next thing to be done; to be drained after each [`Endpoint::handle`].
@@ -140,7 +147,8 @@ impl Endpoint {
 
     /// When [`Cause::Time`] is wanted next, and why.
     pub fn wake(&self) -> Option<(Instant, Reason)> {
-        let keeper = self.keeper.wake().map(|at| (at, Reason::Start));
+        let sought = self.sought.iter().map(|sought| sought.until).min();
+        let keeper = self.keeper.wake().into_iter().chain(sought).map(|at| (at, Reason::Start));
         self.table.wake().into_iter().chain(keeper).min_by_key(|(at, _)| *at)
     }
 
@@ -262,6 +270,7 @@ impl Endpoint {
             self.door.half_open.leave(place);
         }
         let authenticated = slot.half_open.is_some() && !slot.sa.is_half_open();
+        self.world.directory.locate(id, slot.sa.path().remote);
         self.table.refresh(id);
         self.settle_tallies(id);
         if authenticated {
@@ -277,8 +286,13 @@ impl Endpoint {
     }
 
     /// Orders that waited for an IKE SA which is replaced are what another one is to do.
-    fn pass_on(&mut self, now: Now, connection: Option<String>, wishes: Vec<Wish>) {
-        let heir = connection.as_deref().and_then(|name| self.usable(name));
+    fn pass_on(
+        &mut self,
+        now: Now,
+        (connection, heir): (Option<String>, Option<IkeSaId>),
+        wishes: Vec<Wish>,
+    ) {
+        let heir = heir.or_else(|| self.usable(connection.as_deref()?));
         for wish in wishes {
             match heir {
                 Some(heir) => self.step(now, heir, |sa, cx| sa.wish(cx, wish)),
@@ -307,13 +321,19 @@ impl Endpoint {
             sa.is_calling() && sa.connection() == name.as_deref() && sa.path().remote.ip() == peer
         };
         let ours = self.table.iter().filter(|(_, sa)| calls(sa));
-        let ours: Vec<_> = ours.map(|(ike, _)| Superseded { ike, tell_peer: false, by: peer }).collect();
+        let ours: Vec<_> =
+            ours.map(|(ike, _)| Superseded { ike, tell_peer: false, by: peer, heir: Some(id) }).collect();
         self.world.superseded.extend(ours);
     }
 
     /// Ends the IKE SAs that the last step has made obsolete.
     fn supersede(&mut self, now: Now) {
-        while let Some(Superseded { ike, tell_peer, by }) = self.world.superseded.pop() {
+        while let Some(Superseded { ike, tell_peer, by, heir }) = self.world.superseded.pop() {
+            if let Some(heir) = heir
+                && self.carries_over(now, ike, heir)
+            {
+                continue;
+            }
             let wishes = self.table.get_mut(ike).map(|slot| slot.sa.take_wishes()).unwrap_or_default();
             let name = self.table.get_mut(ike).and_then(|slot| slot.sa.connection().map(str::to_string));
             self.step(now, ike, |sa, cx| {
@@ -323,9 +343,18 @@ impl Endpoint {
                     sa.close(cx, End { tell_peer, fate: Fate::Replaced });
                 }
             });
-            self.pass_on(now, name, wishes);
+            let heir = heir.filter(|heir| self.table.get_mut(*heir).is_some_and(|slot| slot.sa.is_usable()));
+            self.pass_on(now, (name, heir), wishes);
             self.take_in();
         }
+    }
+
+    /// Whether an IKE SA has to ask for children first, of the one in whose place it comes.
+    fn carries_over(&mut self, now: Now, ike: IkeSaId, heir: IkeSaId) -> bool {
+        let children = self.table.get_mut(ike).map(|slot| slot.sa.children()).unwrap_or_default();
+        let mut waits = false;
+        self.step(now, heir, |sa, cx| waits = sa.carry_over(cx, ike, &children));
+        waits
     }
 }
 

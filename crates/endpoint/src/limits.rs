@@ -17,6 +17,9 @@ pub const STEADY: Duration = Duration::from_secs(60);
 /// Paths are looked up within this time, or the attempt has failed: resolvers wait for about half of it.
 pub const RESOLVE_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Gateways whose names are looked up at once because others have sent us there (RFC 5685): each holds orders that wait.
+pub const MAX_SOUGHT: usize = 64;
+
 /// Child SAs that may come in a row without carrying the packet that asked for them: a peer that narrows them to something
 /// else would otherwise get one after the other.
 pub const MISSES: u32 = 3;

@@ -5,7 +5,7 @@ use crate::keeper::{Attempt, Name, Next, TrapState, child_of};
 use crate::limits::{LONGEST_RETRY, RESOLVE_PATIENCE};
 use base::{Instant, Now};
 use dataplane::{Mode, Op, Outcome, TrapSpec};
-use ikev2::Wish;
+use ikev2::{Again, Origin, Wish};
 use policy::{AddressPattern, Child, Connection, ConnectionId, EndAction, Ends};
 use sa::{Answer, Event, IkeSaId, Job, JobId, OrderId, Path, Refusal, RefusalKind, Reply, Target};
 use std::collections::BTreeMap;
@@ -19,8 +19,9 @@ impl Endpoint {
             self.take_in();
             self.supersede(now);
             for lost in std::mem::take(&mut self.world.lost) {
-                self.lose(now.mono, &lost);
+                self.lose(now, &lost);
             }
+            self.stop_seeking(now.mono);
             if let Some((order, reply)) = self.world.out.own_reply() {
                 self.heed(now.mono, order, reply);
             } else if let Some(order) = self.keeper.overdue(now.mono) {
@@ -35,23 +36,34 @@ impl Endpoint {
         }
     }
 
-    /// A child is gone against our will.
-    fn lose(&mut self, now: Instant, lost: &ikev2::Lost) {
+    /// A child is gone against our will, unless another IKE SA has it.
+    fn lose(&mut self, now: Now, lost: &ikev2::Lost) {
         let policy = self.world.policy.clone();
         let name = Name::new(&lost.connection, &lost.child);
         let Some((_, connection)) = policy.by_name(&lost.connection) else { return };
-        if child_of(&policy, &name).is_none() {
+        if child_of(&policy, &name).is_none() || self.stands(&name) {
             return;
         }
-        match lost.action {
-            EndAction::Clear => {}
-            EndAction::Trap => self.keeper.trap(now, name),
-            // Who has no address can only come back by itself.
-            EndAction::Restart if is_callable(connection) => {
-                let company = self.usable(&lost.connection).is_some();
-                self.keeper.lose(now, connection, &lost.child, company);
+        let company = self.usable(&lost.connection);
+        match (lost.action, lost.at) {
+            (EndAction::Clear, _) => {}
+            (EndAction::Trap, _) => self.keeper.trap(now.mono, name),
+            (EndAction::Restart, _) if is_callable(connection) => {
+                self.keeper.lose(now.mono, connection, &lost.child, company.is_some());
             }
-            EndAction::Restart => {}
+            // Who has no address can only come back by itself, or be met where it has just been.
+            (EndAction::Restart, None) => {}
+            (EndAction::Restart, Some(path)) => {
+                let wish = Wish::new(OrderId::NOBODY, vec![lost.child.clone()]);
+                match company {
+                    Some(ike) => self.step(now, ike, |sa, cx| sa.wish(cx, wish)),
+                    None => {
+                        let (connection, origin) = (lost.connection.clone(), Origin::default());
+                        let (gateway, wishes) = (None, vec![wish]);
+                        self.begin_one(now, Again { connection, path, gateway, wishes, origin });
+                    }
+                }
+            }
         }
     }
 
@@ -113,7 +125,9 @@ impl Endpoint {
 
     /// The answer to a job that no IKE SA waits for.
     pub(crate) fn own_answer(&mut self, now: Now, job: JobId, answer: Answer) {
-        if let Some((order, connection)) = self.keeper.looked_up(job) {
+        if let Some(again) = self.found(job) {
+            self.on_gateway(now, again, answer);
+        } else if let Some((order, connection)) = self.keeper.looked_up(job) {
             let answer = match answer {
                 Answer::Resolved(answer) => answer,
                 _ => Err("Its addresses were not looked up.".to_string()),
@@ -236,6 +250,7 @@ impl Endpoint {
     /// Somebody orders things down: they are not begun again by themselves. Traps stay, as they do in swanctl, unless all
     /// goes.
     pub(crate) fn let_go(&mut self, target: &Target) {
+        self.seek_no_more(target);
         match target {
             Target::All => {
                 self.keeper.forget(|_| true);

@@ -28,6 +28,8 @@ pub(crate) struct ChildSa {
     pub(crate) udp_encap: bool,
     pub(crate) born: Instant,
     pub(crate) dues: ChildDues,
+    /// How often in a row the peer has refused it new keys.
+    pub(crate) setbacks: u32,
 }
 
 /// Where a new child SA stands among those over the same traffic.
@@ -472,7 +474,8 @@ pub(crate) fn install(
     let born = cx.now.mono;
     let dues = ChildDues::new(cx, &child.lifetime);
     let (name, config) = (child.name.clone(), child.clone());
-    Ok((job, ChildSa { id, name, config, agreed: Box::new(agreed), udp_encap, born, dues }))
+    let agreed = Box::new(agreed);
+    Ok((job, ChildSa { id, name, config, agreed, udp_encap, born, dues, setbacks: 0 }))
 }
 
 impl ChildSa {
@@ -523,8 +526,28 @@ pub(crate) fn wished_ke(offers: &[Offer]) -> Option<KeMethod> {
 
 /// A peer's error notification in place of a child SA.
 pub(crate) fn refused_by_peer(notify: &Notify<'_>, connection: &Connection, child: &Child) -> Refusal {
+    refused(notify, connection, child, false)
+}
+
+/// The same in CREATE_CHILD_SA, where a child may have a key exchange of its own.
+pub(crate) fn refused_in_create(notify: &Notify<'_>, connection: &Connection, child: &Child) -> Refusal {
+    refused(notify, connection, child, true)
+}
+
+fn refused(notify: &Notify<'_>, connection: &Connection, child: &Child, in_create: bool) -> Refusal {
     let name = &child.name;
+    let has_ke = child.esp_proposals.iter().any(|ours| ours.ke.iter().any(|ke| *ke != KeMethod::NONE));
     let (kind, hint) = match notify.kind {
+        // Its child of IKE_AUTH, which never has one, does not show this.
+        NotifyType::NO_PROPOSAL_CHOSEN if in_create && !has_ke => (
+            RefusalKind::NoProposalChosen,
+            format!(
+                "None of our ESP proposals ({}) suits it. They have no key exchange, without which some peers (Libreswan \
+                 with `pfs=yes`, its default) make no child SA here: add a method that it takes to `esp_proposals`, as in \
+                 `aes256gcm16-x25519`.",
+                spell(&child.esp_proposals)
+            ),
+        ),
         NotifyType::NO_PROPOSAL_CHOSEN => (
             RefusalKind::NoProposalChosen,
             format!(

@@ -171,7 +171,7 @@ fn on_error(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, asked: Asked
         cx.note(sa.id, format!("The peer is busy: child `{}` is asked for again later.", child.name));
         return of.queue_later(cx, Task::Create(asked.proposed.child));
     }
-    let refusal = child::refused_by_peer(notify, &of.chosen.connection, child);
+    let refusal = child::refused_in_create(notify, &of.chosen.connection, child);
     of.child_refused(sa, cx, &child.name, refusal);
 }
 

@@ -46,6 +46,8 @@ pub struct Again {
     pub connection: String,
     /// Where to.
     pub path: Path,
+    /// The name of the gateway, where its address has to be looked up first.
+    pub gateway: Option<String>,
     /// Who waits for it, and for which children.
     pub wishes: Vec<Wish>,
     /// Where it comes from.
@@ -57,6 +59,8 @@ pub struct Again {
 pub struct Origin {
     /// The IKE SA that is deleted as soon as this one has all that it is wanted for (make before break).
     pub succeeds: Option<IkeSaId>,
+    /// The children of that one which have been asked for here.
+    pub carried: Vec<String>,
     /// The gateway that has sent us here (RFC 5685).
     pub redirected_from: Option<IpAddr>,
     /// When gateways have sent us on, as far as that counts yet.
@@ -72,8 +76,8 @@ pub struct Lost {
     pub child: String,
     /// What its configuration wants then: `dpd_action` or `close_action`.
     pub action: EndAction,
-    /// Where the peer was last.
-    pub path: Path,
+    /// Where the peer can be met at once: it has begun anew, and has shown that there.
+    pub at: Option<Path>,
 }
 
 /// An older IKE SA that must go.
@@ -85,6 +89,8 @@ pub struct Superseded {
     pub tell_peer: bool,
     /// Where the peer of the one that replaces it is.
     pub by: IpAddr,
+    /// The one that has been made to take over its children.
+    pub heir: Option<IkeSaId>,
 }
 
 impl Cx<'_> {

@@ -99,7 +99,7 @@ pub(crate) fn on_request(
             match successor {
                 Some(successor) => of.retired_by_peer(sa, cx, child, successor),
                 None => {
-                    loss::deleted(sa, cx, &of.chosen.connection.name, &child);
+                    loss::deleted(cx, &of.chosen.connection.name, &child);
                     remove(sa, cx, &child, Fate::DeletedByPeer);
                 }
             }

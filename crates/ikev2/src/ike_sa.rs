@@ -243,6 +243,13 @@ impl IkeSa {
         self.common.origin.succeeds
     }
 
+    /// It takes the place of `ike`, which has these children; `false` when it has asked for all of them.
+    pub fn carry_over(&mut self, cx: &mut Cx<'_>, ike: IkeSaId, children: &[String]) -> bool {
+        let mut waits = false;
+        self.on_established(cx, |stage, sa, _| waits = stage.carry_over(sa, ike, children));
+        waits
+    }
+
     /// Its name.
     pub fn id(&self) -> IkeSaId {
         self.common.id
@@ -267,7 +274,6 @@ impl IkeSa {
         }
         let Some(stage) = self.stage.as_mut().and_then(|stage| stage.established()) else { return };
         if stage.is_forgotten(bytes) {
-            stage.begin_anew(&self.common, cx);
             self.close(cx, End { tell_peer: false, fate: Fate::Crashed });
         }
     }

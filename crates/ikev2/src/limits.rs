@@ -11,6 +11,10 @@ pub const INIT_RETRIES: u32 = 8;
 /// negotiation (RFC 7296 §2.21.1), a true one must not keep a person waiting.
 pub const ERROR_PATIENCE: Duration = Duration::from_secs(3);
 
+/// A cookie that the responder wants is shown after this long: a round trip, in which the real answer comes if the wish was
+/// forged, and which nobody notices at a gateway under load.
+pub const COOKIE_PATIENCE: Duration = Duration::from_millis(200);
+
 /// Zero bits that we solve for where the responder leaves it to us (RFC 8019 §7.1.1.1): a fraction of a second.
 pub const FREE_PUZZLE_BITS: u8 = 16;
 
@@ -112,6 +116,10 @@ pub const RETRY_WAIT: Duration = Duration::from_secs(5);
 
 /// A random part of this is added, so that two peers do not meet again and again.
 pub const RETRY_SPREAD: Duration = Duration::from_secs(10);
+
+/// A child that is refused new keys is asked for after waits that double, up to this one: the peer's file rarely changes
+/// sooner, and the log stays readable.
+pub const LONGEST_REFUSAL: Duration = Duration::from_secs(300);
 
 /// A peer that answers TEMPORARY_FAILURE and nothing else for this long is out of step: the IKE SA is closed ("after several
 /// minutes", RFC 7296 §2.25).

@@ -28,13 +28,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use wire::Payload;
 
+/// Where we go, and from where.
+struct Way {
+    path: Path,
+    /// The gateway's name, whose address is to be looked up.
+    gateway: Option<String>,
+    origin: Origin,
+}
+
 /// Goes there with what `sa` was wanted for, or says why not.
-fn follow(
-    sa: &mut Common,
-    cx: &mut Cx<'_>,
-    connection: &Connection,
-    to: &Gateway,
-) -> Result<(Path, Origin), Refusal> {
+fn follow(sa: &mut Common, cx: &mut Cx<'_>, connection: &Connection, to: &Gateway) -> Result<Way, Refusal> {
     let refuse = |reason: String| Refusal {
         kind: RefusalKind::PeerError,
         by_peer: true,
@@ -42,12 +45,12 @@ fn follow(
         reason,
     };
     let from = sa.path.remote.ip();
-    let Gateway::Address(address) = *to else {
-        let reason =
-            format!("The gateway {from} sends us on to `{to}`, by a name: only addresses are followed.");
-        return Err(refuse(reason));
+    let (path, gateway) = match to {
+        Gateway::Address(address) => (path_to(sa.path, *address), None),
+        // Whoever knows names and routes says by which path.
+        Gateway::Name(name) => (Some(sa.path), Some(name.clone())),
     };
-    let path = path_to(sa.path, address).ok_or_else(|| {
+    let path = path.ok_or_else(|| {
         refuse(format!(
             "The gateway {from} sends us on to {to}, which our address {} cannot reach.",
             sa.path.local.ip()
@@ -69,7 +72,8 @@ fn follow(
     redirects.push(now);
     cx.note(sa.id, format!("The gateway {from} sends us on to {to}: going there."));
     let redirects = sa.origin.redirects.clone();
-    Ok((path, Origin { succeeds: None, redirected_from: Some(from), redirects }))
+    let origin = Origin { redirected_from: Some(from), redirects, ..Origin::default() };
+    Ok(Way { path, gateway, origin })
 }
 
 /// From the same address of ours to that one; on port 500 again, whatever NAT there was.
@@ -95,10 +99,11 @@ pub(crate) fn before_it_stands(
 ) -> Next {
     let known = Known { connection: Some(connection), ..Known::default() };
     let fate = match follow(sa, cx, connection, &redirect.to) {
-        Ok((path, origin)) => {
-            let origin = Origin { succeeds: sa.origin.succeeds.take(), ..origin };
+        Ok(Way { path, gateway, origin }) => {
+            let Origin { succeeds, carried, .. } = std::mem::take(&mut sa.origin);
+            let origin = Origin { succeeds, carried, ..origin };
             let wishes = std::mem::take(&mut sa.wishes);
-            cx.again.push(Again { connection: connection.name.clone(), path, wishes, origin });
+            cx.again.push(Again { connection: connection.name.clone(), path, gateway, wishes, origin });
             Fate::Replaced
         }
         Err(refusal) => Fate::Refused(refusal),
@@ -124,9 +129,11 @@ impl Established {
         }
         let connection = self.chosen.connection.clone();
         match follow(sa, cx, &connection, &redirect.to) {
-            Ok((path, origin)) => {
+            Ok(Way { path, gateway, origin }) => {
                 let mut again = self.successor(sa, path);
-                again.origin = Origin { succeeds: Some(sa.id), ..origin };
+                again.gateway = gateway;
+                let carried = std::mem::take(&mut again.origin.carried);
+                again.origin = Origin { succeeds: Some(sa.id), carried, ..origin };
                 cx.again.push(again);
             }
             Err(refusal) => cx.note(sa.id, refusal.reason),

@@ -185,9 +185,10 @@ pub(crate) fn refused(
             of.rekey_child_later(cx, old);
         }
         (Some(child), _) => {
-            let refusal = crate::child::refused_by_peer(notify, &of.chosen.connection, &child.config);
+            let mut refusal = crate::child::refused_in_create(notify, &of.chosen.connection, &child.config);
+            let wait = of.rekey_child_refused(cx, old).as_secs();
+            refusal.reason.push_str(&format!(" New keys for it are asked for again in {wait} s."));
             cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal });
-            of.rekey_child_later(cx, old);
         }
     }
     conclude(of, sa, cx, old, Half::None);
@@ -209,7 +210,7 @@ pub(crate) fn ours_done(
         return of.retire(sa, cx, id, Fate::Ordered);
     }
     if new.is_none() {
-        of.rekey_child_later(cx, old);
+        of.rekey_child_refused(cx, old);
     }
     conclude(of, sa, cx, old, new.map_or(Half::None, |id| Half::Done(Successor { id, lowest })));
 }

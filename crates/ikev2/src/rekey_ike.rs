@@ -29,7 +29,7 @@ use crate::{Cx, ext, limits};
 use base::{IkeSpi, Secret};
 use crypto::{CryptoError, KePrivate, Nonces, Spis};
 use policy::{IkeSuite, Offer};
-use sa::{Event, Fate, Path, RefusalKind, Side};
+use sa::{Event, Fate, Path, RefusalKind, Side, Whereabouts};
 use wire::num::{ExchangeType, KeMethod, NotifyType, ProtocolId};
 use wire::{KeyExchange, Notify, Payload};
 
@@ -437,7 +437,8 @@ impl Established {
         }
         self.tell_renewed(sa, cx);
         self.renew_dues(cx);
-        cx.directory.enter(self.identities.pair.clone(), sa.id);
+        let place = Whereabouts { proved_as: self.proved_as, remote: sa.path.remote };
+        cx.directory.enter(self.identities.pair.clone(), sa.id, place);
         let old = std::mem::replace(&mut self.channel, channel);
         self.channel.widen(window);
         old

@@ -12,7 +12,7 @@
 
 use crate::{Common, Cx, Superseded};
 use policy::Unique;
-use sa::{IkeSaId, Origin, PairKey, Side};
+use sa::{IkeSaId, Origin, PairKey, Side, Whereabouts};
 
 /// Whether another IKE SA came up while this one was being made from the other side.
 fn is_rival(sa: &Common, origin: Option<Origin>) -> bool {
@@ -25,13 +25,25 @@ pub(crate) fn older(sa: &Common, cx: &Cx<'_>, pair: &PairKey) -> Vec<IkeSaId> {
     origins.filter(|(_, origin)| !is_rival(sa, *origin)).map(|(ike, _)| *ike).collect()
 }
 
+/// Whether the peer makes a new IKE SA in the place of the older ones, to prove anew who it is: it has begun them all, and
+/// they are where the new one comes from, by address and port. Whoever else has its identity and its key is elsewhere, also
+/// behind the same NAT.
+//= rfc4478 §2
+//# An Initiator that received an AUTH_LIFETIME notification SHOULD repeat the Initial exchange within the time indicated
+//# in the notification.
+pub(crate) fn is_succession(sa: &Common, cx: &Cx<'_>, older: &[IkeSaId]) -> bool {
+    let here = Whereabouts { proved_as: Side::Responder, remote: sa.path.remote };
+    older.iter().all(|ike| cx.directory.place(*ike) == Some(here))
+}
+
 /// The peer says that it has no other IKE SA with us. It said so before it knew of one that came up meanwhile.
 //= rfc7296 §2.4
 //# If the other end asserts by INITIAL_CONTACT that this is the only IKE SA, the recipient MAY use this information to
 //# delete any other IKE SAs it has to the same authenticated identity without waiting for a timeout.
 pub(crate) fn first_contact(sa: &Common, cx: &mut Cx<'_>, pair: &PairKey) {
     let by = sa.path.remote.ip();
-    let gone = older(sa, cx, pair).into_iter().map(|ike| Superseded { ike, tell_peer: false, by });
+    let gone =
+        older(sa, cx, pair).into_iter().map(|ike| Superseded { ike, tell_peer: false, by, heir: None });
     cx.superseded.extend(gone);
 }
 
@@ -46,10 +58,10 @@ pub(crate) fn enter(sa: &Common, cx: &mut Cx<'_>, pair: &PairKey, unique: Unique
             if side == Side::Initiator {
                 // Both are of this moment: none of them is the make of a break.
                 let by = std::net::Ipv4Addr::UNSPECIFIED.into();
-                cx.superseded.push(Superseded { ike, tell_peer: true, by });
+                cx.superseded.push(Superseded { ike, tell_peer: true, by, heir: None });
             }
         }
     }
     let origin = Origin { side: sa.side, spis, since: cx.now.mono };
-    cx.directory.enter_new(pair.clone(), sa.id, origin);
+    cx.directory.enter_new(pair.clone(), sa.id, origin, sa.path.remote);
 }

@@ -4,6 +4,7 @@
 use crate::{IkeSaId, Side};
 use base::{EspSpi, IkeSpi, Instant, Rng};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 /// Both identities of an IKE SA as one key: ours, then the peer's, each as its ID payload has it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -31,13 +32,22 @@ pub struct Origin {
     pub since: Instant,
 }
 
+/// Where the peer of an established IKE SA is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Whereabouts {
+    /// Our role when both sides proved who they are; new keys do not change it.
+    pub proved_as: Side,
+    /// The peer's address and port.
+    pub remote: SocketAddr,
+}
+
 /// Established IKE SAs by the identities of their ends, and the ESP SPIs that are in use.
 #[derive(Debug, Default)]
 pub struct Directory {
     pairs: BTreeMap<PairKey, Vec<(IkeSaId, Option<Origin>)>>,
     spis: BTreeSet<EspSpi>,
-    /// IKE SAs in `pairs`.
-    count: usize,
+    /// The IKE SAs in `pairs`.
+    places: BTreeMap<IkeSaId, Whereabouts>,
 }
 
 impl Directory {
@@ -52,23 +62,34 @@ impl Directory {
     }
 
     /// This one has taken another's place.
-    pub fn enter(&mut self, pair: PairKey, ike: IkeSaId) {
+    pub fn enter(&mut self, pair: PairKey, ike: IkeSaId, place: Whereabouts) {
         self.pairs.entry(pair).or_default().push((ike, None));
-        self.count += 1;
+        self.places.insert(ike, place);
     }
 
     /// This one is established now.
-    pub fn enter_new(&mut self, pair: PairKey, ike: IkeSaId, origin: Origin) {
+    pub fn enter_new(&mut self, pair: PairKey, ike: IkeSaId, origin: Origin, remote: SocketAddr) {
         self.pairs.entry(pair).or_default().push((ike, Some(origin)));
-        self.count += 1;
+        self.places.insert(ike, Whereabouts { proved_as: origin.side, remote });
+    }
+
+    /// The peer of this one is there now.
+    pub fn locate(&mut self, ike: IkeSaId, remote: SocketAddr) {
+        if let Some(place) = self.places.get_mut(&ike) {
+            place.remote = remote;
+        }
+    }
+
+    /// Where the peer of an established IKE SA is.
+    pub fn place(&self, ike: IkeSaId) -> Option<Whereabouts> {
+        self.places.get(&ike).copied()
     }
 
     /// This one is no longer.
     pub fn leave(&mut self, pair: &PairKey, ike: IkeSaId) {
+        self.places.remove(&ike);
         if let Some(all) = self.pairs.get_mut(pair) {
-            let before = all.len();
             all.retain(|(any, _)| *any != ike);
-            self.count -= before - all.len();
             if all.is_empty() {
                 self.pairs.remove(pair);
             }
@@ -77,7 +98,7 @@ impl Directory {
 
     /// How many IKE SAs are established.
     pub fn ike_sas(&self) -> usize {
-        self.count
+        self.places.len()
     }
 
     /// A random SPI for a child SA to receive with, which no other child has.
@@ -98,7 +119,7 @@ impl Directory {
 
     /// Whether nothing is registered: no pair and no SPI.
     pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty() && self.spis.is_empty()
+        self.pairs.is_empty() && self.places.is_empty() && self.spis.is_empty()
     }
 }
 
@@ -109,8 +130,9 @@ mod tests {
     #[test]
     fn the_border_between_both_identities_counts() {
         let mut directory = Directory::default();
-        directory.enter(PairKey::new(b"ab", b"c"), IkeSaId(1));
-        directory.enter(PairKey::new(b"ab", b"c"), IkeSaId(2));
+        let place = Whereabouts { proved_as: Side::Responder, remote: ([192, 0, 2, 1], 500).into() };
+        directory.enter(PairKey::new(b"ab", b"c"), IkeSaId(1), place);
+        directory.enter(PairKey::new(b"ab", b"c"), IkeSaId(2), place);
         assert_eq!(directory.between(&PairKey::new(b"a", b"bc")), []);
         assert_eq!(directory.between(&PairKey::new(b"ab", b"c")), [IkeSaId(1), IkeSaId(2)]);
         directory.leave(&PairKey::new(b"ab", b"c"), IkeSaId(1));

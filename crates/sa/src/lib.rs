@@ -22,7 +22,7 @@ mod shard;
 pub use act::{Act, Cause, Reason};
 pub use cookie::{CookieJar, CookieOwner, Given, Shown};
 pub use crash::{CRASH_SECRET, crash_token};
-pub use directory::{Directory, Origin, PairKey};
+pub use directory::{Directory, Origin, PairKey, Whereabouts};
 pub use event::{ChildFacts, Drop, Event, Fate, IkeFacts, MessageTrace, Refusal, RefusalKind};
 pub use half_open::{Admission, Demand, HalfOpen, Place, Pressure};
 pub use job::{Answer, AuthProof, Job, JobId, PeerProof, SignedOctets, TrustRefusal};

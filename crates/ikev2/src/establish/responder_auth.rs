@@ -416,10 +416,11 @@ impl Checking {
         }
         let connection = &self.chosen.connection;
         let others = unique::older(sa, cx, &self.identities.pair);
+        let welcome = self.secrets.agreed.initial_contact || unique::is_succession(sa, cx, &others);
         match connection.unique {
-            Unique::Keep if !others.is_empty() && !self.secrets.agreed.initial_contact => {
+            Unique::Keep if !welcome => {
                 let reason = format!(
-                    "`{}` has an IKE SA with us already, and `unique = \"keep\"` keeps the older one.",
+                    "`{}` has an IKE SA with us already, from another address or port, and `unique = \"keep\"` keeps the older one.",
                     self.identities.remote
                 );
                 let kind = RefusalKind::AuthenticationFailed;
@@ -431,12 +432,13 @@ impl Checking {
                 unique::first_contact(sa, cx, &self.identities.pair);
                 Leasing::begin(sa, cx, *self, true)
             }
-            Unique::Replace => {
+            Unique::Replace | Unique::Keep => {
                 let by = sa.path.remote.ip();
-                cx.superseded.extend(others.into_iter().map(|ike| Superseded { ike, tell_peer: true, by }));
+                let gone = |ike| Superseded { ike, tell_peer: true, by, heir: None };
+                cx.superseded.extend(others.into_iter().map(gone));
                 Leasing::begin(sa, cx, *self, true)
             }
-            Unique::No | Unique::Keep => Leasing::begin(sa, cx, *self, false),
+            Unique::No => Leasing::begin(sa, cx, *self, false),
         }
     }
 }

@@ -4,10 +4,10 @@ use super::Established;
 use crate::channel::Request;
 use crate::contents::Contents;
 use crate::ext::{self, Facts, Moment};
+use crate::ike_sa::Wish;
 use crate::{Common, Cx};
 use crypto::Spis;
-use policy::EndAction;
-use sa::Path;
+use sa::{IkeSaId, OrderId, Path};
 
 impl Established {
     /// Reads what an INFORMATIONAL request tells, and does it.
@@ -65,23 +65,6 @@ impl Established {
         self.peer.token.as_ref().is_some_and(|token| ext::shows_token(bytes, token))
     }
 
-    /// The peer has forgotten this IKE SA: children that are to be restarted are asked for anew at once.
-    //= rfc6290 §4
-    //# If it succeeds, it MUST silently delete the IKE SA associated with the IKE_SPI fields and all dependent child SAs.
-    //# […] A supporting token taker MAY immediately create new SAs using an Initial exchange
-    pub(crate) fn begin_anew(&mut self, sa: &Common, cx: &mut Cx<'_>) {
-        let mut again = self.successor(sa, sa.path);
-        let restarts = |name: &String| {
-            self.children.iter().any(|c| c.name == *name && c.config.dpd_action == EndAction::Restart)
-        };
-        again.wishes.iter_mut().for_each(|wish| wish.open.retain(restarts));
-        again.wishes.retain(|wish| !wish.open.is_empty());
-        if !again.wishes.is_empty() {
-            again.origin.succeeds = None;
-            cx.again.push(again);
-        }
-    }
-
     /// Does what has been told and is not done.
     pub(super) fn heed(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
         if let Some(time) = self.peer.auth_lifetime.take() {
@@ -98,7 +81,23 @@ impl Established {
             && let Some(ike) = sa.origin.succeeds.take()
         {
             let by = sa.path.remote.ip();
-            cx.superseded.push(crate::Superseded { ike, tell_peer: true, by });
+            cx.superseded.push(crate::Superseded { ike, tell_peer: true, by, heir: Some(sa.id) });
         }
+    }
+
+    /// The IKE SA in whose place this one comes has these children too, which came up there meanwhile: they are asked for
+    /// here, once. `false`: all have been.
+    pub(crate) fn carry_over(&mut self, sa: &mut Common, ike: IkeSaId, children: &[String]) -> bool {
+        let here = |name: &String| {
+            sa.origin.carried.contains(name) || self.children.iter().any(|child| child.name == *name)
+        };
+        let missing: Vec<String> = children.iter().filter(|name| !here(name)).cloned().collect();
+        if missing.is_empty() {
+            return false;
+        }
+        sa.origin.succeeds = Some(ike);
+        sa.origin.carried.extend_from_slice(&missing);
+        sa.wishes.push(Wish::new(OrderId::NOBODY, missing));
+        true
     }
 }

@@ -143,7 +143,7 @@ impl Established {
         //# end of the lifetime period, unless the IKE SA is deleted before the lifetime period elapses.
         if ends(self.dues.end) || ends(self.dues.proven_until) {
             for child in &self.children {
-                cx.lost.extend(lost(&self.chosen.connection.name, &child.config, sa));
+                cx.lost.extend(lost(&self.chosen.connection.name, &child.config));
             }
             return Some(End { tell_peer: true, fate: Fate::Expired });
         }
@@ -181,6 +181,17 @@ impl Established {
         }
     }
 
+    /// A child was refused new keys: the next attempt comes after a wait that doubles each time; how long it is.
+    pub(crate) fn rekey_child_refused(&mut self, cx: &mut Cx<'_>, id: ChildId) -> Duration {
+        let jitter = cx.jitter(Duration::ZERO, limits::RETRY_SPREAD);
+        let Some(child) = self.children.iter_mut().find(|child| child.id == id) else { return jitter };
+        let doublings = child.setbacks.min(16);
+        child.setbacks = child.setbacks.saturating_add(1);
+        let wait = limits::RETRY_WAIT.saturating_mul(1 << doublings).min(limits::LONGEST_REFUSAL) + jitter;
+        child.dues.rekey = Some(cx.now.mono + wait);
+        wait
+    }
+
     /// New lifetimes, for a new IKE SA.
     pub(crate) fn renew_dues(&mut self, cx: &mut Cx<'_>) {
         self.dues = self.dues.renewed(cx, &self.chosen.connection.lifetime);
@@ -196,9 +207,14 @@ impl Established {
     pub(crate) fn successor(&self, sa: &Common, path: Path) -> Again {
         let mut names: Vec<String> = self.children.iter().map(|child| child.name.clone()).collect();
         names.dedup();
-        let origin = Origin { succeeds: Some(sa.id), redirected_from: None, ..sa.origin.clone() };
+        let origin = Origin {
+            succeeds: Some(sa.id),
+            carried: names.clone(),
+            redirected_from: None,
+            ..sa.origin.clone()
+        };
         let wishes = vec![Wish::new(OrderId::NOBODY, names)];
-        Again { connection: self.chosen.connection.name.clone(), path, wishes, origin }
+        Again { connection: self.chosen.connection.name.clone(), path, gateway: None, wishes, origin }
     }
 
     /// The peer wants us to prove anew who we are, within that time.
@@ -242,19 +258,19 @@ impl Established {
         self.queue_delete(vec![delete::Named::of(&child)]);
         let successor = self.forget_rekeys_of(id);
         if !successor {
-            cx.lost.extend(lost(&self.chosen.connection.name, &child.config, sa));
+            cx.lost.extend(lost(&self.chosen.connection.name, &child.config));
         }
         delete::remove(sa, cx, &child, Fate::Expired);
     }
 }
 
 /// What is to come of a child whose time is over: one that was started by itself starts anew.
-fn lost(connection: &str, child: &Child, sa: &Common) -> Option<Lost> {
+fn lost(connection: &str, child: &Child) -> Option<Lost> {
     let action = if child.start_action.starts() { EndAction::Restart } else { EndAction::Clear };
     (action != EndAction::Clear).then(|| Lost {
         connection: connection.to_string(),
         child: child.name.clone(),
         action,
-        path: sa.path,
+        at: None,
     })
 }

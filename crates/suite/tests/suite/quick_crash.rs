@@ -203,3 +203,33 @@ fn tokens_are_rate_limited() {
         world.wire[begun..].iter().filter(|(_, d)| d.from.ip() == world.host("bob").address).count();
     assert!(answers > 0 && answers <= sa::limits::UNPROTECTED_ANSWERS_PER_SECOND as usize + 1, "{answers}");
 }
+
+/// A peer that has no address in the configuration is met where it has just been, for all its children at once.
+//= rfc6290 §4
+#[test]
+fn whoever_cannot_be_called_is_met_where_it_has_just_been() {
+    for callable in [true, false] {
+        let more =
+            |site: Site, own: &str, other: &str| site.also("dmz", own, other).ending(EndAction::Restart);
+        let one = more(persistent(alice(), 2), "10.9.1.0/24", "10.9.2.0/24");
+        let other = more(bob(), "10.9.2.0/24", "10.9.1.0/24");
+        let any = |site: Site| site.with(|c| c.remote_addrs = vec![policy::AddressPattern::Any]);
+        let mut world = world(6).peers(one, if callable { other } else { any(other) });
+        world.up("alice");
+        world.until(established);
+        world.run(SECOND);
+        world.crash("alice");
+        let wire = world.wire.len();
+        let ike = world.status("bob")[0].id;
+        world.order("bob", sa::Order::Probe(ike));
+        world.run(2 * SECOND);
+        assert_eq!(crashed(&world, "bob"), 1, "{callable}");
+        let after = world.status("alice");
+        assert_eq!((after.len(), after[0].children.len()), (1, 2), "{callable}");
+        let begun = world.wire[wire..].iter().filter(|(_, d)| d.message()[18] == 34).count();
+        assert_eq!(begun, 2, "one request and its answer, {callable}");
+        assert_eq!(world.host("bob").lookups.len(), usize::from(callable));
+        world.run(30 * SECOND);
+        assert_eq!(world.status("bob")[0].children.len(), 2, "{callable}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Repeated authentication (RFC 4478): a new IKE SA with all children comes first, then the old one goes.
 
-use policy::{IkeLifetime, Unique};
+use policy::{EndAction, IkeLifetime, Unique};
 use sa::Event;
 use sim::{Site, established};
 use std::time::Duration;
@@ -161,4 +161,94 @@ fn s081_a_failed_attempt_leaves_the_old_one() {
     world.calm();
     world.run(30 * SECOND);
     assert_ne!(spi(&mut world, "alice"), first);
+}
+
+/// `unique = "keep"` keeps strangers out, not the peer itself: it proves itself anew from where it is, also behind a NAT and
+/// after new keys.
+//= rfc4478 §2
+#[test]
+fn s081_keep_lets_the_peer_prove_itself_anew() {
+    for (nat, announced, keys) in
+        [(false, false, 0), (true, false, 0), (false, true, 0), (true, true, 0), (false, false, 400)]
+    {
+        let site = alice().with(|c| {
+            c.lifetime = if announced { IkeLifetime::UNLIMITED } else { every(600) };
+            c.lifetime.rekey = Duration::from_secs(keys);
+        });
+        let site = if nat { site.behind("203.0.113.1", Duration::from_secs(600)) } else { site };
+        let keeps = bob().with(|c| {
+            (c.unique, c.remote_addrs) = (Unique::Keep, vec![policy::AddressPattern::Any]);
+            c.lifetime = if announced { every(600) } else { IkeLifetime::UNLIMITED };
+        });
+        let mut world = world(7).peers(site, keeps);
+        world.up("alice");
+        world.until(established);
+        world.run(SECOND);
+        let first = spi(&mut world, "alice");
+        run_without_gap(&mut world, Duration::from_secs(700));
+        let case = (nat, announced, keys);
+        assert_ne!(spi(&mut world, "alice"), first, "{case:?}");
+        assert_eq!(spi(&mut world, "bob"), spi(&mut world, "alice"), "{case:?}");
+        let refusals: Vec<_> = world.host("bob").refusals();
+        assert!(refusals.is_empty(), "{case:?}: {refusals:?}");
+    }
+}
+
+/// A child that is ordered up while the new IKE SA is being made, at whatever moment, stands in that one.
+#[test]
+fn s081_a_child_that_comes_up_meanwhile_is_carried_over() {
+    for offset in 0..40 {
+        let one = alice().with(|c| c.lifetime = every(600)).also("dmz", "10.11.0.0/16", "10.12.0.0/16");
+        let mut world = world(8).peers(one, bob().also("dmz", "10.12.0.0/16", "10.11.0.0/16"));
+        world.up_child("alice", 0, Some("lan"));
+        world.until(established);
+        world.run(590 * SECOND);
+        let before = world.status("alice")[0].spi_i;
+        world.until(|world| world.wire.last().is_some_and(|(_, d)| d.message()[18] == 34));
+        world.run(Duration::from_millis(5 * offset));
+        let order = world.up_child("alice", 0, Some("dmz"));
+        world.until(suite::answered);
+        let reply = world.reply(order);
+        assert!(
+            matches!(reply, Some(sa::Reply::Up { children, .. }) if children == &["dmz"]),
+            "{offset}: {reply:?}"
+        );
+        world.run(30 * SECOND);
+        assert_ne!(spi(&mut world, "alice"), before, "{offset}");
+        for name in ["alice", "bob"] {
+            let mut children: Vec<_> =
+                world.status(name)[0].children.iter().map(|child| child.name.clone()).collect();
+            children.sort();
+            assert_eq!(children, ["dmz", "lan"], "{offset} {name}");
+        }
+    }
+}
+
+/// A child that the new IKE SA does not get does not keep the old one: it is asked for there once.
+#[test]
+fn s081_a_child_that_is_refused_does_not_hold_the_old_one() {
+    let one = alice().with(|c| c.lifetime = every(600)).also("dmz", "10.11.0.0/16", "10.12.0.0/16");
+    let mut world = world(9).peers(one, bob().also("dmz", "10.12.0.0/16", "10.11.0.0/16"));
+    world.up("alice");
+    world.until(established);
+    world.run(SECOND);
+    world.reload("bob", bob());
+    world.run(700 * SECOND);
+    assert_eq!(spi(&mut world, "alice"), spi(&mut world, "bob"));
+    assert_eq!(world.status("alice")[0].children.len(), 1);
+    assert_eq!(world.host("bob").refusals().len(), 1, "{:?}", world.host("bob").refusals());
+}
+
+/// What has been taken over is not lost: no trap and no attempt comes of it.
+#[test]
+fn s081_what_is_taken_over_is_not_lost() {
+    for action in [EndAction::Trap, EndAction::Restart] {
+        let mut world = world(10).peers(alice().with(|c| c.lifetime = every(600)).ending(action), bob());
+        world.up("alice");
+        world.until(established);
+        world.run(700 * SECOND);
+        assert_eq!(world.status("alice")[0].children.len(), 1);
+        assert_eq!(world.host("alice").dataplane.traps().count(), 0, "{action:?}");
+        assert!(world.host("alice").lookups.is_empty(), "{action:?}");
+    }
 }

@@ -258,3 +258,113 @@ fn s133_live_redirects_are_limited() {
     let refused = |event: &Event| matches!(event, Event::IkeDown(_, Fate::Refused(_)));
     assert_eq!(world.host("alice").count(refused), 0);
 }
+
+/// A gateway that sends whoever comes on to `gw3.example`.
+fn by_name() -> Site {
+    let everybody = Redirect { to: Gateway::Name("gw3.example".to_string()), ..everybody(THIRD).unwrap() };
+    bob().with(|c| c.extensions.redirect = Some(everybody))
+}
+
+fn knows(world: &mut World, address: &str) {
+    world.host_mut("alice").names.insert("gw3.example".to_string(), sim::site::ip(address));
+}
+
+/// A gateway that is told by its name is looked up, before the IKE SA stands and after.
+//= rfc5685 §9.2
+#[test]
+fn s133_to_a_name() {
+    let mut world = world(13).peers(alice(), by_name()).site(twin());
+    knows(&mut world, THIRD);
+    let order = world.up("alice");
+    world.until(answered);
+    assert!(matches!(world.reply(order), Some(Reply::Up { children, .. }) if children == &["lan"]));
+    assert_eq!(peer(&mut world), [sim::site::ip(THIRD)]);
+    let mut world = suite::world(14).peers(alice(), bob()).site(twin());
+    knows(&mut world, THIRD);
+    world.up("alice");
+    world.until(answered);
+    world.run(SECOND);
+    world.order("bob", Order::Redirect(Target::All, Gateway::Name("gw3.example".to_string())));
+    for _ in 0..50 {
+        world.run(Duration::from_millis(100));
+        assert!(world.host("alice").dataplane.sad().count() >= 1);
+    }
+    assert_eq!(peer(&mut world), [sim::site::ip(THIRD)]);
+}
+
+/// A name that leads nowhere is told in a sentence; what stands stays, and what starts by itself is tried again.
+#[test]
+fn s133_to_a_name_that_leads_nowhere() {
+    let mut world = world(15).peers(alice(), by_name()).site(twin());
+    let order = world.up("alice");
+    world.until(answered);
+    let Some(Reply::Refused(refusal)) = world.reply(order) else { panic!("{:?}", world.reply(order)) };
+    assert!(refusal.reason.contains("`gw3.example`"), "{}", refusal.reason);
+    let site = alice().starting(policy::StartAction::Start);
+    let mut world = suite::world(16).peers(site, by_name()).site(twin());
+    world.run(15 * SECOND);
+    assert!(peer(&mut world).is_empty());
+    knows(&mut world, THIRD);
+    world.run(60 * SECOND);
+    assert_eq!(peer(&mut world), [sim::site::ip(THIRD)]);
+    let mut world = suite::world(17).peers(alice(), bob());
+    world.up("alice");
+    world.until(established);
+    world.order("bob", Order::Redirect(Target::All, Gateway::Name("gw3.example".to_string())));
+    world.run(10 * SECOND);
+    assert_eq!(peer(&mut world), [sim::site::ip("198.51.100.2")]);
+    assert!(world.host("alice").refusals()[0].reason.contains("`gw3.example`"));
+}
+
+/// A look-up without an answer ends by itself, or with an order.
+#[test]
+fn s133_a_look_up_is_not_waited_for_for_ever() {
+    for ordered in [true, false] {
+        let mut site = alice();
+        site.keeper.forget = 1000;
+        let mut world = world(18).peers(site, by_name());
+        let order = world.up("alice");
+        world.run(10 * SECOND);
+        assert!(world.reply(order).is_none());
+        if ordered {
+            world.down("alice");
+        }
+        world.run(55 * SECOND);
+        let Some(Reply::Refused(refusal)) = world.reply(order) else { panic!("{:?}", world.reply(order)) };
+        assert_eq!(refusal.reason.contains("ordered down"), ordered, "{}", refusal.reason);
+    }
+}
+
+/// A name that leads round in a circle counts like an address.
+//= rfc5685 §7
+#[test]
+fn s133_a_loop_by_name_is_left() {
+    let mut world = world(19).peers(alice(), by_name());
+    knows(&mut world, "198.51.100.2");
+    let order = world.up("alice");
+    world.until(answered);
+    let Some(Reply::Refused(refusal)) = world.reply(order) else { panic!("{:?}", world.reply(order)) };
+    assert!(refusal.reason.contains("5 times"), "{}", refusal.reason);
+    assert_eq!(world.host("alice").lookups.len(), 5);
+}
+
+/// Look-ups of gateways that an endpoint has under way at once.
+const MAX_SOUGHT: usize = 64;
+
+#[test]
+fn s133_look_ups_are_bounded() {
+    let mut site = alice();
+    site.keeper.forget = 1000;
+    let first = site.connections[0].clone();
+    let named = |n: usize| policy::Connection { name: format!("net{n}"), ..first.clone() };
+    site.connections = (0..=MAX_SOUGHT).map(named).collect();
+    let mut world = world(20).peers(site, by_name());
+    let mut orders = Vec::new();
+    for n in 0..=MAX_SOUGHT {
+        orders.push(world.up_child("alice", n as u32, None));
+        world.run(SECOND / 2);
+    }
+    let refused: Vec<_> = orders.iter().filter_map(|order| world.reply(*order)).collect();
+    assert_eq!(refused.len(), 1);
+    assert!(format!("{:?}", refused[0]).contains("being looked up already"), "{refused:?}");
+}

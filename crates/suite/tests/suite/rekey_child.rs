@@ -247,3 +247,31 @@ fn where_too_much_waits_new_keys_wait_too() {
     let list = world.status("alice");
     assert_eq!((list.len(), list[0].children.len()), (1, 1));
 }
+
+/// A peer that makes no child without a key exchange (Libreswan) is asked less and less often, and a sentence says what to
+/// change.
+#[test]
+fn new_keys_that_are_refused_are_asked_for_less_and_less_often() {
+    let hour = Duration::from_secs(3600);
+    let one = alice().child(|child| {
+        child.lifetime = ChildLifetime { rekey: hour, life: 10 * hour, ..ChildLifetime::UNLIMITED };
+    });
+    let strict = esp(Encr::AES_GCM_16, 256, Integ::NONE, &[KeMethod::CURVE25519]);
+    let mut world = world(77).peers(one, bob().child(|child| child.esp_proposals = vec![strict]));
+    world.up("alice");
+    world.until(established);
+    world.run(3 * hour);
+    let refused: Vec<_> = world
+        .host("alice")
+        .events
+        .iter()
+        .filter(|(_, event)| matches!(event, Event::Refused { .. }))
+        .map(|(at, _)| *at)
+        .collect();
+    let waits: Vec<u64> = refused.windows(2).map(|pair| pair[1].since(pair[0]).as_secs()).collect();
+    assert!((5..=16).contains(&waits[0]) && waits[1] < waits[3], "{waits:?}");
+    assert!(waits[6..].iter().all(|wait| (300..=311).contains(wait)), "{waits:?}");
+    let refusal = world.host("alice").refusals()[0];
+    assert!(refusal.reason.contains("add a method that it takes to `esp_proposals`"), "{}", refusal.reason);
+    assert_eq!(world.status("alice")[0].children.len(), 1, "it serves on");
+}

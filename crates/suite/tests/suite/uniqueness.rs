@@ -4,7 +4,8 @@ use policy::Unique;
 use sa::Reply;
 use sim::{Site, Weather, established};
 use std::time::Duration;
-use suite::{World, alice, answered, bob, world};
+use suite::{Puppet, World, alice, answered, bob, notifies, world};
+use wire::num::{ExchangeType, NotifyType, PayloadType};
 
 fn peers(seed: u64, unique: Unique) -> World {
     let with = |site: Site| site.with(|c| c.unique = unique);
@@ -95,4 +96,49 @@ fn a_first_contact_does_not_end_what_came_up_meanwhile() {
         world.run(Duration::from_secs(600));
         assert_eq!(spis(&mut world, "alice"), spis(&mut world, "bob"), "{offset}");
     }
+}
+
+/// Tries to come in as alice, beside an IKE SA that she has; whether it may.
+fn comes_in(world: &mut World, from: &str, spi: u64) -> bool {
+    let mut second = Puppet::alice();
+    second.address = from.parse().unwrap();
+    second.spis.initiator.0 += spi;
+    second.esp_spi.0 += spi as u32;
+    second.init(world);
+    let payloads = second.auth_payloads();
+    let answer = second.ask(world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
+    let refused = notifies(&answer).contains(&NotifyType::AUTHENTICATION_FAILED);
+    assert!(refused || answer.iter().any(|p| p.kind() == PayloadType::SA), "{}", wire::summary(&answer));
+    !refused
+}
+
+/// `keep` keeps the older IKE SA from whoever has the same identity elsewhere, and lets the peer itself replace it.
+#[test]
+fn keep_refuses_the_same_identity_from_elsewhere() {
+    let keeps =
+        || bob().with(|c| (c.unique, c.remote_addrs) = (Unique::Keep, vec![policy::AddressPattern::Any]));
+    for (from, allowed) in [("192.0.2.1:500", true), ("192.0.2.1:1024", false), ("192.0.2.9:500", false)] {
+        let mut world = world(8).site(keeps());
+        Puppet::alice().establish(&mut world);
+        let first = spis(&mut world, "bob");
+        assert_eq!(comes_in(&mut world, from, 1), allowed, "{from}");
+        world.run(Duration::from_secs(15));
+        let left = spis(&mut world, "bob");
+        assert_eq!((left.len(), left != first), (1, allowed), "{from}");
+        if !allowed {
+            let refusals = world.host("bob").refusals();
+            assert!(refusals[0].reason.contains("unique = \"keep\""), "{}", refusals[0].reason);
+        }
+    }
+    // One that we have begun ourselves is not the peer's to replace.
+    let mut world = world(9).site(keeps().with(|c| {
+        c.remote_addrs =
+            vec![policy::AddressPattern::Range(dataplane::AddressRange::host(sim::site::ip("192.0.2.1")))];
+    }));
+    world.up("bob");
+    let mut alice = Puppet::alice();
+    alice.initiator = false;
+    alice.establish(&mut world);
+    assert_eq!(spis(&mut world, "bob").len(), 1);
+    assert!(!comes_in(&mut world, "192.0.2.1:500", 1));
 }
