@@ -26,11 +26,21 @@ pub(crate) struct AwaitInit {
     cookie: Option<Vec<u8>>,
     /// The solution of the puzzle that came with the cookie.
     solution: Option<Vec<u8>>,
+    /// A cookie that is wanted, and when it is shown: the answer to the request as it is may be on its way.
+    held: Option<(Instant, Vec<u8>)>,
     /// How often the request was made anew.
     retries: u32,
     request: Sent,
+    /// Requests with other key exchange methods that went out before: one of them may have the real answer.
+    earlier: Vec<Earlier>,
     /// An unprotected error, and until when something better may come.
     hint: Option<(Instant, Refusal)>,
+}
+
+/// A request that another one has taken the place of.
+struct Earlier {
+    ke: OurKe,
+    datagram: Vec<u8>,
 }
 
 /// Our half of the key exchange.
@@ -87,8 +97,10 @@ pub(crate) fn initiate(
         ke,
         cookie: None,
         solution: None,
+        held: None,
         retries: 0,
         request,
+        earlier: Vec::new(),
         hint: None,
     };
     Ok(IkeSa::new(common, Box::new(stage)))
@@ -170,6 +182,16 @@ impl Stage for AwaitInit {
             sa.give_up(cx, &self.known(), Fate::Refused(refusal));
             return Box::new(Gone);
         }
+        if let Some((_, cookie)) = self.held.take_if(|(until, _)| cx.now.mono >= *until) {
+            let path = sa.path;
+            return match self.once_more(sa, cx, Again::Cookie(cookie, None)) {
+                Ok(next) => next,
+                Err((stage, why)) => {
+                    cx.out.tell(Event::Dropped { path, why });
+                    stage
+                }
+            };
+        }
         match self.request.on_time(sa, cx) {
             Ok(()) => self,
             Err(silent) => {
@@ -183,10 +205,9 @@ impl Stage for AwaitInit {
 
     fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
         let request = (self.request.due(), Reason::Retransmit);
-        match &self.hint {
-            Some((until, _)) if *until < request.0 => Some((*until, Reason::Expire)),
-            _ => Some(request),
-        }
+        let hint = self.hint.as_ref().map(|(until, _)| (*until, Reason::Expire));
+        let held = self.held.as_ref().map(|(until, _)| (*until, Reason::Retransmit));
+        hint.into_iter().chain(held).chain([request]).min_by_key(|(at, _)| *at)
     }
 
     fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next {
@@ -230,7 +251,7 @@ impl AwaitInit {
             let puzzle = contents.notify(NotifyType::PUZZLE).and_then(|notify| Puzzle::parse(&notify.data));
             return match puzzle {
                 Some(puzzle) => self.on_puzzle(sa, cx, cookie, puzzle),
-                None => self.once_more(sa, cx, Again::Cookie(cookie, None)),
+                None => self.hold(cx, cookie),
             };
         }
         //= rfc8019 §7.1.2
@@ -284,6 +305,20 @@ impl AwaitInit {
                 self.once_more(sa, cx, Again::Cookie(cookie, None))
             }
         }
+    }
+
+    /// The responder wants a cookie, or somebody says so who sees our request: a responder that has answered it, too, takes
+    /// no other one in its place, and an answer does not say which request it is for. So the cookie waits for that answer.
+    //= rfc7296 §2.6
+    //# the initiator should […] limit the number of cookie exchanges it tries before giving up. An attacker can forge
+    //# multiple cookie responses to the initiator's IKE_SA_INIT message
+    fn hold(mut self: Box<Self>, cx: &Cx<'_>, cookie: Vec<u8>) -> Result<Next, Noise<Self>> {
+        if self.retries >= limits::INIT_RETRIES || !self.is_new(&cookie) {
+            return Err((self, Drop::Unprotected));
+        }
+        let until = self.held.as_ref().map_or(cx.now.mono + limits::COOKIE_PATIENCE, |(until, _)| *until);
+        self.held = Some((until, cookie));
+        Ok(self)
     }
 
     /// Whether a cookie can be one, and is not the one that we have shown.
@@ -341,11 +376,14 @@ impl AwaitInit {
                     "The responder wants key exchange {wished} instead of {}: sending IKE_SA_INIT again.",
                     self.ke.method
                 );
-                self.ke = ke;
+                let ke = std::mem::replace(&mut self.ke, ke);
+                let datagram = self.request.datagrams.first().cloned().unwrap_or_default();
+                self.earlier.push(Earlier { ke, datagram });
                 note
             }
         };
         cx.note(sa.id, note);
+        self.held = None;
         self.retries += 1;
         self.request = self.send(sa, cx);
         Ok(self)
@@ -421,7 +459,8 @@ impl AwaitInit {
     pub(super) fn agree(&self, sa: &Common, cx: &mut Cx<'_>, path: Path, bytes: &[u8]) -> Option<Agreement> {
         let spi_r = Header::parse(bytes).ok()?.spi_r;
         let contents = init::contents(bytes).ok()?;
-        let answered = self.read(&contents).filter(|_| spi_r != IkeSpi::ZERO)?;
+        let (ke, request) = self.asked_with(contents.ke.as_ref()?.method)?;
+        let answered = self.read(&contents, ke).filter(|_| spi_r != IkeSpi::ZERO)?;
         let spis = Spis { initiator: sa.spi_i, responder: spi_r };
         let mut agreed = Agreed::default();
         let facts = Facts {
@@ -436,9 +475,9 @@ impl AwaitInit {
             first_contact: false,
         };
         ext::inspect(Moment::InitResponse, &facts, &contents, &mut agreed);
-        let g_ir = self.ke.private.finish(&answered.public).ok()?;
+        let g_ir = ke.private.finish(&answered.public).ok()?;
         let transcript = Transcript {
-            request: self.request.datagrams.first().cloned().unwrap_or_default(),
+            request: request.to_vec(),
             response: bytes.to_vec(),
             nonce_i: self.nonce.clone(),
             nonce_r: answered.nonce,
@@ -455,11 +494,19 @@ impl AwaitInit {
         &self.chosen
     }
 
-    fn read(&self, contents: &Contents<'_>) -> Option<Answered> {
+    /// Our half of the key exchange of that method, and the last request with it: whoever answers an earlier one shows by
+    /// the method that it has not seen the others, or that somebody else has wished for them.
+    fn asked_with(&self, method: KeMethod) -> Option<(&OurKe, &[u8])> {
+        let now = (&self.ke, self.request.datagrams.first()?.as_slice());
+        let earlier = self.earlier.iter().rev().map(|earlier| (&earlier.ke, earlier.datagram.as_slice()));
+        std::iter::once(now).chain(earlier).find(|(ke, _)| ke.method == method)
+    }
+
+    fn read(&self, contents: &Contents<'_>, asked: &OurKe) -> Option<Answered> {
         let answer = contents::ike_answer(contents.sa.as_deref()?).ok()?;
         let suite = policy::accept_ike(&self.offers, &answer).ok()?;
         let ke = contents.ke.as_ref()?;
-        let fits = ke.method == self.ke.method && suite.ke == self.ke.method;
+        let fits = ke.method == asked.method && suite.ke == asked.method;
         let nonce = contents.nonce.as_ref()?.to_vec();
         fits.then(|| Answered { suite, public: ke.data.to_vec(), nonce })
     }

@@ -135,7 +135,7 @@ fn refusals_of_strangers_are_limited_and_then_cost_a_cookie() {
     }
     world.run(Duration::from_millis(150));
     world.up("alice");
-    world.run(Duration::from_millis(200));
+    world.run(Duration::from_millis(450));
     let mut answers: BTreeMap<NotifyType, u32> = BTreeMap::new();
     for (_, datagram) in world.wire.iter().filter(|(_, datagram)| is_forged(datagram.to.ip())) {
         for kind in notifies(&read_any(datagram)) {
@@ -145,7 +145,11 @@ fn refusals_of_strangers_are_limited_and_then_cost_a_cookie() {
     let refused = answers[&NotifyType::NO_PROPOSAL_CHOSEN];
     assert_eq!(refused, sa::limits::UNPROVEN_REFUSALS_PER_SECOND, "{answers:?}");
     assert!(answers[&NotifyType::COOKIE] >= 2_000 - refused, "{answers:?}");
-    assert_eq!(world.host("alice").dataplane.sad().count(), 1, "who is honest pays a round trip");
+    assert_eq!(
+        world.host("alice").dataplane.sad().count(),
+        1,
+        "who is honest pays a round trip, and the wait before the cookie"
+    );
 }
 
 fn read_any(datagram: &Datagram) -> Vec<Payload<'static>> {

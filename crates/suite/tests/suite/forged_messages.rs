@@ -4,7 +4,7 @@ use base::IkeSpi;
 use sim::{Datagram, Scene, established};
 use std::time::Duration;
 use suite::{World, alice, bob, holdings, world};
-use wire::num::{ExchangeType, NotifyType, PayloadType};
+use wire::num::{ExchangeType, KeMethod, NotifyType, PayloadType};
 use wire::{Delete, Flags, Header, KeyExchange, Message, Notify, Payload};
 
 /// For each request seen, a forged response that arrives before the real one.
@@ -48,6 +48,36 @@ fn a_forged_refusal_of_the_first_message_does_not_end_the_handshake() {
         NotifyType(8191),
     ] {
         succeeds_against(move |scene| forge(scene, ExchangeType::IKE_SA_INIT, &[notify(kind)]));
+    }
+}
+
+/// A forged wish for a cookie, or for another key exchange method, before the real answer: the answer to the first request
+/// still counts.
+//= rfc7296 §2.6
+//# the initiator should […] limit the number of cookie exchanges it tries before giving up
+#[test]
+fn a_forged_wish_for_another_request_does_not_spoil_the_real_answer() {
+    let cookie = |octet: u8| Payload::Notify(Notify::new(NotifyType::COOKIE, vec![octet; 20]));
+    let method = Notify::new(NotifyType::INVALID_KE_PAYLOAD, KeMethod::ECP_256.0.to_be_bytes().to_vec());
+    let wishes = [vec![cookie(1)], vec![Payload::Notify(method)]];
+    let methods =
+        |site: sim::Site| site.with(|c| c.proposals[0].ke = vec![KeMethod::CURVE25519, KeMethod::ECP_256]);
+    for wish in wishes {
+        let mut world = world(7).peers(methods(alice()), methods(bob())).attacked(move |scene| {
+            let Ok(header) = Header::parse(scene.datagram.message()) else { return };
+            if !header.flags.response && header.exchange == ExchangeType::IKE_SA_INIT {
+                let flags = Flags { initiator: false, version: false, response: true };
+                let forged = Message { header: Header { flags, ..header }, payloads: wish.clone() }.emit();
+                let datagram = Datagram::ike(scene.datagram.to, scene.datagram.from, &forged);
+                scene.send(Duration::from_micros(100), datagram);
+            }
+        });
+        let order = world.up("alice");
+        world.until(suite::answered);
+        let reply = world.reply(order);
+        assert!(matches!(reply, Some(sa::Reply::Up { .. })), "{reply:?}");
+        assert!(established(&world));
+        assert_eq!(world.host("alice").count(|event| matches!(event, sa::Event::IkeUp(_))), 1);
     }
 }
 
