@@ -57,7 +57,9 @@ fn s049_a_new_sa_replaces_the_older_ones_where_that_is_wanted() {
 fn s049_an_older_sa_stays_where_that_is_wanted() {
     let mut world = world(4).site(bob().with(|c| c.unique = Unique::Keep));
     let first = again(&mut world, false);
+    // Somebody else with its key: from where the first one is, it could be the peer itself (`uniqueness.rs`).
     let mut second = Puppet::alice();
+    second.address.set_port(1024);
     second.spis.initiator = base::IkeSpi(77);
     second.deaf(&world);
     second.init(&mut world);
