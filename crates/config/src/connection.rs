@@ -104,6 +104,7 @@ impl Loader<'_> {
             ("never", Childless::Never),
         ];
         set(&mut extensions.childless, self.reader.text(section, "childless", |text| choice(&words, text)));
+        set(&mut extensions.cloning, self.reader.scalar(section, "clone_ike_sa", truth));
         set(&mut extensions.follow_redirects, self.reader.scalar(section, "follow_redirects", truth));
         let clients = self.reader.list(section, "redirect_clients").unwrap_or_default();
         let clients = clients.iter().filter_map(|text| self.reader.parse(text, address_range)).collect();
@@ -187,6 +188,7 @@ impl Loader<'_> {
             start_action: StartAction::None,
             dpd_action: EndAction::Clear,
             close_action: EndAction::Clear,
+            inactivity: Duration::ZERO,
             lifetime: self.child_lifetime(section),
             replay_window: 1024,
         };
@@ -196,6 +198,7 @@ impl Loader<'_> {
         let end_action = |text: &str| choice(END_ACTIONS, text);
         set(&mut child.dpd_action, self.reader.text(section, "dpd_action", end_action));
         set(&mut child.close_action, self.reader.text(section, "close_action", end_action));
+        set(&mut child.inactivity, self.reader.scalar(section, "inactivity", inactivity));
         let window = |text: &str| match number(text, 0, 4096) {
             Ok(window) if window == 0 || window >= 32 => Ok(window as u32),
             _ => Err(Fault::new(format!(
@@ -286,6 +289,14 @@ impl Loader<'_> {
                 section.path
             );
             self.reader.error(&section.value_place("remote_ts"), message, None);
+        }
+        if !child.inactivity.is_zero() && child.start_action == StartAction::Start {
+            let message = format!(
+                "In [{}], `inactivity` takes the child down, and nothing brings it back but `handfast up` or the peer.",
+                section.path
+            );
+            let hint = "With `start_action = \"trap|start\"` the next packet does.".to_string();
+            self.reader.warn(&section.value_place("inactivity"), message, Some(hint));
         }
         let any_protocol = |ts: &[Selector]| ts.is_empty() || ts.iter().any(|s| s.protocol == 0);
         let protocols =
@@ -506,6 +517,16 @@ const END_ACTIONS: &[(&str, EndAction)] =
     &[("clear", EndAction::Clear), ("trap", EndAction::Trap), ("restart", EndAction::Restart)];
 
 /// A peer that cannot be reached must not be called in a loop.
+fn inactivity(text: &str) -> Result<Duration, Fault> {
+    match duration(text)? {
+        time if !time.is_zero() && time < Duration::from_secs(1) => {
+            Err(Fault::new(format!("`{}` is too short for `inactivity`.", shown(text)))
+                .hint("Write at least 1s, or 0s for never."))
+        }
+        time => Ok(time),
+    }
+}
+
 fn retry_interval(text: &str) -> Result<Duration, Fault> {
     match duration(text)? {
         wait if wait < Duration::from_secs(1) => {

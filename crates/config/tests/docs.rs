@@ -55,6 +55,7 @@ fn the_documented_defaults_are_the_defaults() {
         "dpd_timeout",
         "keyingtries",
         "retry_initiate_interval",
+        "clone_ike_sa",
         "unique",
     ]);
     let child = keys(&[
@@ -65,6 +66,7 @@ fn the_documented_defaults_are_the_defaults() {
         "start_action",
         "dpd_action",
         "close_action",
+        "inactivity",
         "replay_window",
     ]);
     let daemon = TABLES.iter().find(|table| table.path == "daemon").unwrap();

@@ -318,6 +318,7 @@ fn what_is_dangerous_or_idle_is_warned_about() {
         (with_child("start_action = \"trap\""), "has no address or name to call"),
         (with_child("dpd_action = \"restart\""), "has no address or name to call"),
         (with_child("replay_window = 0"), "Without a replay window"),
+        (with_child("start_action = \"start\"\ninactivity = \"10m\""), "nothing brings it back"),
         (with("").replace("[connections.a.children.c]\n", ""), "has no children"),
         (
             with("").replace("secret = \"a secret of more than sixteen octets\"\n", short),
@@ -352,6 +353,13 @@ fn cve_2018_5389_a_short_secret_is_warned_about() {
 
 /// Extended sequence numbers are followed by way of the replay window.
 //= rfc4303 §3.3.3
+#[test]
+fn s114_a_time_that_is_no_time_is_refused() {
+    let dir = Dir::new();
+    let [error] = &dir.errors(&with_child("inactivity = \"0.5s\""))[..] else { panic!() };
+    assert!(error.contains("too short for `inactivity`") && error.contains("at least 1s"), "{error}");
+}
+
 #[test]
 fn s166_extended_sequence_numbers_want_a_replay_window() {
     let dir = Dir::new();

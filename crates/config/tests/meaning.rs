@@ -120,6 +120,7 @@ esp_proposals = "aes128-sha256-modp2048-esn"
 start_action = "start"
 dpd_action = "restart"
 close_action = "trap"
+inactivity = "10m"
 replay_window = 64
 single_pair = true
 

@@ -202,6 +202,13 @@ pub enum DataplaneEvent {
         /// Whether it was the hard limit: it carries nothing any more.
         hard: bool,
     },
+    /// A packet came with an SPI that no child has; told once a second at most, however many come.
+    UnknownSpi {
+        /// Its SPI.
+        spi: EspSpi,
+        /// Where it says to come from.
+        remote: SocketAddr,
+    },
     /// A packet wants a child SA that a trap policy stands for. It is kept until the child stands, the trap goes or it is
     /// too old.
     Acquire {

@@ -248,6 +248,7 @@ impl Endpoint {
             DataplaneEvent::Acquire { id, packet } => {
                 return self.keeper.acquire(now.mono, *id, *packet);
             }
+            DataplaneEvent::UnknownSpi { spi, remote } => return self.unknown_spi(now, *spi, remote.ip()),
         };
         let Some(id) = self.table.owner_of(child) else { return };
         self.step(now, id, |sa, cx| match event {
@@ -255,8 +256,19 @@ impl Endpoint {
             DataplaneEvent::FirstPacket(_) => sa.use_child(cx, child),
             DataplaneEvent::Expired { hard, .. } => sa.wear_out(cx, child, *hard),
             DataplaneEvent::SequenceNearEnd(_) => sa.wear_out(cx, child, false),
-            DataplaneEvent::Acquire { .. } => {}
+            DataplaneEvent::Acquire { .. } | DataplaneEvent::UnknownSpi { .. } => {}
         });
+    }
+
+    /// ESP came that no child takes: whoever is established there may want to know.
+    fn unknown_spi(&mut self, now: Now, spi: EspSpi, remote: IpAddr) {
+        if !self.hints.allows(now.mono) {
+            return;
+        }
+        let there = self.table.iter().find(|(_, sa)| sa.is_usable() && sa.path().remote.ip() == remote);
+        if let Some(id) = there.map(|(id, _)| id) {
+            self.step(now, id, |sa, cx| sa.tell_unknown_spi(cx, spi));
+        }
     }
 
     /// One step of one IKE SA, and what has to be known of it afterwards.

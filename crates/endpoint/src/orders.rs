@@ -25,6 +25,7 @@ impl Endpoint {
             Order::Down(target) => self.down(now, order, &target),
             Order::Probe(id) => self.probe(now, order, id),
             Order::Rekey(target) => self.rekey(now, order, &target),
+            Order::Clone { connection, child } => self.clone_ike(now, order, &connection, child),
             Order::Redirect(target, to) => self.redirect(now, order, (&target, &to)),
             Order::Status => {
                 let all = self.table.iter().filter_map(|(_, sa)| sa.status(now.mono)).collect();
@@ -148,6 +149,22 @@ impl Endpoint {
             _ => Reply::Rekeying { ike, children },
         };
         self.world.out.reply(order, reply);
+    }
+
+    fn clone_ike(&mut self, now: Now, order: OrderId, connection: &str, child: Option<String>) {
+        let usable = self
+            .usable(connection)
+            .filter(|id| self.table.get_mut(*id).is_some_and(|slot| slot.sa.is_established()));
+        match usable {
+            Some(id) => {
+                self.step(now, id, |sa, cx| sa.clone_ike(cx, Wish::new(order, child.into_iter().collect())))
+            }
+            None => {
+                let refusal =
+                    not_found("There is no established IKE SA of that name to put another one beside.");
+                self.world.out.reply(order, Reply::Refused(refusal));
+            }
+        }
     }
 
     fn redirect(&mut self, now: Now, order: OrderId, (target, to): (&Target, &Gateway)) {

@@ -85,6 +85,15 @@ pub(crate) enum Command {
         #[arg(value_name = "NAME[/CHILD]")]
         name: String,
     },
+    /// Make another IKE SA beside a connection's, with one child of it or none (RFC 7791)
+    ///
+    /// Nobody proves anew who it is: both sides must have said that this may be (`clone_ike_sa`). Each of both can move to a
+    /// link of its own (`mobike`).
+    Clone {
+        /// The connection's name, or NAME/CHILD for a child that the new one gets
+        #[arg(value_name = "NAME[/CHILD]")]
+        name: String,
+    },
     /// Send the clients of a connection on to another gateway (RFC 5685)
     ///
     /// Those that can follow make an IKE SA with the other gateway, with the same children, and then delete the one here.

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Up { name } => talk::up(socket, &name, cli.json),
         Command::Down { name } => talk::down(socket, &name, cli.json),
         Command::Rekey { name } => talk::rekey(socket, &name, cli.json),
+        Command::Clone { name } => talk::clone(socket, &name, cli.json),
         Command::Redirect { name, to } => talk::redirect(socket, (&name, &to), cli.json),
         Command::Status => talk::status(socket, cli.json),
         Command::Reload => talk::reload(socket, cli.json),

@@ -11,13 +11,23 @@ use std::path::Path;
 /// `handfast up`
 pub(crate) fn up(socket: Option<&Path>, name: &str, json: bool) -> Exit {
     let (connection, child) = split_name(name);
-    let answer = match call(socket, &Ask::Up { connection, child }, json) {
+    bring(socket, &Ask::Up { connection, child }, name, json)
+}
+
+/// `handfast clone`
+pub(crate) fn clone(socket: Option<&Path>, name: &str, json: bool) -> Exit {
+    let (connection, child) = split_name(name);
+    bring(socket, &Ask::Clone { connection, child }, &format!("Another IKE SA of {name}"), json)
+}
+
+fn bring(socket: Option<&Path>, ask: &Ask, what: &str, json: bool) -> Exit {
+    let answer = match call(socket, ask, json) {
         Ok(answer) => answer,
         Err(exit) => return exit,
     };
     let Answer::Up(report) = &answer else {
         if !json {
-            eprintln!("{name} is not up.");
+            eprintln!("{what} is not up.");
         }
         return other(&answer, json);
     };
@@ -29,7 +39,7 @@ pub(crate) fn up(socket: Option<&Path>, name: &str, json: bool) -> Exit {
             names => names.join(", "),
         };
         say(&format!(
-            "{name} is up after {:.1} ms: IKE SA {} with {children}.",
+            "{what} is up after {:.1} ms: IKE SA {} with {children}.",
             report.milliseconds, report.ike_sa
         ));
         for child in &report.refused {

@@ -93,6 +93,25 @@ fn a_second_up_says_that_it_stands_and_a_child_goes_alone() {
     assert_eq!((child_count(&left), child_count(&right)), (1, 1));
 }
 
+/// RFC 7791, with the child moving over: it goes down in the first IKE SA and up in the second.
+#[test]
+fn another_ike_sa_beside_the_first_is_made_by_order() {
+    let Some(lab) = lab("another_ike_sa_beside_the_first_is_made_by_order") else { return };
+    let (left, right) = pair(&lab, End::new("left"), End::new("right"));
+    let ike_sas = |daemon: &Handfast| status(daemon)["ike_sas"].as_array().map(Vec::len);
+    let none = left.command(&["clone", "net"]).err().unwrap_or_default();
+    assert!(none.contains("no established IKE SA of that name"), "{none}");
+    left.command(&["up", "net"]).unwrap_or_else(|error| panic!("{error}"));
+    let said = left.command(&["clone", "net"]).unwrap_or_else(|error| panic!("{error}"));
+    assert!(said.contains("Another IKE SA of net is up"), "{said}");
+    assert_eq!((ike_sas(&left), ike_sas(&right)), (Some(2), Some(2)));
+    assert_eq!((child_count(&left), child_count(&right)), (1, 1));
+    left.command(&["down", "net"]).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((ike_sas(&left), ike_sas(&right)), (Some(0), Some(0)));
+    let wrong = left.command(&["clone", "net/wan"]).err().unwrap_or_default();
+    assert!(wrong.contains("wan"), "{wrong}");
+}
+
 #[test]
 fn stopping_a_daemon_deletes_its_sas_at_the_peer() {
     let Some(lab) = lab("stopping_a_daemon_deletes_its_sas_at_the_peer") else { return };

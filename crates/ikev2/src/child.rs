@@ -4,6 +4,7 @@
 use crate::contents::{self, Contents};
 use crate::established::{ChildDues, lifetimes};
 use crate::ext::Nat;
+use crate::idle::Used;
 use crate::ike_sa::Packet;
 use crate::transport::{self, Substituted};
 use crate::{Common, Cx};
@@ -30,6 +31,7 @@ pub(crate) struct ChildSa {
     pub(crate) dues: ChildDues,
     /// How often in a row the peer has refused it new keys.
     pub(crate) setbacks: u32,
+    pub(crate) used: Used,
 }
 
 /// Where a new child SA stands among those over the same traffic.
@@ -473,9 +475,10 @@ pub(crate) fn install(
     let job = cx.out.dataplane(sa.id, Op::Install(Box::new(spec)));
     let born = cx.now.mono;
     let dues = ChildDues::new(cx, &child.lifetime);
+    let used = Used::new(born, child.inactivity);
     let (name, config) = (child.name.clone(), child.clone());
     let agreed = Box::new(agreed);
-    Ok((job, ChildSa { id, name, config, agreed, udp_encap, born, dues, setbacks: 0 }))
+    Ok((job, ChildSa { id, name, config, agreed, udp_encap, born, dues, setbacks: 0, used }))
 }
 
 impl ChildSa {

@@ -188,7 +188,12 @@ impl Finishing {
         let standing = &mut self.standing;
         if let Some(index) = standing.asking.iter().position(|asking| asking.request.id == message.id()) {
             let asking = standing.asking.remove(index);
-            if let Asked::RekeyIke(asked) = &asking.what {
+            let asked = match &asking.what {
+                Asked::RekeyIke(asked) => Some(&**asked),
+                Asked::CloneIke(asked) => Some(&asked.ike),
+                _ => None,
+            };
+            if let Some(asked) = asked {
                 let fragment_size = standing.channel.cut();
                 let parent = Parent { suite: &standing.suite, sk_d: &standing.sk_d, fragment_size };
                 rekey_ike::bury(&standing.chosen, sa, cx, (asked, &parent), message);

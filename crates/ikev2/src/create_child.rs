@@ -16,7 +16,7 @@ use crate::established::{After, Asking, Established, Task, Waiting};
 use crate::ext::Nat;
 use crate::fault::Fault;
 use crate::rekey_child::Replaces;
-use crate::{Common, Cx, established, limits, rekey_child, rekey_ike};
+use crate::{Common, Cx, clone_ike, established, limits, rekey_child, rekey_ike};
 use base::{EspSpi, Secret};
 use crypto::{KePrivate, Nonces};
 use dataplane::ChildId;
@@ -238,6 +238,10 @@ pub(crate) fn on_request(
     let rekeyed = contents.notify(NotifyType::REKEY_SA);
     if contents.sa.is_none() || contents.nonce.is_none() {
         return of.fault(sa, cx, to, &Fault::missing("SA or Nonce"));
+    }
+    if rekeyed.is_none() && for_ike && contents.has(NotifyType::CLONE_IKE_SA) {
+        clone_ike::on_request(of, sa, cx, to, contents);
+        return After::Stay;
     }
     if rekeyed.is_none() && for_ike {
         return rekey_ike::on_request(of, sa, cx, to, contents);

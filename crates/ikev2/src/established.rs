@@ -13,7 +13,7 @@ pub(crate) mod lifetimes;
 mod tasks;
 mod wishes;
 
-pub(crate) use begin::{AuthAnswer, Authenticated, FirstChild, Identities, Waiting};
+pub(crate) use begin::{AuthAnswer, Authenticated, Core, FirstChild, Identities, Waiting};
 pub(crate) use lifetimes::ChildDues;
 pub(crate) use tasks::Task;
 
@@ -24,18 +24,20 @@ use crate::contents::Contents;
 use crate::ext::configuration::Leases;
 use crate::ext::{Agreed, Moment, Nat};
 use crate::fault::Fault;
-use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage, refusal_of};
+use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage, Wish, refusal_of};
 use crate::move_path::Mobility;
 use crate::rekey_child::{Rekey, Replaces, Retired};
 use crate::sent::Sent;
-use crate::{Common, Cx, create_child, delete, establish, limits, loss, move_path, probe, rekey_ike};
-use base::{IkeSpi, Instant, Secret};
+use crate::{
+    Common, Cx, clone_ike, create_child, delete, establish, idle, limits, loss, move_path, probe, rekey_ike,
+};
+use base::{EspSpi, IkeSpi, Instant, Secret};
 use dataplane::{Op, Outcome};
 use policy::IkeSuite;
 use sa::{Answer, Event, Fate, JobId, OrderId, Path, Reason, Refusal, RefusalKind, Reply, Side};
 use std::collections::VecDeque;
-use wire::Payload;
 use wire::num::{ExchangeType, NotifyType};
+use wire::{Notify, Payload};
 
 /// An IKE SA that stands.
 pub(crate) struct Established {
@@ -73,13 +75,15 @@ pub(crate) struct Established {
     /// What waits for a moment.
     later: Vec<(Instant, Task)>,
     /// When this IKE SA needs a successor, and when it ends for want of one.
-    dues: lifetimes::IkeDues,
+    pub(crate) dues: lifetimes::IkeDues,
     /// Since when the peer answers TEMPORARY_FAILURE to everything.
     busy_since: Option<Instant>,
     /// The data plane is asked whether the peer lives.
     pub(crate) look: Option<probe::Look>,
     /// When something from outside last made us probe.
     provoked: Option<Instant>,
+    /// When the peer was told last of ESP that no child takes.
+    complained: Option<Instant>,
 }
 
 /// An exchange of ours.
@@ -94,6 +98,8 @@ pub(crate) enum Asked {
     Child(Box<create_child::Asked>),
     /// An IKE SA in this one's place.
     RekeyIke(Box<rekey_ike::Asked>),
+    /// An IKE SA beside this one.
+    CloneIke(Box<clone_ike::Asked>),
     /// Children, which are gone here already.
     Delete(Vec<delete::Named>),
     /// Something told, whose answer says only that it came.
@@ -109,7 +115,7 @@ pub(crate) enum Asked {
 impl Asked {
     fn exchange(&self) -> ExchangeType {
         match self {
-            Self::Child(_) | Self::RekeyIke(_) => ExchangeType::CREATE_CHILD_SA,
+            Self::Child(_) | Self::RekeyIke(_) | Self::CloneIke(_) => ExchangeType::CREATE_CHILD_SA,
             Self::Delete(_) | Self::Told | Self::Probe(_) | Self::Update(_) | Self::Verify(_) => {
                 ExchangeType::INFORMATIONAL
             }
@@ -202,7 +208,9 @@ impl Stage for Established {
             }
             _ => return self,
         };
-        if probe::on_counters(&mut self, sa, cx, job, &outcome) {
+        if probe::on_counters(&mut self, sa, cx, job, &outcome)
+            || idle::on_counters(&mut self, sa, cx, job, &outcome)
+        {
             self.go_on(sa, cx);
             return self;
         }
@@ -349,29 +357,15 @@ impl Established {
         let Some(index) = self.asking.iter().position(|asking| asking.request.id == message.id()) else {
             return After::Stay;
         };
-        let contents =
-            message.contents().and_then(|contents| match (message.exchange(), self.asking.get(index)) {
-                (exchange, Some(asking)) if exchange == asking.what.exchange() => Ok(contents),
-                (other, _) => {
-                    Err(Fault::syntax("RFC 7296 §2.2", format!("a response of exchange type {other} came")))
-                }
-            });
-        let contents = match contents {
-            Ok(contents) => contents,
-            // A response that cannot be read leaves both sides with different views: RFC 7296 §2.21.
-            Err(fault) => return After::End(Fate::Fault(fault.to_string())),
-        };
-        if contents.has(NotifyType::INVALID_SYNTAX) {
-            return After::End(Fate::Fault("the peer answered INVALID_SYNTAX to our request".to_string()));
-        }
         let Asking { request, what } = self.asking.remove(index);
-        if !contents.has(NotifyType::TEMPORARY_FAILURE) {
-            self.busy_since = None;
-        } else if self.is_out_of_step(cx.now.mono) {
-            let fate =
-                "the peer answers TEMPORARY_FAILURE for minutes (RFC 7296 §2.25): its state and ours differ";
-            return After::End(Fate::Fault(fate.to_string()));
-        }
+        let contents = match self.check_response(cx.now.mono, &what, message) {
+            Ok(contents) => contents,
+            Err((knows, fate)) => {
+                let refusal = refusal_of(&fate, sa.path, Some(&self.chosen.connection.name));
+                abandon(cx, &what, &refusal);
+                return if knows { After::End(fate) } else { After::Close(fate) };
+            }
+        };
         self.heed_window(&contents);
         match what {
             Asked::Child(asked) => create_child::on_response(self, sa, cx, *asked, &contents),
@@ -379,6 +373,7 @@ impl Established {
                 self.inspect(sa, cx, (Moment::Renewed, sa.path), &contents);
                 return rekey_ike::on_response(self, sa, cx, *asked, &contents);
             }
+            Asked::CloneIke(asked) => clone_ike::on_response(self, sa, cx, *asked, &contents),
             Asked::Delete(named) => self.on_deleted(cx, &named),
             Asked::Told => {}
             Asked::Probe(order) => {
@@ -389,6 +384,35 @@ impl Established {
             Asked::Verify(verify) => return move_path::on_verified(self, sa, cx, &verify, &contents),
         }
         After::Stay
+    }
+
+    /// Reads a response. An error: the IKE SA ends, and whether the peer knows that.
+    fn check_response<'m>(
+        &mut self,
+        now: Instant,
+        what: &Asked,
+        message: &'m Authentic<Message>,
+    ) -> Result<Contents<'m>, (bool, Fate)> {
+        let contents = message.contents().and_then(|contents| match message.exchange() {
+            exchange if exchange == what.exchange() => Ok(contents),
+            other => Err(Fault::syntax("RFC 7296 §2.2", format!("a response of exchange type {other} came"))),
+        });
+        //= rfc7296 §2.21
+        //# Such errors in parsing or processing response packets should still cause the recipient to clean up the IKE
+        //# state (for example, by sending a Delete for a bad SA).
+        let contents = contents.map_err(|fault| (false, Fate::Fault(fault.to_string())))?;
+        let fault = |knows, what: &str| Err((knows, Fate::Fault(what.to_string())));
+        if contents.has(NotifyType::INVALID_SYNTAX) {
+            return fault(true, "the peer answered INVALID_SYNTAX to our request");
+        }
+        if !contents.has(NotifyType::TEMPORARY_FAILURE) {
+            self.busy_since = None;
+        } else if self.is_out_of_step(now) {
+            let what =
+                "the peer answers TEMPORARY_FAILURE for minutes (RFC 7296 §2.25): its state and ours differ";
+            return fault(false, what);
+        }
+        Ok(contents)
     }
 
     /// Whether the peer has been too busy for too long; notes that it is.
@@ -480,20 +504,9 @@ impl Established {
             cx.directory.release_spi(child.agreed.spi_in);
         }
         let refusal = refusal_of(fate, sa.path, Some(&self.chosen.connection.name));
-        for asking in &self.asking {
-            match &asking.what {
-                Asked::Child(asked) => cx.directory.release_spi(asked.proposed.spi),
-                Asked::Probe(Some(order)) => cx.out.reply(*order, Reply::Refused(refusal.clone())),
-                Asked::Probe(None)
-                | Asked::Delete(_)
-                | Asked::Told
-                | Asked::RekeyIke(_)
-                | Asked::Update(_)
-                | Asked::Verify(_) => {}
-            }
-        }
+        self.asking.iter().for_each(|asking| abandon(cx, &asking.what, &refusal));
         for task in self.todo.drain(..).chain(self.later.drain(..).map(|(_, task)| task)) {
-            if let Task::Probe(Some(order)) = task {
+            if let Task::Probe(Some(order)) | Task::CloneIke(Wish { order, .. }) = task {
                 cx.out.reply(order, Reply::Refused(refusal.clone()));
             }
         }
@@ -542,6 +555,20 @@ impl Established {
         }
     }
 
+    /// The peer sends ESP with an SPI that no child has: it is told, for its log. Forged packets can make us do so, but seldom.
+    //= rfc7296 §2.21.4
+    //# If an error occurs outside the context of an IKE request (e.g., the node is getting ESP messages on a nonexistent
+    //# SPI), the node SHOULD initiate an INFORMATIONAL exchange with a Notify payload describing the problem.
+    pub(crate) fn tell_unknown_spi(&mut self, cx: &Cx<'_>, spi: EspSpi) {
+        let now = cx.now.mono;
+        let soon = self.complained.is_some_and(|at| now.since(at) < limits::COMPLAINT_INTERVAL);
+        if !soon && !cx.directory.has_spi(spi) {
+            self.complained = Some(now);
+            let notify = Notify::new(NotifyType::INVALID_SPI, spi.0.to_be_bytes().to_vec());
+            self.tell(vec![Payload::Notify(notify)]);
+        }
+    }
+
     pub(crate) fn refusal(&self, kind: RefusalKind, reason: String) -> Refusal {
         Refusal { kind, by_peer: false, connection: Some(self.chosen.connection.name.clone()), reason }
     }
@@ -562,5 +589,20 @@ impl Established {
     //# sender is the one behind the NAT
     fn keepalive_at(&self, sa: &Common, every: std::time::Duration) -> Option<Instant> {
         (self.nat.local && sa.path.marked && !every.is_zero()).then(|| sa.spoke + every)
+    }
+}
+
+/// A request of ours comes to nothing, because the IKE SA ends.
+fn abandon(cx: &mut Cx<'_>, what: &Asked, refusal: &Refusal) {
+    match what {
+        Asked::Child(asked) => cx.directory.release_spi(asked.proposed.spi),
+        Asked::Probe(Some(order)) => cx.out.reply(*order, Reply::Refused(refusal.clone())),
+        Asked::CloneIke(asked) => cx.out.reply(asked.wish.order, Reply::Refused(refusal.clone())),
+        Asked::Probe(None)
+        | Asked::Delete(_)
+        | Asked::Told
+        | Asked::RekeyIke(_)
+        | Asked::Update(_)
+        | Asked::Verify(_) => {}
     }
 }

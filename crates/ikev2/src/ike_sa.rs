@@ -226,6 +226,11 @@ impl IkeSa {
         self.on_established(cx, |stage, _, _| stage.order_rekey())
     }
 
+    /// Makes another IKE SA beside it, with the children that are wished for (RFC 7791).
+    pub fn clone_ike(&mut self, cx: &mut Cx<'_>, wish: Wish) {
+        self.on_established(cx, |stage, _, cx| stage.order_clone(cx, wish));
+    }
+
     /// Another IKE SA has taken its place, and the peer is changing over to that: it ends after a while.
     pub fn retire(&mut self, cx: &mut Cx<'_>) -> bool {
         self.on_established(cx, |stage, _, cx| stage.leave_after(cx, limits::SUCCESSION))
@@ -296,6 +301,11 @@ impl IkeSa {
         self.on_established(cx, move_path::on_addresses);
     }
 
+    /// ESP came from where the peer is, with an SPI that no child has.
+    pub fn tell_unknown_spi(&mut self, cx: &mut Cx<'_>, spi: EspSpi) {
+        self.on_established(cx, |stage, _, cx| stage.tell_unknown_spi(cx, spi));
+    }
+
     /// When to call [`IkeSa::time`], and why.
     pub fn wake(&self) -> Option<(Instant, Reason)> {
         self.stage.as_ref()?.wake(&self.common)
@@ -319,6 +329,11 @@ impl IkeSa {
     /// Whether it can carry further children, now or soon.
     pub fn is_usable(&self) -> bool {
         self.stage.as_ref().is_some_and(|stage| !stage.is_gone() && stage.name() != "deleting")
+    }
+
+    /// Whether both sides have proved who they are, and neither is leaving.
+    pub fn is_established(&mut self) -> bool {
+        self.stage.as_mut().is_some_and(|stage| stage.established().is_some())
     }
 
     /// Whether the peer began it.
@@ -508,6 +523,7 @@ pub(crate) fn refusal_of(fate: &Fate, path: Path, connection: Option<&str>) -> R
         Fate::Expired => {
             (RefusalKind::Busy, false, "Its lifetime was over, and it got no new keys.".to_string())
         }
+        Fate::Unused => (RefusalKind::NotFound, false, "Nothing used it for its `inactivity`.".to_string()),
         Fate::Crashed => {
             (RefusalKind::Silent, true, "The peer has begun anew and forgotten the IKE SA.".to_string())
         }

@@ -9,6 +9,7 @@
 
 mod channel;
 mod child;
+mod clone_ike;
 mod closing;
 mod contents;
 mod create_child;
@@ -20,6 +21,7 @@ mod established;
 mod ext;
 mod fault;
 mod fragment;
+mod idle;
 mod ike_sa;
 pub mod limits;
 mod loss;

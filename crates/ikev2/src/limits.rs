@@ -135,6 +135,16 @@ pub const HEIR_PATIENCE: Duration = Duration::from_secs(240);
 /// An IKE SA with a successor that the peer has begun stays this long, so that the peer can change over without a gap.
 pub const SUCCESSION: Duration = Duration::from_secs(10);
 
+/// So many IKE SAs stand between the same two identities at most when one of them asks for another one by CLONE_IKE_SA
+/// (RFC 7791 §8: it needs no proof, and must not use up what others need).
+pub const MAX_CLONES: usize = 8;
+
+/// A peer is told of its ESP packets that no child takes no more often.
+pub const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A child's use is looked at no more often (`inactivity`).
+pub const LEAST_LOOK: Duration = Duration::from_secs(1);
+
 /// An authentication serves at least this long, whatever AUTH_LIFETIME says (RFC 4478 §5): a peer that asks for more would
 /// make us do nothing else.
 pub const LEAST_AUTHENTICATION: Duration = Duration::from_secs(10);

@@ -46,6 +46,7 @@ pub(crate) struct Mobility {
 }
 
 /// The state of RFC 4555.
+#[derive(Clone)]
 struct Mobike {
     /// Who decides on the path.
     side: Side,
@@ -106,6 +107,14 @@ impl Mobility {
         if let Some(mobike) = &mut self.mobike {
             (mobike.heard, mobike.seen_as) = (None, None);
         }
+    }
+
+    /// For another IKE SA beside this one: it moves by itself from here on.
+    pub(crate) fn beside(&self) -> Self {
+        let mobike = self.mobike.clone().map(|mobike| Mobike { looking: None, trial: Vec::new(), ..mobike });
+        let mut beside = Self { mobike, newest: [None, None] };
+        beside.renew();
+        beside
     }
 
     /// Whether both may change their addresses.
@@ -214,7 +223,7 @@ fn leave_behind(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, before: 
     let is_bound = |child: &ChildSa| child.agreed.mode == Mode::Transport;
     let bound: Vec<_> = of.children.iter().filter(|child| is_bound(child)).map(|child| child.id).collect();
     for id in bound {
-        of.expire_child(sa, cx, id);
+        of.end_child(sa, cx, id, sa::Fate::Expired);
     }
 }
 

@@ -184,6 +184,10 @@ pub(crate) fn refused(
             );
             of.rekey_child_later(cx, old);
         }
+        (Some(child), NotifyType::NO_ADDITIONAL_SAS) => {
+            let what = format!("child `{}`", child.name);
+            of.begin_from_scratch(sa, cx, &what);
+        }
         (Some(child), _) => {
             let mut refusal = crate::child::refused_in_create(notify, &of.chosen.connection, &child.config);
             let wait = of.rekey_child_refused(cx, old).as_secs();

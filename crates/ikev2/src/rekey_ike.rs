@@ -22,7 +22,7 @@ use crate::contents::{self, Contents};
 use crate::create_child;
 use crate::delete;
 use crate::establish::ciphers;
-use crate::established::{After, Asked as AskedFor, Asking, Established};
+use crate::established::{After, Asked as AskedFor, Asking, Core, Established};
 use crate::ike_sa::{Chosen, Common, Datagram, IkeSa, Next, Stage};
 use crate::rekey_child::lowest;
 use crate::{Cx, ext, limits};
@@ -111,7 +111,7 @@ impl Fresh {
     }
 
     /// What is always true of the new IKE SA.
-    fn common(&self, cx: &mut Cx<'_>, sa: &Common) -> Common {
+    pub(crate) fn common(&self, cx: &mut Cx<'_>, sa: &Common) -> Common {
         let now = cx.now.mono;
         Common {
             id: cx.out.new_ike(),
@@ -139,25 +139,33 @@ pub(crate) fn begin(
     cx: &mut Cx<'_>,
     wished: Option<KeMethod>,
 ) -> Option<Asking> {
-    let offers = policy::ike_offers(&of.chosen.connection.proposals);
-    // The method in use comes first: some peers cannot answer INVALID_KE_PAYLOAD here.
-    let method = wished.unwrap_or(of.suite.ke);
-    let generated = cx.suite.key_exchange(method).and_then(|ke| ke.generate(cx.rng).ok());
-    let Some((private, public)) = generated else {
-        cx.note(sa.id, format!("The IKE SA gets no new keys: this build has no key exchange {method}."));
+    let Some((asked, payloads)) = propose(of, cx, wished) else {
+        cx.note(sa.id, "The IKE SA gets no new keys: this build lacks its key exchange method.");
         of.rekey_ike_later(cx);
         return None;
     };
+    let request = of.channel.ask(sa, cx, ExchangeType::CREATE_CHILD_SA, &payloads)?;
+    Some(Asking { request, what: AskedFor::RekeyIke(Box::new(asked)) })
+}
+
+/// What a request for an IKE SA without another proof proposes: SA, Ni, KEi.
+pub(crate) fn propose(
+    of: &Established,
+    cx: &mut Cx<'_>,
+    wished: Option<KeMethod>,
+) -> Option<(Asked, Vec<Payload<'static>>)> {
+    let offers = policy::ike_offers(&of.chosen.connection.proposals);
+    // The method in use comes first: some peers cannot answer INVALID_KE_PAYLOAD here.
+    let method = wished.unwrap_or(of.suite.ke);
+    let (private, public) = cx.suite.key_exchange(method).and_then(|ke| ke.generate(cx.rng).ok())?;
     let spi = cx.settings.shard.draw(cx.rng);
     let nonce = cx.random(limits::NONCE_LEN);
-    let payloads = [
+    let payloads = vec![
         Payload::Sa(contents::proposals(&offers, ProtocolId::IKE, &spi.0.to_be_bytes())),
         Payload::Nonce(nonce.clone().into()),
         Payload::Ke(KeyExchange { method, data: public.into() }),
     ];
-    let request = of.channel.ask(sa, cx, ExchangeType::CREATE_CHILD_SA, &payloads)?;
-    let asked = Asked { offers, spi, nonce, ke: (method, private), corrected: wished.is_some() };
-    Some(Asking { request, what: AskedFor::RekeyIke(Box::new(asked)) })
+    Some((Asked { offers, spi, nonce, ke: (method, private), corrected: wished.is_some() }, payloads))
 }
 
 /// The peer has answered.
@@ -175,7 +183,9 @@ pub(crate) fn on_response(
     let (fresh, ours) = match accept(cx, &asked, &parent, contents) {
         Ok(accepted) => accepted,
         // The peer has an IKE SA that we have not: nothing but a new beginning brings both together.
-        Err(what) => return After::End(Fate::Fault(format!("its answer for a new IKE SA is wrong: {what}"))),
+        Err(what) => {
+            return After::Close(Fate::Fault(format!("its answer for a new IKE SA is wrong: {what}")));
+        }
     };
     match of.rival.take() {
         None => After::Handed(Handover { fresh: Box::new(fresh), old: Remains::WeDelete, held: Vec::new() }),
@@ -214,6 +224,10 @@ fn on_error(
         of.asking.extend(asking);
         return After::Stay;
     }
+    if notify.kind == NotifyType::NO_ADDITIONAL_SAS {
+        of.begin_from_scratch(sa, cx, "the IKE SA");
+        return After::Stay;
+    }
     of.rekey_ike_later(cx);
     if notify.kind == NotifyType::TEMPORARY_FAILURE {
         cx.note(sa.id, "The peer is busy: new keys for the IKE SA are asked for later.");
@@ -228,7 +242,7 @@ fn on_error(
 }
 
 /// The method that INVALID_KE_PAYLOAD names, if we have offered it and not tried it.
-fn corrected(asked: &Asked, notify: &Notify<'_>) -> Option<KeMethod> {
+pub(crate) fn corrected(asked: &Asked, notify: &Notify<'_>) -> Option<KeMethod> {
     let wished = contents::wished_ke(notify).filter(|_| !asked.corrected)?;
     let transforms = || asked.offers.iter().flat_map(|offer| &offer.transforms);
     let offered = transforms().any(|t| t.kind == wire::num::TransformType::KE && t.id == wished.0);
@@ -236,7 +250,7 @@ fn corrected(asked: &Asked, notify: &Notify<'_>) -> Option<KeMethod> {
 }
 
 /// Reads the answer: the new keys, and the lower of both nonces.
-fn accept(
+pub(crate) fn accept(
     cx: &Cx<'_>,
     asked: &Asked,
     parent: &Parent<'_>,
@@ -266,7 +280,11 @@ pub(crate) fn on_request(
     to: Request,
     contents: &Contents<'_>,
 ) -> After {
-    let (fresh, payloads, lowest) = match decide(of, cx, contents) {
+    let decided = match !of.is_at_rest() && !of.is_rekeying_ike() || of.rival.is_some() {
+        true => Err(busy(of)),
+        false => decide(of, cx, contents),
+    };
+    let (fresh, payloads, lowest) = match decided {
         Ok(decided) => decided,
         Err(no_child) => {
             create_child::refuse(of, sa, cx, to, no_child);
@@ -282,15 +300,19 @@ pub(crate) fn on_request(
     After::Handed(rival.take_over(Remains::PeerDeletes))
 }
 
+fn busy(of: &Established) -> NoChild {
+    let reason =
+        "The peer wants new keys for the IKE SA while child SAs are being made or deleted; it may ask again.";
+    NoChild::new(RefusalKind::Busy, NotifyType::TEMPORARY_FAILURE, &of.chosen.connection, reason)
+}
+
+/// A new IKE SA's keys, the answer that makes it, and the lower of both nonces.
 type Decided = (Fresh, Vec<Payload<'static>>, Vec<u8>);
 
-fn decide(of: &Established, cx: &mut Cx<'_>, contents: &Contents<'_>) -> Result<Decided, NoChild> {
+/// Decides on what the peer proposes for a new IKE SA.
+pub(crate) fn decide(of: &Established, cx: &mut Cx<'_>, contents: &Contents<'_>) -> Result<Decided, NoChild> {
     let connection = &of.chosen.connection;
     let no = |kind, notify, reason: String| NoChild::new(kind, notify, connection, reason);
-    if !of.is_at_rest() && !of.is_rekeying_ike() || of.rival.is_some() {
-        let reason = "The peer wants new keys for the IKE SA while child SAs are being made or deleted; it may ask again.";
-        return Err(no(RefusalKind::Busy, NotifyType::TEMPORARY_FAILURE, reason.to_string()));
-    }
     let bad = |what: &str| {
         let reason = format!("The peer's request for a new IKE SA cannot be used: {what}.");
         no(RefusalKind::Protocol, NotifyType::NO_PROPOSAL_CHOSEN, reason)
@@ -428,6 +450,31 @@ impl Established {
         (self.suite, self.sk_d) = (suite, sk_d);
         self.rival = None;
         self.mobility.renew();
+        let old = std::mem::replace(&mut self.channel, channel);
+        self.settle_in(sa, cx);
+        old
+    }
+
+    /// One with the keys of a new IKE SA beside this one: with the same ends, and no children.
+    pub(crate) fn beside(&self, fresh: Fresh) -> Self {
+        let Fresh { suite, sk_d, channel, .. } = fresh;
+        let mut stage = Self::bare(Core {
+            channel,
+            chosen: self.chosen.clone(),
+            identities: self.identities.clone(),
+            suite,
+            sk_d,
+            proved_as: self.proved_as,
+            peer: self.peer.clone(),
+            mobility: self.mobility.beside(),
+            dues: self.dues,
+        });
+        stage.nat = self.nat;
+        stage
+    }
+
+    /// What is new with each IKE SA that was made by CREATE_CHILD_SA.
+    pub(crate) fn settle_in(&mut self, sa: &Common, cx: &mut Cx<'_>) {
         //= rfc7296 §2.3
         //# the window size starts at 1 for each direction of a rekeyed IKE SA until it is increased by SET_WINDOW_SIZE
         self.peer_window = 1;
@@ -439,9 +486,7 @@ impl Established {
         self.renew_dues(cx);
         let place = Whereabouts { proved_as: self.proved_as, remote: sa.path.remote };
         cx.directory.enter(self.identities.pair.clone(), sa.id, place);
-        let old = std::mem::replace(&mut self.channel, channel);
         self.channel.widen(window);
-        old
     }
 }
 

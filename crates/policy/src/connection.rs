@@ -207,6 +207,8 @@ pub struct Child {
     pub dpd_action: EndAction,
     /// What happens with it when the peer deletes it.
     pub close_action: EndAction,
+    /// It is deleted when it has carried nothing for so long; zero: never.
+    pub inactivity: Duration,
     /// When it gets new keys, and when it ends for want of them.
     pub lifetime: ChildLifetime,
     /// Anti-replay window in packets: 0 (off) or 32 to 4096.

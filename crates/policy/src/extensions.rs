@@ -10,6 +10,8 @@ use std::net::IpAddr;
 pub struct Extensions {
     /// `childless`: IKE SAs without a first child SA (RFC 6023).
     pub childless: Childless,
+    /// `clone_ike_sa`: whether either side may make further IKE SAs without another proof of who it is (RFC 7791).
+    pub cloning: bool,
     /// `follow_redirects`: whether a gateway may send us on to another one (RFC 5685).
     pub follow_redirects: bool,
     /// `redirect_to` and what goes with it: where we send clients on to.
@@ -18,7 +20,7 @@ pub struct Extensions {
 
 impl Default for Extensions {
     fn default() -> Self {
-        Self { childless: Childless::Allow, follow_redirects: true, redirect: None }
+        Self { childless: Childless::Allow, cloning: false, follow_redirects: true, redirect: None }
     }
 }
 

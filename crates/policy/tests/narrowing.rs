@@ -71,6 +71,7 @@ fn child(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Child {
         start_action: StartAction::None,
         dpd_action: EndAction::Clear,
         close_action: EndAction::Clear,
+        inactivity: std::time::Duration::ZERO,
         lifetime: ChildLifetime::default(),
         replay_window: 32,
     }

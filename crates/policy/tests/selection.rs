@@ -194,6 +194,7 @@ fn the_child_that_takes_it_all_wins() {
             start_action: StartAction::None,
             dpd_action: EndAction::Clear,
             close_action: EndAction::Clear,
+            inactivity: Duration::ZERO,
             lifetime: ChildLifetime::default(),
             replay_window: 32,
         })

@@ -41,6 +41,7 @@ fn child(local: &[&str], remote: &[&str]) -> Child {
         start_action: StartAction::None,
         dpd_action: EndAction::Clear,
         close_action: EndAction::Clear,
+        inactivity: std::time::Duration::ZERO,
         lifetime: ChildLifetime::default(),
         replay_window: 32,
     }

@@ -66,6 +66,7 @@ impl Desk {
             Ask::Rekey { connection, child } => {
                 self.inbox.send(Input::Rekey { connection, child, voice });
             }
+            Ask::Clone { connection, child } => self.clone_ike(connection, child, voice),
             Ask::Redirect { connection, to } => {
                 let to = to.parse().map_or_else(|_| Gateway::Name(to), Gateway::Address);
                 self.inbox.send(Input::Redirect { connection, to, voice });
@@ -79,6 +80,26 @@ impl Desk {
             Ask::Reload {} => {
                 let answer = self.reload();
                 voice.say(answer);
+            }
+        }
+    }
+
+    fn clone_ike(&self, name: String, child: Option<String>, voice: Voice) {
+        let policy = self.policy();
+        let found = policy.by_name(&name).map(|(_, connection)| connection);
+        let unknown = match (found, &child) {
+            (None, _) => Some(unknown_connection(&policy, &name)),
+            (Some(found), Some(child)) if found.children.iter().all(|c| c.name != *child) => {
+                Some(unknown_child(found, child))
+            }
+            _ => None,
+        };
+        match unknown {
+            Some(reason) => {
+                voice.say(Answer::Refused(own_refusal(RefusalKind::NotFound, &name, reason)));
+            }
+            None => {
+                self.inbox.send(Input::Clone { connection: name, child, voice });
             }
         }
     }

@@ -89,6 +89,8 @@ pub(crate) enum Input {
     Down { connection: String, child: Option<String>, voice: Voice },
     /// Somebody wants new keys for a connection's IKE SAs, or for one child of it.
     Rekey { connection: String, child: Option<String>, voice: Voice },
+    /// Somebody wants another IKE SA beside a connection's.
+    Clone { connection: String, child: Option<String>, voice: Voice },
     /// Somebody wants a connection's clients sent on to another gateway.
     Redirect { connection: String, to: Gateway, voice: Voice },
     /// Somebody wants to see everything.
@@ -215,6 +217,9 @@ impl Driver {
             }
             Input::Rekey { connection, child, voice } => {
                 self.order(now, Order::Rekey(target(connection, child)), Some(voice));
+            }
+            Input::Clone { connection, child, voice } => {
+                self.order(now, Order::Clone { connection, child }, Some(voice));
             }
             Input::Redirect { connection, to, voice } => {
                 self.order(now, Order::Redirect(target(connection, None), to), Some(voice));

@@ -79,6 +79,7 @@ impl Inbox {
             DataplaneEvent::FirstPacket(id) => (2, id.0),
             DataplaneEvent::Expired { id, hard } => (3 + u8::from(*hard), id.0),
             DataplaneEvent::Acquire { id, .. } => (5, id.0),
+            DataplaneEvent::UnknownSpi { .. } => (6, 0),
         };
         self.shared.plane().events.insert(key, event);
         self.shared.waker.wake();

@@ -42,6 +42,14 @@ pub enum Ask {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         child: Option<String>,
     },
+    /// Make another IKE SA beside a connection's, with one child of it or none (RFC 7791).
+    Clone {
+        /// The connection's name.
+        connection: String,
+        /// The child that the new one gets; absent: none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        child: Option<String>,
+    },
     /// Send the clients of a connection on to another gateway (RFC 5685).
     Redirect {
         /// The connection's name.

@@ -176,7 +176,7 @@ fn child_up(facts: &ChildFacts) -> String {
 fn fate_level(fate: &Fate) -> Level {
     match fate {
         // The refusal itself has its own line.
-        Fate::Ordered | Fate::DeletedByPeer | Fate::Replaced | Fate::Refused(_) => Level::INFO,
+        Fate::Ordered | Fate::DeletedByPeer | Fate::Replaced | Fate::Unused | Fate::Refused(_) => Level::INFO,
         _ => Level::WARN,
     }
 }
@@ -194,6 +194,7 @@ pub(crate) fn say_fate(fate: &Fate) -> String {
         Fate::Refused(_) => "we refused it, as said before.".into(),
         Fate::Replaced => "a newer one replaced it.".into(),
         Fate::Crashed => "the peer has begun anew and forgotten it, as its token shows.".into(),
+        Fate::Unused => "nothing used it for its `inactivity`.".into(),
         Fate::Expired => "its lifetime was over, and it got no new keys.".into(),
         Fate::Fault(what) => format!("the peer broke the protocol: {what}"),
         Fate::Dataplane(what) => format!("the data plane could not do it: {what}"),

@@ -112,6 +112,11 @@ impl Directory {
         }
     }
 
+    /// Whether a child SA receives with that SPI.
+    pub fn has_spi(&self, spi: EspSpi) -> bool {
+        self.spis.contains(&spi)
+    }
+
     /// That SPI is free again.
     pub fn release_spi(&mut self, spi: EspSpi) {
         self.spis.remove(&spi);

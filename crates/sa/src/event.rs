@@ -144,6 +144,8 @@ pub enum Fate {
     Crashed,
     /// Its lifetime is over, and it got no new keys.
     Expired,
+    /// Nobody has used it for as long as its `inactivity`.
+    Unused,
     /// The peer broke the protocol in an authenticated message; the section and what it was.
     Fault(String),
     /// The data plane could not do it.

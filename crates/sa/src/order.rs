@@ -49,6 +49,13 @@ pub enum Order {
     /// Give what matches new keys: a child by its name, else IKE SAs. Answered at once by `Rekeying` or `Refused`; what comes
     /// of it is told by events.
     Rekey(Target),
+    /// Make another IKE SA beside the one of a connection, with that child or none (RFC 7791). Answered by `Up` or `Refused`.
+    Clone {
+        /// The connection's name.
+        connection: String,
+        /// A child that the new one gets.
+        child: Option<String>,
+    },
     /// Send the clients of what matches on to another gateway (RFC 5685). Answered at once by `Redirecting` or `Refused`.
     Redirect(Target, Gateway),
     /// Tell all IKE SAs. Answered at once.

@@ -205,6 +205,7 @@ pub fn connection(name: &str, address: IpAddr, peer: &str, peer_address: IpAddr)
             start_action: StartAction::None,
             dpd_action: EndAction::Clear,
             close_action: EndAction::Clear,
+            inactivity: Duration::ZERO,
             lifetime: ChildLifetime::UNLIMITED,
             replay_window: 64,
         })],

@@ -95,6 +95,7 @@ fn fate_name(fate: &Fate) -> String {
         Fate::Replaced => "Replaced".to_string(),
         Fate::Crashed => "Crashed".to_string(),
         Fate::Expired => "Expired".to_string(),
+        Fate::Unused => "Unused".to_string(),
         Fate::Fault(_) => "Fault".to_string(),
         Fate::Dataplane(_) => "Dataplane".to_string(),
     }

@@ -114,7 +114,8 @@ impl Puppet {
                 self.heard += 1;
                 // What concerns another puppet's IKE SA at the same address is not for this one.
                 let spi = self.spis.initiator.0.to_be_bytes();
-                let is_ours = !self.initiator || datagram.message().starts_with(&spi);
+                let waits = !self.initiator && self.channel.is_none();
+                let is_ours = waits || datagram.message().starts_with(&spi);
                 if datagram.to == self.address && is_ours {
                     return Some(datagram.message().to_vec());
                 }

@@ -2,13 +2,14 @@
 
 use crate::device::Device;
 use crate::engine::{Input, Sink};
-use crate::limits::MAX_RECEIVES;
+use crate::limits::{MAX_RECEIVES, UNKNOWN_SPI_INTERVAL};
 use crate::mailbox::Tasks;
 use crate::merge::Merger;
-use base::Instant;
+use base::{EspSpi, Instant};
 use dataplane::DataplaneEvent;
-use esp::{Arrival, Inbound};
+use esp::{Arrival, Inbound, Refused};
 use net::{Batch, EspPacket, Packet, Sockets, wait_readable};
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,12 +25,14 @@ pub(crate) struct Inward {
     sockets: Arc<Sockets>,
     sink: Sink,
     merge: bool,
+    /// When a packet with an unknown SPI was told last.
+    told_unknown: Option<Instant>,
 }
 
 impl Inward {
     pub(crate) fn new(device: Arc<Device>, sockets: Arc<Sockets>, sink: Sink, merge: bool) -> Self {
         let origin = std::time::Instant::now();
-        Self { table: Inbound::new(), lost: 0, origin, device, sockets, sink, merge }
+        Self { table: Inbound::new(), lost: 0, origin, device, sockets, sink, merge, told_unknown: None }
     }
 
     /// The time on the engine's clock.
@@ -77,11 +80,26 @@ impl Inward {
         Ok(())
     }
 
+    fn tell_unknown(&mut self, now: Instant, remote: SocketAddr, bytes: &[u8]) {
+        if self.told_unknown.is_some_and(|at| now.since(at) < UNKNOWN_SPI_INTERVAL) {
+            return;
+        }
+        if let Some(spi) = bytes.first_chunk::<4>() {
+            self.told_unknown = Some(now);
+            let spi = EspSpi(u32::from_be_bytes(*spi));
+            (self.sink)(Input::Event(DataplaneEvent::UnknownSpi { spi, remote }));
+        }
+    }
+
     fn take<'b>(&mut self, packet: EspPacket<'b>, now: Instant, merger: &mut Merger<'_, 'b, Device>) {
         let EspPacket { local, remote, udp, tos, bytes } = packet;
         let mut arrival = Arrival { remote, local: local.ip(), udp, tos, bytes };
         // What was refused is counted by the table.
-        let Ok(accepted) = self.table.receive(&mut arrival, now) else { return };
+        let accepted = match self.table.receive(&mut arrival, now) {
+            Ok(accepted) => accepted,
+            Err(Refused::UnknownSpi) => return self.tell_unknown(now, remote, arrival.bytes),
+            Err(_) => return,
+        };
         if let Some(remote) = accepted.mapping {
             (self.sink)(Input::Event(DataplaneEvent::Mapping { id: accepted.id, remote }));
         }

@@ -1,5 +1,7 @@
 //! Every limit of this crate, with its reason.
 
+use std::time::Duration;
+
 /// Packets (or trains of segments) read from the device before what is queued is sent: more would only
 /// add delay, fewer would send shorter trains.
 pub const MAX_READS: usize = 64;
@@ -72,3 +74,6 @@ pub const SETTLING: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// A host whose routes never rest is looked at after so many bursts all the same.
 pub const MAX_SETTLINGS: usize = 10;
+
+/// Packets with an SPI that no child has are told no more often.
+pub const UNKNOWN_SPI_INTERVAL: Duration = Duration::from_secs(1);

@@ -120,6 +120,7 @@ pub fn child(name: &str, local: &str, remote: &str) -> Arc<Child> {
         start_action: StartAction::None,
         dpd_action: EndAction::Clear,
         close_action: EndAction::Clear,
+        inactivity: Duration::ZERO,
         lifetime: ChildLifetime::UNLIMITED,
         replay_window: 64,
     })

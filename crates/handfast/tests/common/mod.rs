@@ -67,6 +67,7 @@ impl End<'_> {
 local_addrs = \"{local}\"
 remote_addrs = \"{remote}\"
 proposals = \"{proposals}\"
+clone_ike_sa = true
 [connections.net.local]
 auth = \"psk\"
 id = \"{side}.example\"

@@ -2,12 +2,13 @@
 
 use super::lifetimes::IkeDues;
 use super::{Answering, Established, Installing};
-use crate::channel::Request;
+use crate::channel::{Channel, Request};
 use crate::child::{self, Agreement, Decided, Keying, NoChild, Place, Proposed, Traffic};
 use crate::contents;
 use crate::create_child;
 use crate::delete::Named;
 use crate::establish::{Secrets, Transcript};
+use crate::ext::Agreed;
 use crate::ext::configuration::Leases;
 use crate::ike_sa::{Chosen, Next, Stage};
 use crate::move_path::Mobility;
@@ -15,7 +16,7 @@ use crate::rekey_child::{self, Replaces};
 use crate::{Common, Cx, limits, unique};
 use base::{EspSpi, Secret};
 use crypto::Nonces;
-use policy::{Identity, Unique};
+use policy::{Identity, IkeSuite, Unique};
 use sa::{Event, PairKey, Refusal, RefusalKind, Side};
 use std::collections::VecDeque;
 use wire::Payload;
@@ -43,6 +44,19 @@ pub(crate) struct Authenticated {
     pub(crate) chosen: Chosen,
     pub(crate) secrets: Secrets,
     pub(crate) identities: Identities,
+}
+
+/// What an IKE SA that comes to stand has.
+pub(crate) struct Core {
+    pub(crate) channel: Channel,
+    pub(crate) chosen: Chosen,
+    pub(crate) identities: Identities,
+    pub(crate) suite: IkeSuite,
+    pub(crate) sk_d: Secret,
+    pub(crate) proved_as: Side,
+    pub(crate) peer: Agreed,
+    pub(crate) mobility: Mobility,
+    pub(crate) dues: IkeDues,
 }
 
 /// What came of the child that we proposed with IKE_AUTH.
@@ -163,23 +177,32 @@ impl Established {
         unique::enter(sa, cx, &identities.pair, chosen.connection.unique);
         let dues = IkeDues::new(cx, &chosen.connection.lifetime, sa.side);
         let mobility = Mobility::new(sa, cx, &agreed, &chosen.connection);
-        let peer_window = agreed.window.max(1);
         let mut channel = channel;
         channel.widen(chosen.connection.window);
-        let stage = Self {
+        let proved_as = sa.side;
+        let core = Core { channel, chosen, identities, suite, sk_d, proved_as, peer: agreed, mobility, dues };
+        let stage = Self::bare(core);
+        cx.out.tell(Event::IkeUp(sa.facts(&stage.known(), cx.now.mono)));
+        (stage, transcript)
+    }
+
+    /// With nothing under way.
+    pub(crate) fn bare(core: Core) -> Self {
+        let Core { channel, chosen, identities, suite, sk_d, proved_as, peer, mobility, dues } = core;
+        Self {
             channel,
             chosen,
             identities,
             suite,
             sk_d,
-            nat: agreed.nat,
-            proved_as: sa.side,
-            peer: agreed,
+            nat: peer.nat,
+            proved_as,
+            peer_window: peer.window.max(1),
+            peer,
             leases: Leases::default(),
             mobility,
             children: Vec::new(),
             asking: Vec::new(),
-            peer_window,
             answering: Vec::new(),
             installing: Vec::new(),
             retired: Vec::new(),
@@ -191,9 +214,8 @@ impl Established {
             busy_since: None,
             look: None,
             provoked: None,
-        };
-        cx.out.tell(Event::IkeUp(sa.facts(&stage.known(), cx.now.mono)));
-        (stage, transcript)
+            complained: None,
+        }
     }
 
     fn install_first(

@@ -17,7 +17,7 @@ impl Established {
     }
 
     /// Has the extensions read a message.
-    pub(super) fn inspect(
+    pub(crate) fn inspect(
         &mut self,
         sa: &Common,
         cx: &mut Cx<'_>,

@@ -2,7 +2,7 @@
 
 use super::{Answering, Established, Installing};
 use crate::child::ChildSa;
-use crate::{Common, Cx, delete, rekey_child};
+use crate::{Common, Cx, delete, idle, rekey_child};
 use base::Instant;
 use dataplane::Op;
 use sa::{Event, JobId, RefusalKind};
@@ -23,10 +23,11 @@ impl Established {
             return self.answer_child(sa, cx, answering, failure);
         }
         let Some(index) = self.installing.iter().position(|installing| installing.job == job) else { return };
-        let Installing { child, replaces, .. } = self.installing.remove(index);
+        let Installing { mut child, replaces, .. } = self.installing.remove(index);
         match failure {
             None => {
                 let id = child.id;
+                idle::inherit(self, sa, cx, &mut child, replaces.as_ref());
                 self.child_up(sa, cx, child);
                 rekey_child::ours_done(self, sa, cx, replaces, Some(id));
             }
@@ -50,12 +51,13 @@ impl Established {
         answering: Answering,
         failure: Option<String>,
     ) {
-        let Answering { to, mut head, body, child, replaces, .. } = answering;
+        let Answering { to, mut head, body, mut child, replaces, .. } = answering;
         match failure {
             None => {
                 head.extend(body);
                 self.channel.respond(sa, cx, to, &head);
                 let id = child.id;
+                idle::inherit(self, sa, cx, &mut child, replaces.as_ref());
                 self.child_up(sa, cx, child);
                 rekey_child::theirs_done(self, sa, cx, replaces, Some(id));
             }

@@ -7,7 +7,7 @@
 
 use super::{Established, Task};
 use crate::ike_sa::{End, Wish};
-use crate::{Again, Common, Cx, Lost, Origin, delete, limits};
+use crate::{Again, Common, Cx, Lost, Origin, delete, idle, limits};
 use base::Instant;
 use dataplane::{ChildId, VolumeLimits};
 use policy::{Child, ChildLifetime, EndAction, IkeLifetime, Volume};
@@ -109,8 +109,10 @@ impl Cx<'_> {
 impl Established {
     /// The next moment at which a lifetime asks for something.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let children =
-            self.children.iter().flat_map(|child| [self.rekey_due(child.id, child.dues), child.dues.end]);
+        let children = self
+            .children
+            .iter()
+            .flat_map(|child| [self.rekey_due(child.id, child.dues), child.dues.end, child.used.look]);
         let IkeDues { rekey, end, reauth, proven_until, leave } = self.dues;
         let ike = [rekey.filter(|_| !self.is_rekey_begun()), end, reauth, proven_until, leave];
         children.chain(ike).flatten().min()
@@ -121,7 +123,7 @@ impl Established {
         dues.rekey.filter(|_| !self.is_child_rekey_begun(id))
     }
 
-    fn is_child_rekey_begun(&self, id: ChildId) -> bool {
+    pub(crate) fn is_child_rekey_begun(&self, id: ChildId) -> bool {
         self.rekeys.iter().any(|rekey| rekey.old == id)
             || self.is_queued(|task| matches!(task, Task::RekeyChild(queued) if *queued == id))
     }
@@ -149,8 +151,9 @@ impl Established {
         }
         let over: Vec<ChildId> = self.children.iter().filter(|c| ends(c.dues.end)).map(|c| c.id).collect();
         for id in over {
-            self.expire_child(sa, cx, id);
+            self.end_child(sa, cx, id, Fate::Expired);
         }
+        idle::look(self, sa, cx);
         let due = |child: &&crate::child::ChildSa| ends(self.rekey_due(child.id, child.dues));
         let due: Vec<ChildId> = self.children.iter().filter(due).map(|child| child.id).collect();
         // Where too much waits already, it is asked for later.
@@ -203,6 +206,26 @@ impl Established {
         cx.again.push(self.successor(sa, sa.path));
     }
 
+    /// The peer gives nothing in this IKE SA new keys, now or later: another one with the same children takes its place.
+    //= rfc7296 §4
+    //# If the responder rejects the CREATE_CHILD_SA request with a NO_ADDITIONAL_SAS notification, the implementation
+    //# MUST be capable of instead deleting the old SA and creating a new one.
+    pub(crate) fn begin_from_scratch(&mut self, sa: &Common, cx: &mut Cx<'_>, what: &str) {
+        let connection = &self.chosen.connection;
+        // Who lives at an address of ours has to come by itself to get it again.
+        let may = self.proved_as == Side::Initiator || connection.configuration.pools.is_empty();
+        let then = match may {
+            true => "another IKE SA takes this one's place.",
+            false => "it ends with its lifetime, unless the peer begins anew.",
+        };
+        cx.note(sa.id, format!("The peer gives {what} no new keys (NO_ADDITIONAL_SAS): {then}"));
+        self.dues.rekey = None;
+        self.children.iter_mut().for_each(|child| child.dues.rekey = None);
+        if may {
+            self.reauthenticate(sa, cx);
+        }
+    }
+
     /// An IKE SA on `path` with all that this one has.
     pub(crate) fn successor(&self, sa: &Common, path: Path) -> Again {
         let mut names: Vec<String> = self.children.iter().map(|child| child.name.clone()).collect();
@@ -242,7 +265,7 @@ impl Established {
     /// A child has carried, or lived, as much as it may without new keys.
     pub(crate) fn wear_out(&mut self, sa: &mut Common, cx: &mut Cx<'_>, id: ChildId, hard: bool) {
         if hard {
-            self.expire_child(sa, cx, id);
+            self.end_child(sa, cx, id, Fate::Expired);
         } else if self.children.iter().any(|child| child.id == id)
             && !self.is_child_rekey_begun(id)
             && !self.queue(Task::RekeyChild(id))
@@ -251,16 +274,16 @@ impl Established {
         }
     }
 
-    /// A child has come to its end without a successor, or its successor stands.
-    pub(crate) fn expire_child(&mut self, sa: &mut Common, cx: &mut Cx<'_>, id: ChildId) {
+    /// A child has come to its end by age, or because nobody uses it; perhaps its successor stands.
+    pub(crate) fn end_child(&mut self, sa: &mut Common, cx: &mut Cx<'_>, id: ChildId, fate: Fate) {
         let Some(index) = self.children.iter().position(|child| child.id == id) else { return };
         let child = self.children.remove(index);
         self.queue_delete(vec![delete::Named::of(&child)]);
         let successor = self.forget_rekeys_of(id);
-        if !successor {
+        if !successor && fate == Fate::Expired {
             cx.lost.extend(lost(&self.chosen.connection.name, &child.config));
         }
-        delete::remove(sa, cx, &child, Fate::Expired);
+        delete::remove(sa, cx, &child, fate);
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::{Asked, Asking, Established};
 use crate::delete::Named;
-use crate::{Common, Cx, create_child, delete, limits, move_path, probe, rekey_child, rekey_ike};
+use crate::ike_sa::Wish;
+use crate::{Common, Cx, clone_ike, create_child, delete, limits, move_path, probe, rekey_child, rekey_ike};
 use base::Instant;
 use dataplane::ChildId;
 use policy::Child;
@@ -16,6 +17,7 @@ pub(crate) enum Task {
     Create(Arc<Child>),
     RekeyChild(ChildId),
     RekeyIke,
+    CloneIke(Wish),
     Delete(Vec<Named>),
     /// An INFORMATIONAL request with these payloads.
     Tell(Vec<Payload<'static>>),
@@ -42,6 +44,7 @@ impl Established {
                 Task::Create(child) => create_child::begin(self, sa, cx, child, None),
                 Task::RekeyChild(id) => rekey_child::begin(self, sa, cx, id, None),
                 Task::RekeyIke => rekey_ike::begin(self, sa, cx, None),
+                Task::CloneIke(wish) => clone_ike::begin(self, sa, cx, wish, None),
                 Task::Delete(named) => delete::begin(self, sa, cx, named),
                 Task::Probe(order) => probe::begin(self, sa, cx, order),
                 Task::Update => move_path::begin_update(self, sa, cx),
@@ -205,6 +208,7 @@ impl Established {
         for asking in std::mem::take(&mut self.asking) {
             match asking.what {
                 Asked::Probe(Some(order)) => self.todo.push_front(Task::Probe(Some(order))),
+                Asked::CloneIke(asked) => self.todo.push_front(Task::CloneIke(asked.wish)),
                 Asked::Update(_) => self.todo.push_front(Task::Update),
                 Asked::Verify(_) => self.todo.push_front(Task::Verify),
                 Asked::Probe(None)

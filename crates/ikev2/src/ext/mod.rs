@@ -3,6 +3,7 @@
 
 mod auth_lifetime;
 mod childless;
+mod clone;
 pub(crate) mod configuration;
 mod crash;
 mod fragmentation;
@@ -34,6 +35,7 @@ const ALL: &[&dyn Extension] = &[
     &fragmentation::Fragmentation,
     &signature_hashes::SignatureHashes,
     &childless::Childless,
+    &clone::Cloning,
     &initial_contact::InitialContact,
     &window::WindowSize,
     &auth_lifetime::AuthLifetime,
@@ -113,6 +115,8 @@ pub(crate) struct Agreed {
     pub(crate) hashes: Vec<u16>,
     /// The peer takes an IKE_AUTH without a child SA.
     pub(crate) childless: bool,
+    /// Another IKE SA may stand beside this one without another proof.
+    pub(crate) cloning: bool,
     /// The peer has no other IKE SA with us.
     pub(crate) initial_contact: bool,
     /// Requests that the peer takes at once.

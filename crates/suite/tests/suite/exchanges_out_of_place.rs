@@ -187,3 +187,56 @@ fn s109_a_response_of_another_exchange_is_no_response() {
     assert!(matches!(world.reply(order), Some(sa::Reply::Refused(_))), "{:?}", world.reply(order));
     assert_eq!(world.host("alice").dataplane.sad().count(), 0);
 }
+
+/// A response that cannot be used leaves nothing here, and the peer hears of it by a Delete; no error goes out.
+//= rfc7296 §2.21
+#[test]
+fn a_response_that_cannot_be_used_ends_in_a_delete() {
+    let odd: [fn(&Puppet) -> Payload<'static>; 2] =
+        [|bob| Payload::Sa(vec![bob.esp_proposal()]), |bob| Payload::IdR(bob.identification())];
+    for make in odd {
+        let mut world = world(7).site(alice());
+        let mut bob = Puppet::bob();
+        world.up("alice");
+        bob.establish(&mut world);
+        let id = world.status("alice")[0].id;
+        world.order("alice", sa::Order::Probe(id));
+        let (header, _) = bob.asked(&mut world).expect("a probe");
+        bob.reply(&mut world, &header, &[make(&bob)]);
+        let (header, payloads) = bob.asked(&mut world).expect("a Delete");
+        assert_eq!(payloads, [Payload::Delete(Delete::ike_sa())]);
+        bob.reply(&mut world, &header, &[]);
+        world.run(std::time::Duration::from_secs(1));
+        assert_eq!((world.status("alice").len(), world.host("alice").dataplane.sad().count()), (0, 0));
+    }
+}
+
+/// ESP that no child takes is told to whoever is established there, once a minute, and nothing else comes of it.
+//= rfc7296 §2.21.4
+#[test]
+fn esp_with_an_unknown_spi_is_told_to_the_peer() {
+    let mut world = world(8).site(alice());
+    let mut bob = Puppet::bob();
+    world.up("alice");
+    bob.establish(&mut world);
+    let own = world.host("alice").dataplane.sad().next().expect("a child").inbound.spi;
+    let (spi, remote) = (base::EspSpi(0x1234_5678), bob.address);
+    let arrives = |world: &mut sim::World, spi, remote| {
+        world.dataplane_event("alice", dataplane::DataplaneEvent::UnknownSpi { spi, remote });
+    };
+    // A child that stands is not unknown any more, and nobody is established at that other place.
+    arrives(&mut world, own, remote);
+    arrives(&mut world, spi, "203.0.113.9:4500".parse().expect("an address"));
+    assert!(bob.asked(&mut world).is_none());
+    arrives(&mut world, spi, remote);
+    let (header, payloads) = bob.asked(&mut world).expect("a word");
+    let [Payload::Notify(notify)] = &payloads[..] else { panic!("{}", wire::summary(&payloads)) };
+    assert_eq!((notify.kind, &notify.data[..]), (NotifyType::INVALID_SPI, &spi.0.to_be_bytes()[..]));
+    bob.reply(&mut world, &header, &[]);
+    for _ in 0..100 {
+        arrives(&mut world, spi, remote);
+    }
+    assert!(bob.asked(&mut world).is_none(), "not again so soon");
+    world.run(std::time::Duration::from_secs(20));
+    assert_eq!(world.status("alice").len(), 1);
+}

@@ -1,7 +1,7 @@
 //! Repeated authentication (RFC 4478): a new IKE SA with all children comes first, then the old one goes.
 
 use policy::{EndAction, IkeLifetime, Unique};
-use sa::Event;
+use sa::{Event, Order, Target};
 use sim::{Site, established};
 use std::time::Duration;
 use suite::{Puppet, World, alice, bob, world};
@@ -250,5 +250,35 @@ fn s081_what_is_taken_over_is_not_lost() {
         assert_eq!(world.status("alice")[0].children.len(), 1);
         assert_eq!(world.host("alice").dataplane.traps().count(), 0, "{action:?}");
         assert!(world.host("alice").lookups.is_empty(), "{action:?}");
+    }
+}
+
+/// A peer that gives nothing new keys: another IKE SA takes the old one's place, before that goes.
+//= rfc7296 §4
+#[test]
+fn where_nothing_gets_new_keys_another_ike_sa_takes_the_place() {
+    let child = || Target::Child("net".to_string(), "lan".to_string());
+    for target in [child(), Target::Connection("net".to_string())] {
+        let mut world = world(6).site(alice());
+        let mut bob = Puppet::bob();
+        world.up("alice");
+        bob.establish(&mut world);
+        world.order("alice", Order::Rekey(target));
+        let (header, _) = bob.asked(&mut world).expect("alice wants new keys");
+        assert_eq!(header.exchange, ExchangeType::CREATE_CHILD_SA);
+        let mut next = Puppet::bob();
+        next.esp_spi.0 += 1;
+        next.deaf(&world);
+        let notify = Notify::new(NotifyType::NO_ADDITIONAL_SAS, Vec::new());
+        bob.reply(&mut world, &header, &[Payload::Notify(notify)]);
+        next.establish(&mut world);
+        let (header, payloads) = bob.asked(&mut world).expect("the old one is deleted");
+        assert!(payloads.iter().any(|payload| payload.kind() == PayloadType::DELETE));
+        bob.reply(&mut world, &header, &[]);
+        world.run(10 * SECOND);
+        assert_eq!(world.host("alice").dataplane.sad().count(), 1);
+        let down = |event: &Event| matches!(event, Event::IkeDown(..));
+        assert_eq!(world.host("alice").count(down), 1);
+        assert_eq!(world.status("alice").len(), 1);
     }
 }
