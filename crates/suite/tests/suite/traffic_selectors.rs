@@ -269,6 +269,102 @@ fn a_demand_for_single_pairs_is_explained() {
     }
 }
 
+/// A site whose packets start its child, and what such a packet wants.
+fn trapping() -> (sim::Site, (Selector, Selector)) {
+    let site = alice().starting(policy::StartAction::Trap);
+    (site, (with_ports("10.1.0.7/32", 17, 7, 7), with_ports("10.2.0.9/32", 17, 7, 7)))
+}
+
+/// The selectors of a request, first those of its sender.
+fn proposed_ts(request: &[Payload<'static>]) -> [Vec<TrafficSelector<'static>>; 2] {
+    let find = |wanted| {
+        request.iter().find_map(|payload| match payload {
+            Payload::TsI(ts) | Payload::TsR(ts) if payload.kind() == wanted => Some(ts.clone()),
+            _ => None,
+        })
+    };
+    [PayloadType::TSI, PayloadType::TSR].map(|kind| find(kind).expect("selectors"))
+}
+
+/// A peer that takes single pairs only, in IKE_AUTH or in CREATE_CHILD_SA, is asked for the pair of the packet, once; one
+/// that refuses that too is not asked in a loop.
+//= rfc7296 §2.9
+//# The requestor is expected to respond by requesting an SA for only the specific traffic it is trying to forward.
+#[test]
+fn a_demand_for_a_single_pair_is_met_with_that_of_the_packet() {
+    let single = || Payload::Notify(Notify::new(NotifyType::SINGLE_PAIR_REQUIRED, Vec::new()));
+    for (in_auth, agrees) in [(true, true), (true, false), (false, true)] {
+        let (site, packet) = trapping();
+        let mut world = world(28).site(site);
+        world.run(std::time::Duration::from_secs(1));
+        let trap = world.host("alice").dataplane.traps().next().expect("a trap").id;
+        world.dataplane_event("alice", dataplane::DataplaneEvent::Acquire { id: trap, packet });
+        let mut bob = Puppet::bob();
+        bob.answer_init(&mut world);
+        let (header, request) = bob.asked(&mut world).expect("IKE_AUTH");
+        assert_eq!(proposed_ts(&request).map(|ts| ts.len()), [2, 2], "the packet's, and the network's");
+        let mut answer = bob.auth_payloads();
+        answer.truncate(2);
+        answer.push(match in_auth {
+            true => single(),
+            // Something that passes: it is asked for again in CREATE_CHILD_SA.
+            false => Payload::Notify(Notify::new(NotifyType::TEMPORARY_FAILURE, Vec::new())),
+        });
+        bob.reply(&mut world, &header, &answer);
+        if !in_auth {
+            world.run(std::time::Duration::from_secs(10));
+            let (header, request) = bob.asked(&mut world).expect("CREATE_CHILD_SA");
+            assert_eq!(proposed_ts(&request).map(|ts| ts.len()), [2, 2]);
+            bob.reply(&mut world, &header, &[single()]);
+        }
+        let (header, request) = bob.asked(&mut world).expect("the pair");
+        assert_eq!(header.exchange, ExchangeType::CREATE_CHILD_SA);
+        // The packet's own selectors, then all that its two addresses exchange.
+        let hosts = (net("10.1.0.7/32"), net("10.2.0.9/32"));
+        assert_eq!(proposed_ts(&request), [list(&[packet.0, hosts.0]), list(&[packet.1, hosts.1])]);
+        let proposal = Payload::Sa(vec![bob.esp_proposal()]);
+        let [ts_i, ts_r] = [hosts.0, hosts.1].map(|host| list(&[host]));
+        let answer = match agrees {
+            true => {
+                vec![proposal, Payload::Nonce(vec![5; 32].into()), Payload::TsI(ts_i), Payload::TsR(ts_r)]
+            }
+            false => vec![single()],
+        };
+        bob.reply(&mut world, &header, &answer);
+        world.run(std::time::Duration::from_secs(1));
+        let spec = world.host("alice").dataplane.sad().next();
+        let carried = spec.map(|spec| (spec.local_ts.clone(), spec.remote_ts.clone()));
+        assert_eq!(carried, agrees.then(|| (vec![hosts.0], vec![hosts.1])));
+        assert!(bob.asked(&mut world).is_none(), "no more is asked for now");
+    }
+}
+
+/// Each pair of addresses gets a child SA of its own, as its packets come, and none of them is lost.
+//= rfc7296 §2.9
+#[test]
+fn each_pair_of_addresses_gets_a_child_of_its_own() {
+    let single = |site: sim::Site| site.child(|child| child.single_pair = true);
+    let mut world = world(29).peers(single(trapping().0), single(bob()));
+    world.run(std::time::Duration::from_secs(1));
+    for host in 1..=4 {
+        let flow = sim::Flow::udp(ip(&format!("10.1.0.{host}")), ip("10.2.0.9"));
+        world.ping("alice", flow, std::time::Duration::from_millis(300));
+        world.run(std::time::Duration::from_secs(5));
+    }
+    world.traffic_stops();
+    world.traffic_lands();
+    let traffic = &world.traffic;
+    assert!(traffic.sent > 100 && traffic.arrived == traffic.sent, "{traffic:?}");
+    let pairs: Vec<_> = world.host("alice").dataplane.sad().map(|spec| spec.local_ts.clone()).collect();
+    assert_eq!(pairs.len(), 4, "{pairs:?}");
+    assert!(
+        pairs.iter().all(|ts| ts.len() == 1 && ts[0].addresses.start() == ts[0].addresses.end()),
+        "{pairs:?}"
+    );
+    assert_eq!(world.status("alice").len(), 1);
+    assert!(world.is_mirrored());
+}
+
 /// Types of ICMP with their codes, ports that cannot be seen, ranges, and any: they are on the wire as RFC 7296 §3.13.1
 /// draws them, and come back as they were.
 //= rfc7296 §3.13.1
