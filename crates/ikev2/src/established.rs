@@ -348,6 +348,7 @@ impl Established {
         self.heed_window(contents);
         self.hear(sa, cx, &to, contents);
         let mut payloads = delete::on_request(self, sa, cx, contents);
+        self.hear_lost_children(sa, cx, contents);
         payloads.extend(move_path::on_request(self, sa, cx, to, contents));
         self.channel.respond(sa, cx, to, &payloads);
         After::Stay

@@ -97,7 +97,8 @@ pub const MIN_FRAGMENT_DATAGRAM: usize = 576;
 /// (RFC 7296 §2.4): each costs a key exchange, and a wait when it leads nowhere.
 pub const MAX_INIT_ANSWERS: usize = 4;
 
-/// A liveness check provoked from outside (an unprotected INVALID_IKE_SPI) is made at most this often (RFC 7296 §2.21.4).
+/// A liveness check provoked from outside (an unprotected INVALID_IKE_SPI) is made at most this often (RFC 7296 §2.21.4), and
+/// a child SA stands for this long before the peer's INVALID_SPI makes us replace it.
 pub const PROVOKED_PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The UDP port of IKE (RFC 7296 §2).

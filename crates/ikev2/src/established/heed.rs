@@ -5,9 +5,11 @@ use crate::channel::Request;
 use crate::contents::Contents;
 use crate::ext::{self, Facts, Moment};
 use crate::ike_sa::Wish;
-use crate::{Common, Cx};
+use crate::{Common, Cx, limits};
+use base::EspSpi;
 use crypto::Spis;
 use sa::{IkeSaId, OrderId, Path};
+use wire::num::NotifyType;
 
 impl Established {
     /// Reads what an INFORMATIONAL request tells, and does it.
@@ -63,6 +65,25 @@ impl Established {
     /// Whether an unprotected message shows that the peer has forgotten this IKE SA.
     pub(crate) fn is_forgotten(&self, bytes: &[u8]) -> bool {
         self.peer.token.as_ref().is_some_and(|token| ext::shows_token(bytes, token))
+    }
+
+    /// The peer has no SA for ESP packets that we have sent it. What it tells within the IKE SA is no hint, but true: the
+    /// child SA gets a successor, and where the peer has lost it whole (CHILD_SA_NOT_FOUND), one from scratch.
+    //= rfc7296 §1.5
+    //# if the receiving node has an active IKE SA to the IP address from whence the packet came, it MAY send an INVALID_SPI
+    //# notification of the wayward packet over that IKE SA in an INFORMATIONAL exchange. The Notification Data contains the
+    //# SPI of the invalid packet.
+    pub(super) fn hear_lost_children(&mut self, sa: &mut Common, cx: &mut Cx<'_>, contents: &Contents<'_>) {
+        let told = contents.notifies.iter().filter(|notify| notify.kind == NotifyType::INVALID_SPI);
+        let spis = told.filter_map(|notify| <[u8; 4]>::try_from(&notify.data[..]).ok());
+        for spi in spis.map(|octets| EspSpi(u32::from_be_bytes(octets))) {
+            // Packets of a young one may have come before the peer had installed it; those of one that is gone come late.
+            let is_old = |born| cx.now.mono.since(born) >= limits::PROVOKED_PROBE_INTERVAL;
+            let lost = self.children.iter().find(|c| c.agreed.spi_out == spi && is_old(c.born));
+            let Some((id, name)) = lost.map(|child| (child.id, child.name.clone())) else { continue };
+            cx.note(sa.id, format!("The peer has no SA for what child `{name}` sends: asking for new keys."));
+            self.wear_out(sa, cx, id, false);
+        }
     }
 
     /// Does what has been told and is not done.

@@ -4,7 +4,7 @@ use policy::{EndAction, StartAction};
 use sa::{Event, Fate, Order, Target};
 use sim::{Datagram, Site, established};
 use std::time::Duration;
-use suite::{World, alice, answered, bob, world};
+use suite::{Puppet, World, alice, answered, bob, notifies, world};
 
 fn silent(event: &Event) -> bool {
     matches!(event, Event::IkeDown(_, Fate::Silent { .. }))
@@ -198,4 +198,52 @@ fn an_invalid_spi_is_a_hint() {
     world.run(Duration::from_secs(1));
     assert_eq!(world.wire.len() - before, 2, "one probe and its answer, and nothing to the forger");
     stands(&mut world, 1);
+}
+
+/// Within the IKE SA it is true: the child SA that the peer does not have gets a successor, or is made anew where the peer
+/// knows nothing of it. A young one, one that is gone and one that never was are left alone.
+//= rfc7296 §1.5
+#[test]
+fn an_invalid_spi_within_the_ike_sa_is_believed() {
+    use wire::num::{ExchangeType, NotifyType};
+    use wire::{Notify, Payload};
+    let quiet = alice().with(|c| c.dpd_delay = Duration::ZERO);
+    let mut world = world(12).site(quiet);
+    world.up("alice");
+    let mut bob = Puppet::bob();
+    bob.establish(&mut world);
+    (bob.initiator, bob.next_id) = (false, 0);
+    let lost = |spi: u32| Payload::Notify(Notify::new(NotifyType::INVALID_SPI, spi.to_be_bytes().to_vec()));
+    let own = bob.esp_spi.0;
+    let tell = |world: &mut World, bob: &mut Puppet, spis: &[u32]| {
+        let payloads: Vec<_> = spis.iter().map(|spi| lost(*spi)).collect();
+        let answer = bob.ask(world, ExchangeType::INFORMATIONAL, &payloads);
+        assert_eq!(answer, Some(Vec::new()));
+        bob.asked(world)
+    };
+    assert!(tell(&mut world, &mut bob, &[own]).is_none(), "it is younger than a packet may be late");
+    world.run(ikev2::limits::PROVOKED_PROBE_INTERVAL);
+    assert!(tell(&mut world, &mut bob, &[own ^ 1, 0]).is_none(), "no child of ours has that SPI");
+    let short = Payload::Notify(Notify::new(NotifyType::INVALID_SPI, vec![1, 2]));
+    assert_eq!(bob.ask(&mut world, ExchangeType::INFORMATIONAL, &[short]), Some(Vec::new()));
+    let (header, payloads) = tell(&mut world, &mut bob, &[own, own]).expect("new keys are asked for");
+    assert_eq!(
+        (header.exchange, notifies(&payloads)),
+        (ExchangeType::CREATE_CHILD_SA, vec![NotifyType::REKEY_SA])
+    );
+    // While that is under way it changes nothing to hear it again.
+    assert!(tell(&mut world, &mut bob, &[own]).is_none());
+    let unknown = Payload::Notify(Notify::new(NotifyType::CHILD_SA_NOT_FOUND, Vec::new()));
+    bob.reply(&mut world, &header, &[unknown]);
+    let (header, payloads) = bob.asked(&mut world).expect("a new child is asked for");
+    assert_eq!((header.exchange, notifies(&payloads)), (ExchangeType::CREATE_CHILD_SA, vec![]));
+    bob.esp_spi.0 = own ^ 2;
+    let [ts_i, ts_r] = bob.selectors();
+    let nonce = Payload::Nonce(vec![5; 32].into());
+    bob.reply(&mut world, &header, &[Payload::Sa(vec![bob.esp_proposal()]), nonce, ts_i, ts_r]);
+    world.run(Duration::from_secs(1));
+    let spis: Vec<u32> = world.host("alice").dataplane.sad().map(|spec| spec.outbound.spi.0).collect();
+    assert_eq!(spis, [own ^ 2]);
+    world.run(ikev2::limits::PROVOKED_PROBE_INTERVAL);
+    assert!(tell(&mut world, &mut bob, &[own]).is_none(), "the one before is gone");
 }
