@@ -65,6 +65,8 @@ pub struct Origin {
     pub redirected_from: Option<IpAddr>,
     /// When gateways have sent us on, as far as that counts yet.
     pub redirects: Vec<Instant>,
+    /// How often in a row the peer has seen a NAT where we allow none (RFC 4555 §3.9).
+    pub nat_setbacks: u32,
 }
 
 /// A child SA that is gone against our will.

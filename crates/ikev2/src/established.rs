@@ -376,7 +376,7 @@ impl Established {
             }
             Asked::CloneIke(asked) => clone_ike::on_response(self, sa, cx, *asked, &contents),
             Asked::Delete(named) => self.on_deleted(cx, &named),
-            Asked::Told => {}
+            Asked::Told => move_path::on_told(self, sa, cx, &contents),
             Asked::Probe(order) => {
                 probe::on_response(cx, order, &request);
                 move_path::on_probed(self, &contents);

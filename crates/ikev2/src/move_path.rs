@@ -52,8 +52,8 @@ struct Mobike {
     side: Side,
     /// Where the peer can be reached, as it says.
     peer: Vec<IpAddr>,
-    /// Our further addresses, as the peer knows them.
-    told: Vec<IpAddr>,
+    /// Our further addresses, as the peer knows them; `None` where it has not taken them.
+    told: Option<Vec<IpAddr>>,
     /// The newest request of the peer that told addresses or moved.
     heard: Option<MessageId>,
     /// Addresses at which the peer has shown to be.
@@ -87,7 +87,7 @@ impl Mobility {
         let mobike = agreed.mobike.clone().map(|peer| Mobike {
             side: sa.side,
             peer,
-            told: mobike::own_addresses(cx.addresses, connection, sa.path.local.ip()),
+            told: Some(mobike::own_addresses(cx.addresses, connection, sa.path.local.ip())),
             heard: None,
             proven: vec![sa.path.remote.ip()],
             children_at: sa.path,
@@ -344,6 +344,12 @@ fn go_to(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, path: Path) {
         if !is_proven {
             queue_verify(of);
         }
+        //= rfc4555 §3.6
+        //# If the exchange initiator has only a single IP address, it is placed in the IP header
+        if let Some(mobike) = &mut of.mobility.mobike {
+            // The header tells the address in use: the list is told also where it is as before.
+            mobike.told = None;
+        }
         tell_addresses(of, sa, cx);
     }
 }
@@ -385,7 +391,7 @@ fn further_addresses(of: &mut Established, sa: &Common, cx: &Cx<'_>) -> Vec<Payl
     let used = sa.path.local.ip();
     let further = mobike::own_addresses(cx.addresses, &of.chosen.connection, used);
     match &mut of.mobility.mobike {
-        Some(mobike) if mobike.told != further => mobike.told.clone_from(&further),
+        Some(mobike) if mobike.told.as_ref() != Some(&further) => mobike.told = Some(further.clone()),
         _ => return Vec::new(),
     }
     //= rfc4555 §3.6
@@ -469,8 +475,6 @@ pub(crate) fn on_updated(
         return After::Stay;
     }
     //= rfc4555 §3.9
-    //# If the exchange initiator receives an UNEXPECTED_NAT_DETECTED notification in response to its INFORMATIONAL request,
-    //# it SHOULD retry the operation several times using new INFORMATIONAL requests.
     if nat && mobike.setbacks < limits::NAT_RETRIES {
         mobike.setbacks += 1;
         queue_update(of);
@@ -488,6 +492,19 @@ pub(crate) fn on_updated(
     leave_behind(of, sa, cx, before);
     move_children(of, sa, cx);
     After::Stay
+}
+
+/// The peer has heard something. Where it has seen a NAT that we do not allow, it has not taken our addresses.
+//= rfc4555 §3.9
+//# If the exchange initiator receives an UNEXPECTED_NAT_DETECTED notification in response to its INFORMATIONAL request, it
+//# SHOULD retry the operation several times using new INFORMATIONAL requests.
+pub(crate) fn on_told(of: &mut Established, sa: &Common, cx: &mut Cx<'_>, contents: &Contents<'_>) {
+    let Some(mobike) = &mut of.mobility.mobike else { return };
+    if contents.has(NotifyType::UNEXPECTED_NAT_DETECTED) && mobike.setbacks < limits::NAT_RETRIES {
+        mobike.setbacks += 1;
+        mobike.told = None;
+        tell_addresses(of, sa, cx);
+    }
 }
 
 /// Back to the path before, if it is still there, and to the next best one.

@@ -77,7 +77,7 @@ fn follow(sa: &mut Common, cx: &mut Cx<'_>, connection: &Connection, to: &Gatewa
 }
 
 /// From the same address of ours to that one; on port 500 again, whatever NAT there was.
-fn path_to(path: Path, address: IpAddr) -> Option<Path> {
+pub(crate) fn path_to(path: Path, address: IpAddr) -> Option<Path> {
     let fits =
         path.local.is_ipv4() == address.is_ipv4() && !address.is_unspecified() && !address.is_multicast();
     let floated =

@@ -3,7 +3,8 @@
 use super::initiator_init::{Agreement, float};
 use super::rivals::Rivals;
 use super::{
-    Deadline, Secrets, cert_payloads, cert_request, init, initiator_puzzle, is_fatal, local_identity,
+    Deadline, Secrets, begin_after_nat, cert_payloads, cert_request, init, initiator_puzzle, is_fatal,
+    local_identity,
 };
 use crate::channel::{Authentic, Incoming, Message};
 use crate::child::{self, Proposed};
@@ -287,7 +288,9 @@ impl AwaitAuth {
             contents.error().filter(|notify| is_fatal(notify.kind) || contents.auth.is_none())
         {
             let refusal = self.refused_by_peer(notify.kind);
-            return self.end(sa, cx, Fate::Refused(refusal));
+            let nat = notify.kind == NotifyType::UNEXPECTED_NAT_DETECTED;
+            let again = nat && begin_after_nat(sa, cx, &self.attempt.chosen.connection.name);
+            return self.end(sa, cx, if again { Fate::Replaced } else { Fate::Refused(refusal) });
         }
         let (Some(id_r), Some(auth)) = (&contents.id_r, &contents.auth) else {
             let what = if contents.has_eap {
@@ -305,10 +308,17 @@ impl AwaitAuth {
 
     fn refused_by_peer(&self, kind: NotifyType) -> Refusal {
         let connection = &self.attempt.chosen.connection;
-        if kind == NotifyType::AUTHENTICATION_FAILED {
-            return super::not_accepted(connection, &self.attempt.local);
-        }
-        let reason = format!("The peer refused IKE_AUTH with {kind}. Its log knows more.");
+        let reason = match kind {
+            NotifyType::AUTHENTICATION_FAILED => {
+                return super::not_accepted(connection, &self.attempt.local);
+            }
+            NotifyType::UNEXPECTED_NAT_DETECTED => {
+                "The peer sees a NAT on the path, where MOBIKE without NAT traversal allows none (RFC 4555 §3.9): set \
+                 `mobike = false`, or have the peer speak NAT traversal."
+                    .to_string()
+            }
+            _ => format!("The peer refused IKE_AUTH with {kind}. Its log knows more."),
+        };
         Refusal {
             kind: RefusalKind::PeerError,
             by_peer: true,

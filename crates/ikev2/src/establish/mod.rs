@@ -31,7 +31,7 @@ mod responder_puzzle;
 mod rivals;
 mod secrets;
 
-use crate::{Common, Cx, limits};
+use crate::{Again, Common, Cx, limits, redirect};
 use base::Instant;
 pub(crate) use initiator_init::initiate;
 use policy::{AuthMethod, Connection, Identity, SendCert};
@@ -106,6 +106,24 @@ fn is_fatal(kind: NotifyType) -> bool {
             | NotifyType::INVALID_SYNTAX
             | NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD
     )
+}
+
+/// The peer has seen a NAT where we allow none, unless somebody has altered the one message that told it so: whether it is
+/// asked once more.
+//= rfc4555 §3.9
+//# if the initiator receives UNEXPECTED_NAT_DETECTED in the IKE_AUTH exchange, it SHOULD retry IKE_SA establishment several
+//# times, starting from a new IKE_SA_INIT request.
+fn begin_after_nat(sa: &mut Common, cx: &mut Cx<'_>, connection: &str) -> bool {
+    let peer = sa.path.remote.ip();
+    let path = redirect::path_to(sa.path, peer).filter(|_| sa.origin.nat_setbacks < limits::NAT_RETRIES);
+    if let Some(path) = path {
+        cx.note(sa.id, format!("The peer {peer} sees a NAT where we allow none: beginning again."));
+        let mut origin = std::mem::take(&mut sa.origin);
+        origin.nat_setbacks += 1;
+        let wishes = std::mem::take(&mut sa.wishes);
+        cx.again.push(Again { connection: connection.to_string(), path, gateway: None, wishes, origin });
+    }
+    path.is_some()
 }
 
 /// The peer answered AUTHENTICATION_FAILED: what that can mean on our side.

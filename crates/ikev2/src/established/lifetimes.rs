@@ -230,12 +230,8 @@ impl Established {
     pub(crate) fn successor(&self, sa: &Common, path: Path) -> Again {
         let mut names: Vec<String> = self.children.iter().map(|child| child.name.clone()).collect();
         names.dedup();
-        let origin = Origin {
-            succeeds: Some(sa.id),
-            carried: names.clone(),
-            redirected_from: None,
-            ..sa.origin.clone()
-        };
+        let redirects = sa.origin.redirects.clone();
+        let origin = Origin { succeeds: Some(sa.id), carried: names.clone(), redirects, ..Origin::default() };
         let wishes = vec![Wish::new(OrderId::NOBODY, names)];
         Again { connection: self.chosen.connection.name.clone(), path, gateway: None, wishes, origin }
     }

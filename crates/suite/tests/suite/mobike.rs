@@ -138,6 +138,60 @@ fn s128_a_host_without_an_address_waits_for_one() {
     assert!(is_alive(&mut world, "bob"));
 }
 
+/// A ping goes on while a side moves: what had left for the old address before anybody could know of the new one is lost
+/// to the network, and nothing else is.
+#[test]
+fn s128_a_ping_goes_on_while_an_address_changes() {
+    // One way takes 10 ms, one packet leaves each side each 5 ms. Where the initiator moves, it takes three ways until the
+    // responder has the proof that it is there, and what it sends until then still goes to where nobody is.
+    let lost_until_proven = 3 * 2 + 3;
+    for (seed, who) in [(200, "alice"), (201, "bob")] {
+        let mut world = pair(seed);
+        world.traffic("alice", "bob", Duration::from_millis(5));
+        let mut lost = Vec::new();
+        for n in 0..10u8 {
+            world.run(Duration::from_secs(2));
+            let before = world.traffic.lost_by_weather;
+            let address = if who == "alice" {
+                format!("203.0.113.{}", 70 + n)
+            } else {
+                format!("198.51.100.{}", 70 + n)
+            };
+            world.readdress(who, &[&address]);
+            world.run(Duration::from_secs(2));
+            lost.push(world.traffic.lost_by_weather - before);
+            assert_eq!(
+                (esp(&world, "alice").1, esp(&world, "bob").1),
+                (esp(&world, "bob").0, esp(&world, "alice").0)
+            );
+        }
+        world.traffic_stops();
+        world.traffic_lands();
+        let traffic = &world.traffic;
+        assert!(lost.iter().all(|lost| (1..=lost_until_proven).contains(lost)), "{who}: {lost:?}");
+        assert_eq!((traffic.lost_by_us(), traffic.unprotected, traffic.dropped), (0, 0, 0), "{traffic:?}");
+        assert_eq!(traffic.arrived + lost.iter().sum::<u64>(), traffic.sent, "{traffic:?}");
+    }
+}
+
+/// Both addresses stay while the host changes over from one to the other: nothing at all is lost.
+#[test]
+fn s128_a_move_between_two_addresses_costs_no_packet() {
+    let mut world = up(world(202).peers(alice().mobile().also_at(&["203.0.113.77"]), bob().mobile()));
+    world.traffic("alice", "bob", Duration::from_millis(5));
+    for turn in 0..10 {
+        world.run(Duration::from_secs(2));
+        let mut addresses = ["192.0.2.1", "203.0.113.77"];
+        addresses.rotate_left((turn + 1) % 2);
+        world.readdress("alice", &addresses);
+        world.run(Duration::from_secs(2));
+        assert_eq!(esp(&world, "bob").1, ip(addresses[0]));
+    }
+    world.traffic_stops();
+    world.traffic_lands();
+    assert_eq!(world.traffic.arrived, world.traffic.sent, "{:?}", world.traffic);
+}
+
 //= rfc4555 §3.6
 #[test]
 fn s128_further_addresses_are_told_at_first_and_when_they_change() {
@@ -649,6 +703,51 @@ fn s128_without_nat_traversal_we_forbid_nats() {
     }
     assert_eq!(asked, 4, "it may be somebody's forgery three times");
     assert_eq!(path(&mut world, "alice").0, ip("192.0.2.1"), "back on the path that was agreed on");
+}
+
+/// The same for addresses that are only told, and for IKE_AUTH, which begins anew with IKE_SA_INIT.
+//= rfc4555 §3.9
+#[test]
+fn s128_a_nat_that_the_peer_sees_is_not_believed_at_once() {
+    let unexpected = || notify(NotifyType::UNEXPECTED_NAT_DETECTED, Vec::new());
+    for relents in [true, false] {
+        let mut world = world(130).site(alice().mobile());
+        let order = world.up("alice");
+        let (mut bob, mut refused) = (Puppet::bob(), 0);
+        while world.reply(order).is_none() {
+            // It listens to whoever begins.
+            bob.channel = None;
+            bob.answer_init(&mut world);
+            let (header, _) = bob.asked(&mut world).expect("IKE_AUTH");
+            if relents && refused == 2 {
+                let mut payloads = bob.auth_payloads();
+                payloads.push(notify(NotifyType::MOBIKE_SUPPORTED, Vec::new()));
+                bob.reply(&mut world, &header, &payloads);
+            } else {
+                refused += 1;
+                assert!(refused < 10, "it never ends");
+                bob.reply(&mut world, &header, &[unexpected()]);
+            }
+            world.run(Duration::from_millis(5));
+        }
+        match world.reply(order) {
+            Some(Reply::Up { children, .. }) => assert!(relents && children.len() == 1),
+            Some(Reply::Refused(refusal)) => {
+                assert!(!relents && refusal.reason.contains("sees a NAT"), "{refusal:?}");
+                assert_eq!(refused, 4, "it may be somebody's forgery three times");
+                continue;
+            }
+            other => panic!("{relents}: {other:?}"),
+        }
+        world.readdress("alice", &["192.0.2.1", "192.0.2.9"]);
+        let mut told = 0;
+        while let Some((header, payloads)) = bob.asked(&mut world) {
+            told += usize::from(notifies(&payloads).contains(&NotifyType::ADDITIONAL_IP4_ADDRESS));
+            assert!(told < 10, "it never ends");
+            bob.reply(&mut world, &header, &[unexpected()]);
+        }
+        assert_eq!(told, 4);
+    }
 }
 
 /// More addresses than there is room for are left out, and the peer stays where it is.
