@@ -1,5 +1,5 @@
 //! Three namespaces in a row: left — middle — right. The middle one routes, and may masquerade what comes from
-//! one side.
+//! one side. Further ones can be added: `left2`, `right2`.
 
 use crate::run;
 use std::io::{BufRead, BufReader};
@@ -57,9 +57,11 @@ impl Lab {
         &self.folder
     }
 
-    /// The outer address of `left` or `right`.
+    /// The outer address of `left` or `right`, or of another.
     pub fn outer(&self, which: &str) -> IpAddr {
         let text = match (self.family, which) {
+            (_, "left2") => "10.0.3.2",
+            (_, "right2") => "10.0.4.2",
             (Family::V4, "left") => "10.0.1.2",
             (Family::V4, _) => "10.0.2.2",
             (Family::V6, "left") => "fd00:1::2",
@@ -87,13 +89,7 @@ impl Lab {
     fn build(&self, net: Net) -> Result<(), String> {
         let (left, middle, right) = (self.ns("left"), self.ns("middle"), self.ns("right"));
         for ns in [&left, &middle, &right] {
-            run("ip", &["netns", "add", ns])?;
-            self.ip(ns, "link set lo up")?;
-            for key in
-                ["ipv4.conf.all.rp_filter", "ipv4.conf.default.rp_filter", "ipv6.conf.default.accept_dad"]
-            {
-                self.sysctl(ns, key, "0")?;
-            }
+            self.space(ns)?;
         }
         for (ns, which, v4, v6) in
             [(&left, "left", "10.0.1", "fd00:1:"), (&right, "right", "10.0.2", "fd00:2:")]
@@ -123,6 +119,92 @@ impl Lab {
             run("ip", &["netns", "exec", &middle, "nft", rules])?;
         }
         Ok(())
+    }
+
+    fn space(&self, ns: &str) -> Result<(), String> {
+        run("ip", &["netns", "add", ns])?;
+        self.ip(ns, "link set lo up")?;
+        for key in ["ipv4.conf.all.rp_filter", "ipv4.conf.default.rp_filter", "ipv6.conf.default.accept_dad"]
+        {
+            self.sysctl(ns, key, "0")?;
+        }
+        Ok(())
+    }
+
+    /// Adds a namespace `left2` or `right2` beside the middle, with IPv4.
+    pub fn add(&self, which: &str) -> Result<(), String> {
+        self.space(&self.ns(which))?;
+        let IpAddr::V4(outer) = self.outer(which) else { return Err(format!("{which} has IPv4 only")) };
+        let [a, b, c, _] = outer.octets();
+        let gateway = format!("{a}.{b}.{c}.1");
+        self.join(which, "outer", &format!("m{which}"), [&outer.to_string(), &gateway])?;
+        self.ip(&self.ns(which), &format!("route add default via {gateway}"))
+    }
+
+    /// A link between a namespace and the middle, with an address at each end.
+    fn join(&self, which: &str, device: &str, towards: &str, at: [&str; 2]) -> Result<(), String> {
+        let (ns, middle) = (self.ns(which), self.ns("middle"));
+        let ends = ["link", "add", device, "type", "veth", "peer", "name", towards, "netns", &middle];
+        run("ip", &[&["-n", &ns], &ends[..]].concat())?;
+        for ((ns, device), address) in [(&ns, device), (&middle, towards)].into_iter().zip(at) {
+            self.ip(ns, &format!("address add {address}/24 dev {device}"))?;
+            self.ip(ns, &format!("link set {device} up"))?;
+        }
+        Ok(())
+    }
+
+    /// A second link from the left to the middle, `outer2` with the address 10.0.5.2, which is used when the first is not.
+    pub fn second_link(&self) -> Result<(), String> {
+        self.join("left", "outer2", "msecond", ["10.0.5.2", "10.0.5.1"])?;
+        self.ip(&self.ns("left"), "route add default via 10.0.5.1 metric 100")
+    }
+
+    /// Runs `ip` with these words in a namespace.
+    pub fn ip_in(&self, which: &str, words: &str) -> Result<(), String> {
+        self.ip(&self.ns(which), words)
+    }
+
+    /// Runs a command in a namespace.
+    pub fn run_in(&self, which: &str, command: &[&str]) -> Result<String, String> {
+        run("ip", &[&["netns", "exec", &self.ns(which)], command].concat())
+    }
+
+    /// From now on the middle masquerades what comes from the left, by these ports where given (`20000-20999`). What it has
+    /// masqueraded before is forgotten.
+    pub fn masquerade(&self, ports: Option<&str>) -> Result<(), String> {
+        let middle = self.ns("middle");
+        let to = ports.map(|ports| format!(" to :{ports}")).unwrap_or_default();
+        let udp = if ports.is_some() { "meta l4proto udp " } else { "" };
+        let rules = format!(
+            "table inet nat
+delete table inet nat
+table inet nat {{ chain post {{ type nat hook postrouting priority 100
+oifname \"mright\" {udp}masquerade{to}
+}}
+}}
+"
+        );
+        let file = self.folder.join("nat.nft");
+        std::fs::write(&file, rules).map_err(|error| error.to_string())?;
+        // The kernel forgets the mappings of a device that goes down, and of an address that goes.
+        self.ip(&middle, "link set mright down")?;
+        self.run_in("middle", &["nft", "-f", &file.display().to_string()])?;
+        self.ip(&middle, "link set mright up")
+    }
+
+    /// What `name` means at one end from now on. Programs started before the first call do not see it.
+    pub fn resolves(&self, which: &str, name: &str, to: IpAddr) -> Result<(), String> {
+        let folder = self.etc(which);
+        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        // The file is written in place: programs have it bound over /etc/hosts.
+        let hosts = folder.join("hosts");
+        std::fs::write(&hosts, format!("127.0.0.1 localhost\n{to} {name}\n"))
+            .map_err(|error| format!("{}: {error}", hosts.display()))
+    }
+
+    /// What `ip netns exec` binds over /etc.
+    fn etc(&self, which: &str) -> PathBuf {
+        Path::new("/etc/netns").join(self.ns(which))
     }
 
     fn ip(&self, ns: &str, words: &str) -> Result<(), String> {
@@ -248,8 +330,14 @@ add rule inet link forward udp dport 4500 udp length > 12 @th,64,32 != 0 jump ca
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for which in ["left", "middle", "right"] {
-            let _ = run("ip", &["netns", "del", &self.ns(which)]);
+        for which in ["left", "middle", "right", "left2", "right2"] {
+            if self.etc(which).exists() {
+                let _ = std::fs::remove_dir_all(self.etc(which));
+                let _ = std::fs::remove_dir("/etc/netns");
+            }
+            if Path::new("/run/netns").join(self.ns(which)).exists() {
+                let _ = run("ip", &["netns", "del", &self.ns(which)]);
+            }
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }

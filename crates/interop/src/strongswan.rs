@@ -76,6 +76,8 @@ impl Charon {
         let seen = config.root.as_ref().map_or(folder.clone(), |_| PathBuf::from("/cfg"));
         let uri = format!("unix://{}", seen.join("vici").display());
         write_files(lab, config, &folder, &seen, &uri)?;
+        // Of one that was killed.
+        let _ = std::fs::remove_file(folder.join("vici"));
         let preload =
             config.preload.map(|library| format!("LD_PRELOAD={} ", library.display())).unwrap_or_default();
         let conf = format!("STRONGSWAN_CONF={}", seen.join("strongswan.conf").display());

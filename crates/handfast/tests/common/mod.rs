@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 use interop::{Family, Handfast, Lab, Net};
+use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -102,9 +103,20 @@ secret = \"{psk}\"
 
 /// A lab, or `None` after saying that `test` did not run.
 pub(crate) fn lab(test: &str) -> Option<Lab> {
-    if let Some(why) = interop::missing(&["ip", "sysctl"]) {
+    lab_with(test, &["ip", "sysctl"])
+}
+
+/// The same, where these programs are needed.
+pub(crate) fn lab_with(test: &str, programs: &[&str]) -> Option<Lab> {
+    if let Some(why) = interop::missing(programs) {
         testkit::not_run(test, &why);
         return None;
     }
     Some(Lab::new(Family::V4, Net::Routed).unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// `status --json` of a daemon.
+pub(crate) fn status(daemon: &Handfast) -> Value {
+    let text = daemon.command(&["status", "--json"]).unwrap_or_else(|error| panic!("{error}"));
+    serde_json::from_str(&text).expect("status --json is JSON")
 }
