@@ -3,13 +3,15 @@
 
 mod addresses;
 mod features;
+mod keeping;
 mod matrix;
 mod mobike;
+mod redirect;
 mod rekeying;
 
 use interop::{
-    CHARON, Capture, Charon, CharonConfig, Credentials, Family, Handfast, HandfastConfig, Lab, Net, missing,
-    wait_until,
+    CHARON, Capture, Charon, CharonConfig, Credentials, Family, Handfast, HandfastConfig, Lab, Net, Root,
+    missing, wait_until,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -61,6 +63,8 @@ struct Setup<'a> {
     charon: &'a str,
     charon_psk: &'a str,
     psk: &'a str,
+    /// Whether strongSwan is the newer one.
+    newer: bool,
 }
 
 impl Default for Setup<'_> {
@@ -82,6 +86,7 @@ impl Default for Setup<'_> {
             charon: "",
             charon_psk: PSK,
             psk: PSK,
+            newer: false,
         }
     }
 }
@@ -93,36 +98,55 @@ impl Setup<'_> {
 
     /// `credentials` makes certificates in the lab's folder, or none for the PSK.
     fn start_with(&self, credentials: impl FnOnce(&Lab) -> Option<Credentials>) -> Pair {
-        let lab = Lab::new(self.family, self.net).unwrap();
+        self.start_in(Lab::new(self.family, self.net).unwrap(), credentials)
+    }
+
+    /// In a lab that is there already.
+    fn start_in(&self, lab: Lab, credentials: impl FnOnce(&Lab) -> Option<Credentials>) -> Pair {
         let credentials = credentials(&lab);
+        let charon = self.charon(&lab, credentials.as_ref());
+        let text = self.toml(&lab, credentials.as_ref());
+        let handfast = Handfast::start(&lab, self.ours, binary(), &text).unwrap();
+        let capture = Some(Capture::start(&lab, self.ours).unwrap());
+        Pair { handfast, charon, capture, ours: self.ours, lab }
+    }
+
+    /// strongSwan alone.
+    fn charon(&self, lab: &Lab, credentials: Option<&Credentials>) -> Charon {
         let theirs = if self.ours == "left" { "right" } else { "left" };
         let charon_suite = self.charon_suite.unwrap_or(self.suite);
         let mut charon = CharonConfig::new(theirs, charon_suite.0, charon_suite.1, self.charon_psk);
-        charon.credentials = credentials.as_ref().map_or(Ok(self.charon_psk), Err);
+        charon.credentials = credentials.map_or(Ok(self.charon_psk), Err);
         charon.connection = self.charon_connection;
         charon.child = self.charon_child;
         charon.selectors = self.charon_selectors;
         charon.sections = self.charon_sections;
         charon.charon = self.charon;
-        let charon = Charon::start(&lab, &charon).unwrap();
+        charon.root = self.newer.then(|| Root::find("strongswan6").unwrap());
+        Charon::start(lab, &charon).unwrap()
+    }
+
+    /// Handfast's configuration.
+    fn toml(&self, lab: &Lab, credentials: Option<&Credentials>) -> String {
         let config = HandfastConfig {
             side: self.ours,
             proposals: self.suite.0,
             esp_proposals: self.suite.1,
-            credentials: credentials.as_ref().map_or(Ok(self.psk), Err),
+            credentials: credentials.map_or(Ok(self.psk), Err),
             connection: self.connection,
             child: self.child,
             selectors: self.selectors,
         };
-        let binary = Path::new(env!("CARGO_BIN_EXE_handfast"));
-        let mut text = format!("{}\n{}", self.daemon, config.toml(&lab));
+        let mut text = format!("{}\n{}", self.daemon, config.toml(lab));
         if self.connection.contains("local_addrs") {
             text = text.replacen(&format!("local_addrs = \"{}\"\n", lab.outer(self.ours)), "", 1);
         }
-        let handfast = Handfast::start(&lab, self.ours, binary, &text).unwrap();
-        let capture = Some(Capture::start(&lab, self.ours).unwrap());
-        Pair { handfast, charon, capture, ours: self.ours, lab }
+        text
     }
+}
+
+fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_handfast"))
 }
 
 impl Pair {
