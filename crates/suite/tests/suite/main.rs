@@ -27,6 +27,7 @@ mod initial_contact;
 mod invalid_ke;
 mod ipv6;
 mod late_answers;
+mod limits;
 mod liveness;
 mod logs;
 mod malformed;
