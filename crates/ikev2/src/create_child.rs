@@ -50,6 +50,13 @@ pub(crate) struct Plan {
     pub(crate) replaces: Option<(ChildId, EspSpi)>,
 }
 
+impl Plan {
+    /// A further child.
+    pub(crate) fn new(child: Arc<Child>, traffic: Traffic) -> Self {
+        Self { child, traffic, wished: None, replaces: None }
+    }
+}
+
 impl Asked {
     /// The peer deletes what we do not have; perhaps its answer was lost and is still to come.
     //= rfc7296 §2.25.1
@@ -68,7 +75,7 @@ pub(crate) fn begin(
     child: Arc<Child>,
     wished: Option<KeMethod>,
 ) -> Option<Asking> {
-    ask(of, sa, cx, Plan { child, traffic: Traffic::Configured, wished, replaces: None })
+    ask(of, sa, cx, Plan { wished, ..Plan::new(child, Traffic::Configured) })
 }
 
 /// Asks for a child, in another's place or not.
@@ -154,10 +161,7 @@ fn on_error(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, asked: Asked
         );
         match asked.replaces {
             Some(old) => rekey_child::again(of, sa, cx, old, wished),
-            None => {
-                let asking = begin(of, sa, cx, asked.proposed.child, Some(wished));
-                of.asking.extend(asking);
-            }
+            None => of.queue_first(Task::CreateWith(asked.proposed.child, wished)),
         }
         return;
     }
@@ -180,7 +184,7 @@ fn on_error(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, asked: Asked
 //# The requestor is expected to respond by requesting an SA for only the specific traffic it is trying to forward.
 pub(crate) fn again_for_pair(
     of: &mut Established,
-    sa: &mut Common,
+    sa: &Common,
     cx: &mut Cx<'_>,
     child: Arc<Child>,
     pair: Traffic,
@@ -190,8 +194,7 @@ pub(crate) fn again_for_pair(
         child.name
     );
     cx.note(sa.id, text);
-    let asking = ask(of, sa, cx, Plan { child, traffic: pair, wished: None, replaces: None });
-    of.asking.extend(asking);
+    of.queue_first(Task::CreateFor(child, pair));
 }
 
 /// The method that INVALID_KE_PAYLOAD names, if we have offered it and not tried it.

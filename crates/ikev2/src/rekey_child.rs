@@ -145,8 +145,7 @@ pub(crate) fn again(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, old:
         return conclude(of, sa, cx, old, Half::None);
     }
     of.rekeys.retain(|rekey| rekey.old != old);
-    let asking = begin(of, sa, cx, old, Some(wished));
-    of.asking.extend(asking);
+    of.queue_first(Task::RekeyChildWith(old, wished));
 }
 
 /// The peer refuses to make a successor.

@@ -124,8 +124,7 @@ impl Established {
     }
 
     pub(crate) fn is_child_rekey_begun(&self, id: ChildId) -> bool {
-        self.rekeys.iter().any(|rekey| rekey.old == id)
-            || self.is_queued(|task| matches!(task, Task::RekeyChild(queued) if *queued == id))
+        self.rekeys.iter().any(|rekey| rekey.old == id) || self.is_queued(|task| task.rekeys(id))
     }
 
     fn is_rekey_begun(&self) -> bool {

@@ -1,6 +1,8 @@
 //! What waits for its turn, and when it begins: as many exchanges as the peer's window takes (RFC 7296 §2.3).
 
 use super::{Asked, Asking, Established};
+use crate::child::Traffic;
+use crate::create_child::Plan;
 use crate::delete::Named;
 use crate::ike_sa::Wish;
 use crate::{Common, Cx, clone_ike, create_child, delete, limits, move_path, probe, rekey_child, rekey_ike};
@@ -10,12 +12,18 @@ use policy::Child;
 use sa::OrderId;
 use std::sync::Arc;
 use wire::Payload;
-use wire::num::ExchangeType;
+use wire::num::{ExchangeType, KeMethod};
 
 /// Something to do when there is a place for its exchange.
 pub(crate) enum Task {
     Create(Arc<Child>),
+    /// With the key exchange method that the peer wants.
+    CreateWith(Arc<Child>, KeMethod),
+    /// For the traffic of one packet.
+    CreateFor(Arc<Child>, Traffic),
     RekeyChild(ChildId),
+    /// With the key exchange method that the peer wants.
+    RekeyChildWith(ChildId, KeMethod),
     RekeyIke,
     CloneIke(Wish),
     Delete(Vec<Named>),
@@ -26,6 +34,23 @@ pub(crate) enum Task {
     Update,
     /// Asks the peer to prove where it is (RFC 4555).
     Verify,
+}
+
+impl Task {
+    /// Whether it makes a child of that name.
+    pub(crate) fn creates(&self, name: &str) -> bool {
+        match self {
+            Self::Create(child) | Self::CreateWith(child, _) | Self::CreateFor(child, _) => {
+                child.name == name
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it gives that child new keys.
+    pub(crate) fn rekeys(&self, child: ChildId) -> bool {
+        matches!(self, Self::RekeyChild(id) | Self::RekeyChildWith(id, _) if *id == child)
+    }
 }
 
 impl Established {
@@ -42,7 +67,10 @@ impl Established {
             let Some(task) = self.todo.pop_front() else { return };
             let asking = match task {
                 Task::Create(child) => create_child::begin(self, sa, cx, child, None),
+                Task::CreateWith(child, wished) => create_child::begin(self, sa, cx, child, Some(wished)),
+                Task::CreateFor(child, traffic) => create_child::ask(self, sa, cx, Plan::new(child, traffic)),
                 Task::RekeyChild(id) => rekey_child::begin(self, sa, cx, id, None),
+                Task::RekeyChildWith(id, wished) => rekey_child::begin(self, sa, cx, id, Some(wished)),
                 Task::RekeyIke => rekey_ike::begin(self, sa, cx, None),
                 Task::CloneIke(wish) => clone_ike::begin(self, sa, cx, wish, None),
                 Task::Delete(named) => delete::begin(self, sa, cx, named),

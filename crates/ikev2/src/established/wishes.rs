@@ -1,6 +1,6 @@
 //! Orders that want children up: what each waits for, and what it is told.
 
-use super::{Asked, Established, Task};
+use super::{Asked, Established};
 use crate::child::ChildSa;
 use crate::{Common, Cx};
 use sa::{Event, Refusal, RefusalKind, Reply};
@@ -75,6 +75,6 @@ impl Established {
         asking
             || self.installing.iter().any(|installing| installing.child.name == name)
             || self.answering.iter().any(|answering| answering.child.name == name)
-            || self.is_queued(|task| matches!(task, Task::Create(child) if child.name == name))
+            || self.is_queued(|task| task.creates(name))
     }
 }

@@ -1,9 +1,12 @@
 //! More than one request at once (RFC 7296 §2.3).
 
 use sa::{Event, Order, Reply, Target};
+use sim::site::esp;
 use sim::{Site, established, peek};
+use std::sync::Arc;
 use std::time::Duration;
 use suite::{World, alice, answered, bob, world};
+use wire::num::{Encr, Integ, KeMethod};
 
 const CHILDREN: u8 = 12;
 
@@ -112,4 +115,32 @@ fn a_new_ike_sa_begins_with_a_window_of_one_and_widens_it() {
     assert!(world.is_mirrored());
     assert_eq!(world.host("alice").dataplane.sad().count(), usize::from(CHILDREN) + 1);
     assert!(world.now().since(before) < Duration::from_secs(60));
+}
+
+/// What is asked once more with another key exchange method waits for its place, like everything else.
+//= rfc7296 §2.3
+#[test]
+fn what_is_asked_again_keeps_to_the_window() {
+    let with = |site: Site, groups: &[KeMethod]| {
+        site.with(|connection| {
+            for child in &mut connection.children {
+                Arc::make_mut(child).esp_proposals = vec![esp(Encr::AES_GCM_16, 256, Integ::NONE, groups)];
+            }
+        })
+    };
+    for seed in 0..20 {
+        let guesses = with(many(alice(), false, 3), &[KeMethod::ECP_256, KeMethod::CURVE25519]);
+        let wants = with(many(bob(), true, 3), &[KeMethod::CURVE25519]);
+        let mut world = world(200 + seed).peers(guesses, wants);
+        world.up("alice");
+        world.until(established);
+        // Answers overtake each other.
+        world.weather.delay = Duration::from_millis(1)..=Duration::from_millis(1500);
+        world.until(answered);
+        let children = &world.status("alice")[0].children;
+        assert_eq!(children.len(), usize::from(CHILDREN) + 1, "seed {seed}");
+        world.order("alice", Order::Rekey(Target::Child("net".to_string(), "lan".to_string())));
+        world.run(Duration::from_secs(30));
+        assert!(world.is_mirrored(), "seed {seed}");
+    }
 }
