@@ -5,7 +5,7 @@ use crate::limits::{MAX_SOUGHT, RESOLVE_PATIENCE};
 use base::{Instant, Now};
 use ikev2::Again;
 use policy::AddressPattern;
-use sa::{Answer, Event, Job, JobId, Refusal, RefusalKind, Reply, Target};
+use sa::{Answer, Event, IkeSaId, Job, JobId, OrderId, Refusal, RefusalKind, Reply, Target};
 
 /// A gateway whose name is being looked up.
 pub(crate) struct Sought {
@@ -18,14 +18,34 @@ impl Endpoint {
     /// Begins what the last step wants to have begun.
     pub(crate) fn begin_again(&mut self, now: Now) {
         for again in std::mem::take(&mut self.world.again) {
-            let asked = again.origin.succeeds;
-            let is_begun = self.table.iter().any(|(_, sa)| sa.succeeds() == asked)
-                || self.sought.iter().any(|sought| sought.again.origin.succeeds == asked);
-            match again.gateway.clone() {
-                _ if asked.is_some() && is_begun => {}
-                Some(name) => self.seek(now, name, again),
-                None => self.begin_one(now, again),
+            match (again.origin.succeeds, again.gateway.clone()) {
+                (Some(before), _) if self.is_begun(before) => self.join(now, before, again),
+                (_, Some(name)) => self.seek(now, name, again),
+                (_, None) => self.begin_one(now, again),
             }
+        }
+    }
+
+    /// Whether an IKE SA in that one's place is being made already.
+    fn is_begun(&self, before: IkeSaId) -> bool {
+        self.table.iter().any(|(_, sa)| sa.succeeds() == Some(before))
+            || self.sought.iter().any(|sought| sought.again.origin.succeeds == Some(before))
+    }
+
+    /// Orders that wait for an IKE SA which is being made already.
+    fn join(&mut self, now: Now, before: IkeSaId, again: Again) {
+        let mut wishes = again.wishes;
+        wishes.retain(|wish| wish.order != OrderId::NOBODY);
+        let heir = self.table.iter().find(|(_, sa)| sa.succeeds() == Some(before)).map(|(id, _)| id);
+        let mut sought = self.sought.iter_mut();
+        match (heir, sought.find(|sought| sought.again.origin.succeeds == Some(before))) {
+            (Some(heir), _) => {
+                for wish in wishes {
+                    self.step(now, heir, |sa, cx| sa.wish(cx, wish));
+                }
+            }
+            (None, Some(sought)) => sought.again.wishes.extend(wishes),
+            (None, None) => {}
         }
     }
 

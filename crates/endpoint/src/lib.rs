@@ -350,7 +350,7 @@ impl Endpoint {
             let name = self.table.get_mut(ike).and_then(|slot| slot.sa.connection().map(str::to_string));
             self.step(now, ike, |sa, cx| {
                 // The peer makes another one before it breaks this one: it needs both for a while.
-                let changes_over = tell_peer && sa.is_responder() && sa.path().remote.ip() == by;
+                let changes_over = tell_peer && sa.path().remote.ip() == by;
                 if !(changes_over && sa.retire(cx)) {
                     sa.close(cx, End { tell_peer, fate: Fate::Replaced });
                 }

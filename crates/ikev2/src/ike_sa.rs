@@ -186,7 +186,7 @@ impl IkeSa {
     /// Brings children up, now or when it is established.
     pub fn wish(&mut self, cx: &mut Cx<'_>, wish: Wish) {
         self.common.wishes.push(wish);
-        self.on_established(cx, |_, _, _| ());
+        self.on_established(cx, |stage, sa, cx| stage.seek_address(sa, cx));
     }
 
     /// Deletes the child SAs of that name; how many there are.
@@ -231,9 +231,17 @@ impl IkeSa {
         self.on_established(cx, |stage, _, cx| stage.order_clone(cx, wish));
     }
 
-    /// Another IKE SA has taken its place, and the peer is changing over to that: it ends after a while.
+    /// Another IKE SA has taken its place, and the peer, which began both, is changing over to that: it ends after a while.
+    /// `false` when it does not stand, or we began it.
     pub fn retire(&mut self, cx: &mut Cx<'_>) -> bool {
-        self.on_established(cx, |stage, _, cx| stage.leave_after(cx, limits::SUCCESSION))
+        let mut stays = false;
+        self.on_established(cx, |stage, _, cx| {
+            stays = stage.proved_as == Side::Responder;
+            if stays {
+                stage.leave_after(cx, limits::SUCCESSION);
+            }
+        });
+        stays
     }
 
     /// Sends the client on to another gateway (RFC 5685); `false` when the peer is none, or does not follow.
@@ -334,11 +342,6 @@ impl IkeSa {
     /// Whether both sides have proved who they are, and neither is leaving.
     pub fn is_established(&mut self) -> bool {
         self.stage.as_mut().is_some_and(|stage| stage.established().is_some())
-    }
-
-    /// Whether the peer began it.
-    pub fn is_responder(&self) -> bool {
-        self.common.side == Side::Responder
     }
 
     /// The SPI that we drew.

@@ -147,9 +147,10 @@ impl Established {
         if leaves {
             stage.leave_after(cx, limits::REDIRECT_GRACE);
         }
+        // Also without a child: there will be others, and nothing else gives the peer an address.
+        payloads.extend(reply);
         match child {
             None => {
-                payloads.extend(reply);
                 stage.channel.respond(sa, cx, to, &payloads);
             }
             Some(Err(no_child)) => {
@@ -159,8 +160,7 @@ impl Established {
             }
             Some(Ok(decided)) => {
                 let nonces = (transcript.nonce_i, transcript.nonce_r);
-                let mut body: Vec<_> = reply.into_iter().collect();
-                body.push(decided.sa_payload());
+                let mut body = vec![decided.sa_payload()];
                 body.extend(decided.ts_payloads());
                 let replaces = None;
                 let waiting = Waiting { to, head: payloads, body, decided, nonces, g_ir: None, replaces };

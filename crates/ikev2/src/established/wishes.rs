@@ -2,8 +2,8 @@
 
 use super::{Asked, Established};
 use crate::child::ChildSa;
-use crate::{Common, Cx};
-use sa::{Event, Refusal, RefusalKind, Reply};
+use crate::{Again, Common, Cx};
+use sa::{Event, Refusal, RefusalKind, Reply, Side};
 
 impl Established {
     /// A child stands.
@@ -30,6 +30,16 @@ impl Established {
                 wish.open.remove(index);
                 wish.refused.push((name.to_string(), refusal.clone()));
             }
+        }
+    }
+
+    /// Children are wished for that need an address of the peer's network, and the peer had none: another IKE SA asks for
+    /// it again, since nothing but IKE_AUTH does.
+    pub(crate) fn seek_address(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
+        let asks = self.proved_as == Side::Initiator && !self.chosen.connection.configuration.vips.is_empty();
+        if asks && self.leases.received().is_none() && self.children.is_empty() && !sa.wishes.is_empty() {
+            let wishes = std::mem::take(&mut sa.wishes);
+            cx.again.push(Again { wishes, ..self.successor(sa, sa.path) });
         }
     }
 

@@ -8,7 +8,7 @@ use policy::{
 };
 use sa::{RefusalKind, Reply};
 use sim::site::{ip, net};
-use sim::{KeeperNature, Site};
+use sim::{DataplaneNature, KeeperNature, Site};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,6 +179,46 @@ fn an_exhausted_pool_refuses_the_child_and_not_the_ike_sa() {
     world.until(answered);
     up(&mut world, "dave");
     assert_eq!(addresses(&mut world, "dave"), ["10.3.0.1"]);
+}
+
+/// The IKE SA without an address is of no use for further attempts: each asks anew, as long as there is nothing.
+//= rfc7296 §2.19
+#[test]
+fn who_got_no_address_asks_for_it_with_another_ike_sa() {
+    for unique in [Unique::No, Unique::Replace] {
+        let also = |site: Site| site.with(|c| c.unique = unique);
+        let mut world = world(51)
+            .site(also(client(alice(), &ANY)))
+            .site(also(client(carol(), &ANY)))
+            .site(also(gateway(pool(&["10.3.0.1"]))));
+        up(&mut world, "alice");
+        for _ in 0..2 {
+            assert_eq!(refused(&up(&mut world, "carol")), RefusalKind::NoAddress);
+            world.run(Duration::from_secs(30));
+            assert_eq!((world.status("carol").len(), world.status("bob").len()), (1, 2), "{unique:?}");
+        }
+        world.down("alice");
+        world.until(answered);
+        assert!(matches!(up(&mut world, "carol"), Reply::Up { children, .. } if children == ["lan"]));
+        assert_eq!(addresses(&mut world, "carol"), ["10.3.0.1"]);
+        world.run(Duration::from_secs(30));
+        assert_eq!((world.status("carol").len(), world.status("bob").len()), (1, 1), "{unique:?}");
+    }
+}
+
+/// The child comes later, and needs the address.
+//= rfc7296 §1.2
+#[test]
+fn an_address_comes_also_when_the_first_child_cannot_be_installed() {
+    let mut gateway = gateway(pool(&["10.3.0.0/24"]));
+    gateway.dataplane.refuse = 1000;
+    let mut world = world(52).peers(client(alice(), &ANY), gateway);
+    assert_eq!(refused(&up(&mut world, "alice")), RefusalKind::NoProposalChosen);
+    assert_eq!(addresses(&mut world, "alice"), ["10.3.0.1"]);
+    world.host_mut("bob").dataplane.becomes(DataplaneNature::default());
+    assert!(matches!(up(&mut world, "alice"), Reply::Up { children, .. } if children == ["lan"]));
+    assert_eq!(world.status("alice").len(), 1);
+    assert!(world.is_mirrored());
 }
 
 //= rfc7296 §2.19

@@ -61,6 +61,23 @@ fn s081_the_initiator_makes_before_it_breaks() {
     }
 }
 
+/// Who is the client is decided by who began, not by who has last given the IKE SA new keys.
+//= rfc4478 §2
+#[test]
+fn s081_the_gateway_keeps_what_it_has_rekeyed_until_the_client_has_changed_over() {
+    let also = |site: Site| site.with(|c| c.unique = Unique::Replace);
+    let mut world = world(4).peers(also(alice().with(|c| c.lifetime = every(600))), also(bob()));
+    world.up("alice");
+    world.until(established);
+    world.run(SECOND);
+    world.order("bob", sa::Order::Rekey(sa::Target::Connection("net".to_string())));
+    world.run(SECOND);
+    let first = spi(&mut world, "alice");
+    run_without_gap(&mut world, Duration::from_secs(700));
+    assert_ne!(spi(&mut world, "alice"), first);
+    assert_eq!(world.status("bob").len(), 1);
+}
+
 /// The responder tells for how long, and the initiator follows without a word in its own file.
 #[test]
 fn s081_the_responder_s_auth_lifetime_is_kept() {
