@@ -181,3 +181,7 @@ pub const COOKIE2_LEN: usize = 16;
 
 /// Octets of a COOKIE2 notification (RFC 4555 §4.2.5).
 pub const COOKIE2_RANGE: std::ops::RangeInclusive<usize> = 8..=64;
+
+/// Transmissions of a request beyond all others to a peer that is heard but does not answer it: the path was dead for as
+/// long as those took, and is not any more. A few, since a peer that lives and never answers must be given up.
+pub const LAST_CHANCES: u32 = 3;

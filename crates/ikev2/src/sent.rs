@@ -1,7 +1,7 @@
 //! A request of ours that waits for its response (RFC 7296 §2.1, §2.4).
 
 use crate::trace::{Trace, Way};
-use crate::{Common, Cx};
+use crate::{Common, Cx, limits};
 use base::{Instant, MessageId};
 use sa::{Event, Fate, MessageTrace, Path};
 
@@ -15,7 +15,10 @@ pub(crate) struct Sent {
     before: u32,
     /// Transmissions in all.
     limit: u32,
+    /// Transmissions beyond that to a peer of which something has come since the one before.
+    grace: u32,
     first: Instant,
+    last: Instant,
     next: Instant,
 }
 
@@ -36,7 +39,9 @@ impl Sent {
             sent: 0,
             before: 0,
             limit: cx.settings.backoff.transmissions,
+            grace: limits::LAST_CHANCES,
             first: now,
+            last: now,
             next: now,
         };
         sent.transmit(sa, cx);
@@ -45,14 +50,14 @@ impl Sent {
 
     /// With at most so many transmissions.
     pub(crate) fn at_most(mut self, limit: u32) -> Self {
-        self.limit = self.limit.min(limit);
+        (self.limit, self.grace) = (self.limit.min(limit), 0);
         self
     }
 
     /// Sends it again now, and then with waits that begin anew, so many times at most: something that must not
     /// wait for minutes comes after it.
     pub(crate) fn hurry(mut self, sa: &mut Common, cx: &mut Cx<'_>, more: u32) -> Self {
-        (self.before, self.limit) = (self.sent, self.sent + more);
+        (self.before, self.limit, self.grace) = (self.sent, self.sent + more, 0);
         self.transmit(sa, cx);
         self
     }
@@ -92,12 +97,20 @@ impl Sent {
     //# The initiator MUST remember each request until it receives the corresponding response.
     //= rfc7296 §2.1
     //# A retransmission from the initiator MUST be bitwise identical to the original request.
+    //= rfc7296 §2.4
+    //# An endpoint MUST NOT conclude that the other endpoint has failed based on any routing information (e.g., ICMP
+    //# messages) or IKE messages that arrive without cryptographic protection […]. An endpoint MUST conclude that the other
+    //# endpoint has failed only when repeated attempts to contact it have gone unanswered for a timeout period
     pub(crate) fn on_time(&mut self, sa: &mut Common, cx: &mut Cx<'_>) -> Result<(), Fate> {
         if cx.now.mono < self.next {
             return Ok(());
         }
         if self.sent >= self.limit {
-            return Err(self.silence(cx.now.mono));
+            let lives = sa.heard > self.last;
+            self.grace = match self.grace.checked_sub(1) {
+                Some(grace) if lives => grace,
+                _ => return Err(self.silence(cx.now.mono)),
+            };
         }
         self.transmit(sa, cx);
         Ok(())
@@ -120,6 +133,7 @@ impl Sent {
 
     fn transmit(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
         self.sent += 1;
+        self.last = cx.now.mono;
         self.next = cx.now.mono + cx.settings.backoff.wait(self.sent - self.before);
         let trace = self.trace.message(sa, Way::out(&self.datagrams, self.sent - 1));
         cx.out.tell(Event::Message(trace));

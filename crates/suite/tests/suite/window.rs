@@ -144,3 +144,55 @@ fn what_is_asked_again_keeps_to_the_window() {
         assert!(world.is_mirrored(), "seed {seed}");
     }
 }
+
+/// Nothing passed for as long as a request was sent; then the peer is heard by another exchange, and gets it once more.
+//= rfc7296 §2.4
+#[test]
+fn a_peer_that_is_heard_again_is_not_given_up() {
+    let wide = |site: Site| {
+        site.with(|connection| (connection.window, connection.dpd_delay) = (2, Duration::from_secs(600)))
+    };
+    let mut world = world(300).peers(wide(alice()), wide(bob()));
+    world.up("alice");
+    world.until(established);
+    world.run(Duration::from_secs(5));
+    let before = world.status("alice")[0].spi_i;
+    world.attack(|scene| scene.take());
+    world.order("alice", Order::Rekey(Target::Child("net".to_string(), "lan".to_string())));
+    world.run(Duration::from_secs(100));
+    world.calm();
+    let ike = world.status("bob")[0].id;
+    world.order("bob", Order::Probe(ike));
+    world.run(Duration::from_secs(60));
+    for name in ["alice", "bob"] {
+        let list = world.status(name);
+        assert_eq!((list.len(), list[0].spi_i, list[0].children.len()), (1, before, 1), "{name}");
+    }
+    assert_eq!(world.stats.get("child down: Replaced"), 2);
+}
+
+/// A peer that lives and never answers is given up in the end.
+#[test]
+fn a_peer_that_never_answers_is_given_up_although_it_is_heard() {
+    let wide = |site: Site| site.with(|connection| connection.window = 2);
+    let mut world = world(301).peers(wide(alice()), wide(bob()));
+    world.up("alice");
+    world.until(established);
+    world.run(Duration::from_secs(5));
+    let from = world.host("alice").address;
+    world.attack(move |scene| {
+        let peek = scene.datagram.peek();
+        if scene.datagram.from.ip() == from && peek.is_some_and(|p| p.exchange == peek::CREATE_CHILD_SA) {
+            scene.take();
+        }
+    });
+    world.order("alice", Order::Rekey(Target::Child("net".to_string(), "lan".to_string())));
+    let begun = world.now();
+    while !world.status("alice").is_empty() {
+        assert!(world.now().since(begun) < Duration::from_secs(400), "{:?}", world.status("alice"));
+        let ike = world.status("bob")[0].id;
+        world.order("bob", Order::Probe(ike));
+        world.run(Duration::from_secs(20));
+    }
+    assert!(world.now().since(begun) > Duration::from_secs(124 + 2 * 42));
+}
