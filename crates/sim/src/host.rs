@@ -94,6 +94,8 @@ pub struct Host {
     pub(crate) rng: SimRng,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) job_names: BTreeSet<JobId>,
+    /// It does nothing before then, and remembers everything.
+    pub(crate) asleep_until: Instant,
     pub(crate) handled: (Instant, u32),
     pub(crate) woken: (Instant, u32),
 }
@@ -115,6 +117,16 @@ impl Host {
         let remote = known.ok_or_else(|| format!("The peer of connection \"{name}\" is not known."))?;
         let at = |address| SocketAddr::new(address, IKE);
         Ok(Path { local: at(self.address), remote: at(remote), marked: false })
+    }
+
+    /// When its core wants to be woken; while it sleeps that has to wait.
+    pub(crate) fn wake(&self) -> Option<Instant> {
+        Some(self.core.wake()?.0.max(self.asleep_until))
+    }
+
+    /// Whether it sleeps: nothing is sent, and what comes is lost.
+    pub fn is_asleep(&self, now: Instant) -> bool {
+        now < self.asleep_until
     }
 
     /// Its address as others see it.

@@ -4,7 +4,6 @@
 use crate::limits::{PRINTED_SECRETS, SHORTEST_SECRET};
 use dataplane::ChildSpec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt::Write;
 
 /// The ledger of one world.
 #[derive(Default)]
@@ -14,8 +13,9 @@ pub struct Ledger {
     secrets: BTreeSet<Vec<u8>>,
     /// By first octet, for the search.
     by_first: BTreeMap<u8, Vec<Vec<u8>>>,
-    /// The latest, as hexadecimal and decimal digits.
-    printed: VecDeque<(String, String)>,
+    /// How the latest begin, in the order they came and for the search.
+    latest: VecDeque<[u8; 8]>,
+    printed: BTreeSet<[u8; 8]>,
     /// Those that are text.
     texts: Vec<String>,
     words: Vec<Vec<u8>>,
@@ -50,14 +50,14 @@ impl Ledger {
             return;
         }
         self.by_first.entry(secret[0]).or_default().push(secret.to_vec());
-        let (mut hex, mut decimal) = (String::new(), String::new());
-        for octet in &secret[..8] {
-            let _ = write!(hex, "{octet:02x}");
-            let _ = write!(decimal, "{octet}, ");
-        }
-        self.printed.push_back((hex, decimal));
-        if self.printed.len() > PRINTED_SECRETS {
-            self.printed.pop_front();
+        if let Some(start) = secret.first_chunk::<8>()
+            && self.printed.insert(*start)
+        {
+            self.latest.push_back(*start);
+            if self.latest.len() > PRINTED_SECRETS {
+                let oldest = self.latest.pop_front();
+                oldest.map(|oldest| self.printed.remove(&oldest));
+            }
         }
         self.texts.extend(std::str::from_utf8(secret).map(str::to_string));
     }
@@ -87,11 +87,40 @@ impl Ledger {
 
     /// Whether a line that could go to a log shows a secret.
     pub(crate) fn check_text(&mut self, host: &str, text: &str) {
-        let shown = self.printed.iter().any(|(hex, decimal)| text.contains(hex) || text.contains(decimal))
-            || self.texts.iter().any(|secret| text.contains(secret));
+        let shown = self.is_printed(text) || self.texts.iter().any(|secret| text.contains(secret));
         if shown {
             self.violations.push(format!("{host} prints a secret: {text}"));
         }
+    }
+
+    /// Whether the first octets of a secret stand somewhere, as hexadecimal digits or as a list of numbers.
+    fn is_printed(&self, text: &str) -> bool {
+        let mut octets: VecDeque<u8> = VecDeque::new();
+        let is_shown = |octets: &VecDeque<u8>| {
+            let start: Vec<u8> = octets.iter().copied().collect();
+            start.first_chunk::<8>().is_some_and(|start| self.printed.contains(start))
+        };
+        // Numbers one after the other, as a list of octets is printed.
+        for word in text.split([',', '[', ']', '(', ')']) {
+            match word.trim_start().parse() {
+                Ok(octet) => octets.push_back(octet),
+                Err(_) => octets.clear(),
+            }
+            if octets.len() > 8 {
+                octets.pop_front();
+            }
+            if octets.len() == 8 && is_shown(&octets) {
+                return true;
+            }
+        }
+        let digits = text.as_bytes().split(|octet| !octet.is_ascii_hexdigit());
+        digits.filter(|run| run.len() >= 16).flat_map(|run| run.windows(16)).any(|digits| {
+            let octet = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+            let octets: Option<Vec<u8>> = digits.chunks(2).map(octet).collect();
+            octets
+                .and_then(|octets| octets.first_chunk::<8>().copied())
+                .is_some_and(|start| self.printed.contains(&start))
+        })
     }
 
     /// An endpoint seals `data`; `aad` begins with the IKE header where the key is an IKE SA's.

@@ -12,6 +12,7 @@ pub mod limits;
 mod net;
 pub mod peek;
 mod plane;
+pub mod realm;
 mod rng;
 pub mod site;
 mod stats;

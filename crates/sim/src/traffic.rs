@@ -125,6 +125,8 @@ pub struct Traffic {
     pub refused: u64,
     /// Meant by no child and no trap: they would have left in the clear.
     pub unprotected: u64,
+    /// Of these the ones that a trap has meant once.
+    pub leaked: u64,
     /// Not sent: beyond what the child may carry, or what the trap keeps.
     pub dropped: u64,
     /// Of those that reached nobody the numbers, the SPIs and when: the first ones, for a test's message.
@@ -157,6 +159,11 @@ impl Traffic {
     /// Packets that a site sent by a child and that reached a site which would not take them in.
     pub fn lost_by_us(&self) -> u64 {
         self.no_sa + self.refused
+    }
+
+    /// All that did not arrive, whatever the reason.
+    pub fn losses_in_all(&self) -> u64 {
+        self.lost_by_us() + self.lost_by_weather + self.unprotected + self.dropped
     }
 
     /// How many are kept by traps or in the network.
@@ -258,7 +265,11 @@ impl World {
             }
             Outgoing::Kept => None,
             Outgoing::Dropped => Some(&mut self.traffic.dropped),
-            Outgoing::Unprotected => Some(&mut self.traffic.unprotected),
+            Outgoing::Unprotected => {
+                let plain = self.hosts[index].dataplane.may_be_plain(&flow);
+                self.traffic.leaked += u64::from(!plain);
+                Some(&mut self.traffic.unprotected)
+            }
         };
         if let Some(count) = dropped {
             *count += 1;
@@ -294,7 +305,9 @@ impl World {
         if let Some(pinger) = self.traffic.pingers.iter_mut().find(|pinger| pinger.next <= at) {
             pinger.next = pinger.next + pinger.every.max(Duration::from_nanos(1));
             let (host, flow) = (pinger.host, pinger.flow);
-            self.packet_of(host, flow);
+            if !self.hosts[host].is_asleep(at) {
+                self.packet_of(host, flow);
+            }
         }
     }
 
@@ -303,9 +316,7 @@ impl World {
         let now = self.now();
         let Some(packet) = EspPacket::of(&datagram) else { return };
         let nobody = Err((None, now, packet.spi));
-        let passes = self.boxes.iter_mut().all(|nat| nat.back(now, &mut datagram));
-        let index = self.hosts.iter().position(|host| host.addresses.contains(&datagram.to.ip()));
-        let Some(index) = index.filter(|_| passes) else {
+        let Some(index) = self.destination(&mut datagram) else {
             return self.traffic.ends(packet.number, nobody);
         };
         let flow = self.traffic.under_way.get(&packet.number).map(|packet| packet.flow);

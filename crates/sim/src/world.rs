@@ -2,8 +2,7 @@
 
 use crate::host::{Core, Host};
 use crate::ledger::Ledger;
-use crate::net::{IKE, NAT_T};
-use crate::traffic::EspPacket;
+use crate::net::IKE;
 use crate::watch::{Shared, Watched, open};
 use crate::{
     Attacker, Checks, Datagram, NatBox, Scene, SimDataplane, SimRng, Site, Stats, Trace, Traffic, Weather,
@@ -23,6 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 mod mishaps;
+mod network;
 
 /// What is going to happen.
 enum Happening {
@@ -50,6 +50,8 @@ pub struct World {
     /// Every datagram that a site sent, as it left its NAT box; of ESP packets only what [`World::traffic`] counts stays.
     pub wire: Vec<(Instant, Datagram)>,
     pub(crate) boxes: Vec<NatBox>,
+    /// Between which two addresses nothing passes; one alone is cut off from all.
+    cuts: BTreeSet<(IpAddr, Option<IpAddr>)>,
     attacker: Option<Attacker>,
     queue: BTreeMap<(Instant, u64), Happening>,
     sequence: u64,
@@ -75,6 +77,7 @@ impl World {
             traffic: Traffic::default(),
             wire: Vec::new(),
             boxes: Vec::new(),
+            cuts: BTreeSet::new(),
             attacker: None,
             queue: BTreeMap::new(),
             sequence: 0,
@@ -176,6 +179,7 @@ impl World {
             nat,
             jobs: BTreeMap::new(),
             job_names: BTreeSet::new(),
+            asleep_until: Instant::default(),
             handled: (Instant::default(), 0),
             woken: (Instant::default(), 0),
         });
@@ -225,6 +229,9 @@ impl World {
         self.orders += 1;
         let id = OrderId(self.orders);
         self.hosts[index].open_orders.insert(id);
+        if matches!(order, Order::Down(Target::All)) {
+            self.hosts[index].dataplane.release_traps();
+        }
         self.handle(index, Cause::Order(id, order));
         id
     }
@@ -288,7 +295,7 @@ impl World {
 
     /// The next thing happens; `false` when nothing is going to.
     pub fn step(&mut self) -> bool {
-        let wakes = self.hosts.iter().enumerate().filter_map(|(i, host)| Some((host.core.wake()?.0, i)));
+        let wakes = self.hosts.iter().enumerate().filter_map(|(i, host)| Some((host.wake()?, i)));
         let wake = wakes.min();
         let next = self.queue.first_key_value().map(|(&key, _)| key);
         if let Some(at) = self.traffic.next()
@@ -346,7 +353,7 @@ impl World {
     /// When the next thing happens.
     fn next_moment(&self) -> Option<Instant> {
         let queued = self.queue.first_key_value().map(|(&(at, _), _)| at);
-        let wakes = self.hosts.iter().filter_map(|host| Some(host.core.wake()?.0));
+        let wakes = self.hosts.iter().filter_map(Host::wake);
         wakes.chain(queued).chain(self.traffic.next()).min()
     }
 
@@ -356,6 +363,11 @@ impl World {
     }
 
     fn happen(&mut self, happening: Happening) {
+        if let Happening::JobDone(index, _) | Happening::OpDone(index, _) = happening
+            && self.hosts[index].is_asleep(self.now.mono)
+        {
+            return self.push(self.hosts[index].asleep_until, happening);
+        }
         match happening {
             Happening::Arrival(datagram) => self.arrive(datagram),
             Happening::JobDone(index, id) => {
@@ -387,29 +399,6 @@ impl World {
                 }
             }
         }
-    }
-
-    /// A datagram comes to the site that has its destination: through its NAT box, its port, and
-    /// past the marker.
-    fn arrive(&mut self, mut datagram: Datagram) {
-        let now = self.now.mono;
-        if !self.boxes.iter_mut().all(|nat| nat.back(now, &mut datagram)) {
-            self.stats.count("stopped at a NAT box");
-            return;
-        }
-        let Some(index) = self.hosts.iter().position(|host| host.addresses.contains(&datagram.to.ip()))
-        else {
-            return;
-        };
-        let marked = datagram.to.port() == NAT_T;
-        let bytes = match (datagram.to.port(), datagram.payload.strip_prefix(&[0; 4])) {
-            (NAT_T, Some(message)) => message,
-            (IKE, _) => &datagram.payload[..],
-            _ => return,
-        };
-        let path = Path { local: datagram.to, remote: datagram.from, marked };
-        self.checks.arrival(bytes);
-        self.handle(index, Cause::Datagram { path, bytes: &mut bytes.to_vec() });
     }
 
     /// One cause goes into one endpoint, and its acts are done.
@@ -496,66 +485,6 @@ impl World {
                 }
                 host.replies.insert(id, (self.now.mono, *reply));
             }
-        }
-    }
-
-    /// An IKE message leaves a site.
-    fn transmit(&mut self, index: usize, path: Path, bytes: Vec<u8>, is_time: bool) {
-        let host = &self.hosts[index];
-        let name = &host.name;
-        self.trace.add(format_args!(
-            "  {name} → {path} {} octets {:016x}",
-            bytes.len(),
-            crate::ledger::fnv(0, &bytes)
-        ));
-        open(&self.ledger).check_wire(&host.name, &bytes);
-        if let Err(why) = self.checks.transmission(host, &path, &bytes, is_time, &mut self.stats) {
-            self.fail(&why);
-        }
-        self.send(index, Datagram::ike(path.local, path.remote, &bytes));
-    }
-
-    /// A datagram goes through its site's NAT box, past the attacker, into the weather.
-    pub(crate) fn send(&mut self, index: usize, mut datagram: Datagram) {
-        let now = self.now.mono;
-        let host = &self.hosts[index];
-        if !host.addresses.contains(&datagram.from.ip()) {
-            self.stats.count("cannot be sent");
-            return;
-        }
-        if let Some((number, _)) = host.nat {
-            self.boxes[number].out(now, &mut datagram);
-        }
-        let mut sent = Vec::new();
-        let mut pass = true;
-        if let Some(attacker) = &mut self.attacker {
-            let mut scene =
-                Scene { now, datagram: &datagram, rng: &mut self.attacker_rng, pass: true, sent: Vec::new() };
-            attacker(&mut scene);
-            pass = scene.pass;
-            sent = std::mem::take(&mut scene.sent);
-        }
-        if pass {
-            for delay in self.weather.fate(datagram.payload.len(), &mut self.rng) {
-                self.travel(now + delay, datagram.clone());
-            }
-        }
-        for (delay, forged) in sent {
-            self.travel(now + delay, forged);
-        }
-        if EspPacket::of(&datagram).is_none() {
-            self.wire.push((now, datagram));
-        }
-    }
-
-    /// A datagram is in the network until `at`.
-    fn travel(&mut self, at: Instant, datagram: Datagram) {
-        match EspPacket::of(&datagram) {
-            Some(packet) => {
-                self.sequence += 1;
-                self.traffic.travels((at, self.sequence), datagram, &packet);
-            }
-            None => self.push(at, Happening::Arrival(datagram)),
         }
     }
 

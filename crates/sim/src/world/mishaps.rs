@@ -3,7 +3,7 @@
 use super::{Happening, World};
 use crate::NatBox;
 use base::WallClock;
-use sa::Cause;
+use sa::{Cause, LeaseKeeper};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -24,10 +24,14 @@ impl World {
         if let Some(make) = &host.make_core {
             host.core = make(host.crashes);
         }
-        host.dataplane.clear();
+        let kept = host.dataplane.clear();
         host.open_orders.clear();
         host.jobs.clear();
+        host.decided.clear();
+        host.leases = LeaseKeeper::default();
+        host.resolver.clear();
         host.job_names.clear();
+        self.drop_kept(kept);
         self.checks.sads_changed = true;
         self.tell_addresses(index);
     }
@@ -45,6 +49,25 @@ impl World {
     pub fn jump(&mut self, seconds: i64) {
         self.stats.count("clock jump");
         self.now.wall = WallClock(self.now.wall.0.saturating_add_signed(seconds));
+    }
+
+    /// A site sleeps for so long, as a laptop does whose lid is shut: it forgets nothing.
+    pub fn sleep(&mut self, name: &str, time: Duration) {
+        self.stats.count("sleep");
+        let until = self.now.mono + time;
+        self.host_mut(name).asleep_until = until;
+    }
+
+    /// Nothing passes between two sites any more, as they are addressed now; without `other`, between one and all.
+    pub fn cut(&mut self, one: &str, other: Option<&str>) {
+        self.stats.count("cut");
+        let other = other.map(|other| self.host(other).public_address());
+        self.cuts.insert((self.host(one).public_address(), other));
+    }
+
+    /// Everything passes again.
+    pub fn mend(&mut self) {
+        self.cuts.clear();
     }
 
     /// The NAT box before a site loses its memory.
