@@ -9,8 +9,8 @@
 //! More: `mode=tunnel|transport`, `encap=yes|no`, `encr=AES_GCM_16`, `bits=128`, `integ=NONE`, `esn=yes|no`,
 //! `window=128`, `mtu=1400`, `offload=yes|no`, `protocol=6`, `pass=yes|no`, `child=yes|no`, `soft_packets=5`, `hard_packets=9`. It prints `ready DEVICE`, then answers each line `query` on its
 //! input with the counters and its CPU time, `move LOCAL REMOTE` (with ports) and `again` (a second child with
-//! the same SPIs), `install N OLD hold|use` (child N with keys of its own, in the place of OLD), `use N`, `remove N`, `trap` and
-//! `untrap` with the outcome, and `wait WORD` with the next event that has it in its name; the input's end (or `quit`) ends it.
+//! the same SPIs), `install N OLD hold|use` (child N with keys of its own, in the place of OLD), `use N`, `remove N`, `trap N` and
+//! `untrap N` with the outcome, and `wait WORD` with the next event that has it in its name; the input's end (or `quit`) ends it.
 
 use base::{EspSpi, Rng, Secret};
 use crypto::Suite;
@@ -153,10 +153,10 @@ fn successor(args: &Args, suite: &dyn Suite, n: &str, old: &str, hold: bool) -> 
     Ok(Op::Install(Box::new(ChildSpec { replaces, hold_outbound: hold, ..spec(args, suite, n.parse()?)? })))
 }
 
-fn trap(args: &Args) -> Result<Op, Box<dyn Error>> {
+fn trap(args: &Args, n: &str) -> Result<Op, Box<dyn Error>> {
     let spec = spec(args, &provider::Provider::new(), 1)?;
     let ChildSpec { name, mode, local_ts, remote_ts, .. } = spec;
-    Ok(Op::Trap(TrapSpec { id: TrapId(1), name, mode, local_ts, remote_ts }))
+    Ok(Op::Trap(TrapSpec { id: TrapId(n.parse()?), name, mode, local_ts, remote_ts }))
 }
 
 /// The next event that has `word` in its name, of those within ten seconds.
@@ -240,8 +240,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             ["use", n] => println!("{:?}", engine.submit(Op::Use(ChildId(n.parse()?)))),
             ["remove", n] => println!("{:?}", engine.submit(Op::Remove(ChildId(n.parse()?)))),
-            ["trap"] => println!("{:?}", engine.submit(trap(&args)?)),
-            ["untrap"] => println!("{:?}", engine.submit(Op::Untrap(TrapId(1)))),
+            ["trap", n] => println!("{:?}", engine.submit(trap(&args, n)?)),
+            ["untrap", n] => println!("{:?}", engine.submit(Op::Untrap(TrapId(n.parse()?)))),
             ["wait", word] => println!("{}", next_event(&events, word)),
             _ => break,
         }

@@ -129,8 +129,8 @@ fn a_trap_keeps_the_first_packet_and_asks_for_a_child() {
     let Some(rig) = Rig::new("a_trap_keeps_the_first_packet_and_asks_for_a_child") else { return };
     let mut a = Engine::start(&rig.a, &args(0, "child=no"));
     let b = Engine::start(&rig.b, &args(1, ""));
-    a.does("trap");
-    assert!(a.ask("trap").starts_with("Failed"), "it is there already");
+    a.does("trap 1");
+    assert!(a.ask("trap 1").starts_with("Failed"), "it is there already");
     let pings = pinging(&rig, "-c 1 -W 10");
     let asked = a.ask("wait Acquire");
     assert!(asked.contains("id: TrapId(1)") && asked.contains("start: 10.2.0.1, end: 10.2.0.1"), "{asked}");
@@ -144,8 +144,21 @@ fn a_trap_keeps_the_first_packet_and_asks_for_a_child() {
     let pings = pinging(&rig, "-c 20 -i 0.1 -W 1");
     assert!(a.ask("wait Acquire").contains("TrapId(1)"));
     assert!(pings.join().unwrap().contains(" 0 received"), "nothing leaves in the clear");
-    a.does("untrap");
-    assert!(a.ask("untrap").starts_with("Failed"));
+    a.does("untrap 1");
+    assert!(a.ask("untrap 1").starts_with("Failed"));
     assert!(!run(&format!("ip -n {} rule", rig.a)).contains("4500"), "the rules are gone");
     drop(b);
+}
+
+#[test]
+fn only_so_many_traps_are_laid() {
+    let Some(rig) = Rig::new("only_so_many_traps_are_laid") else { return };
+    let mut a = Engine::start(&rig.a, &args(0, "child=no"));
+    for n in 1..=tun::limits::MAX_TRAPS {
+        a.does(&format!("trap {n}"));
+    }
+    let one_more = format!("trap {}", tun::limits::MAX_TRAPS + 1);
+    assert!(a.ask(&one_more).contains("512 already"));
+    a.does("untrap 7");
+    a.does(&one_more);
 }
