@@ -1,5 +1,6 @@
 //! Certificates made by strongSwan's own `pki`, so that both sides read what neither of our crates wrote.
 
+use crate::run;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,6 +14,7 @@ pub enum KeyKind {
 }
 
 /// A CA and two end entities, `left.example` and `right.example`.
+#[derive(Debug)]
 pub struct Credentials {
     folder: PathBuf,
 }
@@ -62,6 +64,15 @@ impl Credentials {
             pki(&args, &cert)?;
         }
         Ok(Credentials { folder: folder.to_path_buf() })
+    }
+
+    /// Writes certificate and key of `side` to `to`, as PKCS#12 under the password `x`, the certificate by the name `own`.
+    pub fn pkcs12(&self, side: &str, to: &Path) -> Result<(), String> {
+        let file = |name: &str| self.file(name).display().to_string();
+        let (cert, key) = (file(&format!("{side}.pem")), file(&format!("{side}.key")));
+        let (out, ca) = (to.display().to_string(), file("ca.pem"));
+        let args = ["pkcs12", "-export", "-in", &cert, "-inkey", &key, "-certfile", &ca, "-name", "own"];
+        run("openssl", &[&args[..], &["-passout", "pass:x", "-out", &out]].concat()).map(drop)
     }
 
     /// The file `ca.pem`, `left.pem`, `left.key`, `right.pem` or `right.key`.

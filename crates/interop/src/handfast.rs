@@ -115,7 +115,7 @@ impl HandfastConfig<'_> {
             side: config.side,
             proposals,
             esp_proposals,
-            credentials: Ok(config.psk),
+            credentials: config.credentials.map_or(Ok(config.psk), Err),
             connection: &format!("dpd_delay = \"{}s\"\n{}", config.dpd.as_secs(), more[0]),
             child: more[1],
             selectors: Some((&ours, &theirs)),

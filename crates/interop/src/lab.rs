@@ -240,6 +240,8 @@ add counter inet link carried
 add counter inet link from_left
 add counter inet link esp_lost
 add counter inet link ike_lost
+add counter inet link fragments_left
+add counter inet link fragments_right
 add chain inet link carry
 add chain inet link forward {{ type filter hook forward priority 0; }}
 flush chain inet link carry
@@ -248,6 +250,10 @@ add rule inet link carry counter name carried
 add rule inet link carry iifname mleft counter name from_left
 {}
 add rule inet link carry accept
+add rule inet link forward iifname mleft udp dport 500 @th,192,8 53 counter name fragments_left
+add rule inet link forward iifname mleft udp dport 4500 @th,64,32 0 @th,224,8 53 counter name fragments_left
+add rule inet link forward iifname mright udp dport 500 @th,192,8 53 counter name fragments_right
+add rule inet link forward iifname mright udp dport 4500 @th,64,32 0 @th,224,8 53 counter name fragments_right
 add rule inet link forward meta l4proto 50 jump carry
 add rule inet link forward udp dport 4500 udp length > 12 @th,64,32 != 0 jump carry
 {}
@@ -275,16 +281,27 @@ add rule inet link forward udp dport 4500 udp length > 12 @th,64,32 != 0 jump ca
             esp_from_left: packets("from_left"),
             esp_lost: packets("esp_lost"),
             ike_lost: packets("ike_lost"),
+            fragments: [packets("fragments_left"), packets("fragments_right")],
         }
     }
 
     /// The middle delays what it forwards, by half of `millis` each way, give or take a fifth. The kernel needs `netem`.
     pub fn delay(&self, millis: u32) -> Result<(), String> {
+        self.netem(millis / 2, millis / 10)
+    }
+
+    /// The middle takes anything up to so long with each packet, so that they overtake each other. The kernel needs `netem`.
+    pub fn scatter(&self, millis: u32) -> Result<(), String> {
+        self.netem(millis / 2, millis / 2)
+    }
+
+    fn netem(&self, delay: u32, jitter: u32) -> Result<(), String> {
         for which in ["left", "right"] {
-            let (half, jitter) = (format!("{}ms", millis / 2), format!("{}ms", millis / 10));
+            let (delay, jitter) = (format!("{delay}ms"), format!("{jitter}ms"));
             let device = self.middle_interface(which);
             let words = [
-                "qdisc", "replace", "dev", device, "root", "netem", "limit", "10000", "delay", &half, &jitter,
+                "qdisc", "replace", "dev", device, "root", "netem", "limit", "10000", "delay", &delay,
+                &jitter,
             ];
             let mut command = vec!["netns", "exec", "", "tc"];
             let ns = self.ns("middle");
@@ -354,6 +371,8 @@ pub struct Link {
     pub esp_lost: u64,
     /// IKE and keepalives that it lost.
     pub ike_lost: u64,
+    /// Fragments of IKE messages (SKF, RFC 7383) from the left and from the right.
+    pub fragments: [u64; 2],
 }
 
 /// A program that runs until it is dropped; what it prints is kept.

@@ -26,8 +26,17 @@ impl Libreswan {
         };
         write("ipsec.conf", ipsec_conf(lab, config, connection))?;
         write("ipsec.secrets", format!(": PSK \"{}\"\n", config.psk))?;
+        let mut import = String::new();
+        if let Some(credentials) = config.credentials {
+            credentials.pkcs12(config.side, &folder.join("own.p12"))?;
+            std::fs::copy(credentials.file("ca.pem"), folder.join("ca.pem"))
+                .map_err(|error| error.to_string())?;
+            import = "certutil -A -n ca -t CT,, -d sql:/cfg/nss -i /cfg/ca.pem && \
+                      pk12util -i /cfg/own.p12 -d sql:/cfg/nss -W x -K \"\" && "
+                .to_string();
+        }
         let command = format!(
-            "mkdir -p /run/pluto && ipsec initnss --nssdir /cfg/nss >/dev/null 2>&1 && exec {PLUTO} --nofork \
+            "mkdir -p /run/pluto && ipsec initnss --nssdir /cfg/nss >/dev/null 2>&1 && {import}exec {PLUTO} --nofork \
              --config /cfg/ipsec.conf --secretsfile /cfg/ipsec.secrets --nssdir /cfg/nss --logfile /cfg/log"
         );
         let process = root.spawn(lab, config.side, &folder, &command)?;
@@ -128,6 +137,10 @@ fn ipsec_conf(lab: &Lab, config: &PeerConfig<'_>, connection: &str) -> String {
         0 => String::new(),
         seconds => format!(" dpddelay={seconds}\n dpdtimeout={}\n dpdaction=clear\n", seconds * 4),
     };
+    let auth = match config.credentials {
+        None => "authby=secret",
+        Some(_) => "authby=rsasig\n leftcert=own\n leftsendcert=always\n rightca=%same",
+    };
     format!(
         "config setup
  logfile=/cfg/log
@@ -135,7 +148,7 @@ fn ipsec_conf(lab: &Lab, config: &PeerConfig<'_>, connection: &str) -> String {
  dnssec-enable=no
 conn net
  ikev2=insist
- authby=secret
+ {auth}
  left={local}
  leftid=@{side}.example
  right={remote}

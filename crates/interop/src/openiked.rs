@@ -1,8 +1,9 @@
 //! An OpenIKED at one end of a lab. It needs a kernel with ESP and PF_KEY, and gets new keys by its lifetimes only.
 
 use crate::peer::{PeerConfig, Root, words_after};
-use crate::{Lab, Peer, Process, Sas, Suite, wait_until};
+use crate::{Credentials, Lab, Peer, Process, Sas, Suite, wait_until};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// A running iked.
@@ -17,6 +18,9 @@ impl OpenIked {
         let root = Root::find("openiked")?;
         let folder = lab.folder().join(format!("openiked-{}", config.side));
         std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        if let Some(credentials) = config.credentials {
+            write_certificates(config.side, credentials, &folder.join("iked"))?;
+        }
         let file = folder.join("iked.conf");
         std::fs::write(&file, iked_conf(lab, config, global)?).map_err(|error| error.to_string())?;
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600))
@@ -107,6 +111,26 @@ impl Peer for OpenIked {
     }
 }
 
+/// What it looks for in /etc/iked.
+fn write_certificates(side: &str, credentials: &Credentials, to: &Path) -> Result<(), String> {
+    // The process that reads certificates is not root's.
+    for (from, folder, name, mode) in [
+        ("ca.pem".to_string(), "ca", "ca.crt", 0o644),
+        (format!("{side}.pem"), "certs", "own.crt", 0o644),
+        (format!("{side}.key"), "private", "local.key", 0o600),
+    ] {
+        let copy = || {
+            std::fs::create_dir_all(to.join(folder))?;
+            std::fs::copy(credentials.file(&from), to.join(folder).join(name))?;
+            std::fs::set_permissions(to.join(folder).join(name), PermissionsExt::from_mode(mode))
+        };
+        copy().map_err(|error| format!("{from}: {error}"))?;
+    }
+    ["crls", "pubkeys"].iter().try_for_each(|name| {
+        std::fs::create_dir_all(to.join(name)).map_err(|error| format!("{name}: {error}"))
+    })
+}
+
 fn iked_conf(lab: &Lab, config: &PeerConfig<'_>, global: &str) -> Result<String, String> {
     let algorithms = match config.suite {
         Suite::Cbc => {
@@ -120,7 +144,7 @@ fn iked_conf(lab: &Lab, config: &PeerConfig<'_>, global: &str) -> Result<String,
         "{global}
 set dpd_check_interval {dpd}
 ikev2 \"net\" {mode} esp from {inner}/32 to {behind}/32 local {local} peer {remote} {algorithms} \
-srcid {side}.example dstid {other}.example ikelifetime {ikelifetime} lifetime {lifetime} psk \"{psk}\"
+srcid {side}.example dstid {other}.example ikelifetime {ikelifetime} lifetime {lifetime} {auth}
 ",
         dpd = config.dpd.as_secs(),
         mode = if side == "left" { "active" } else { "passive" },
@@ -130,6 +154,7 @@ srcid {side}.example dstid {other}.example ikelifetime {ikelifetime} lifetime {l
         remote = lab.outer(other),
         ikelifetime = config.ike_rekey.as_secs(),
         lifetime = PeerConfig::or_never(config.child_rekey),
-        psk = config.psk,
+        auth =
+            if config.credentials.is_some() { "rsa".to_string() } else { format!("psk \"{}\"", config.psk) },
     ))
 }

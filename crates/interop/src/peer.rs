@@ -1,6 +1,6 @@
 //! What a test asks of a peer, whoever made it, and what each is configured with.
 
-use crate::{Lab, Process, run};
+use crate::{Credentials, Lab, Process, run};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -84,13 +84,15 @@ impl Suite {
     }
 }
 
-/// A connection `net` with a child `net` between the lab's inner IPv4 addresses, by a PSK.
+/// A connection `net` with a child `net` between the lab's inner IPv4 addresses, by a PSK or certificates.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerConfig<'a> {
     /// `left` or `right`.
     pub side: &'a str,
     /// The pre-shared key.
     pub psk: &'a str,
+    /// Certificates instead of it.
+    pub credentials: Option<&'a Credentials>,
     /// Algorithms.
     pub suite: Suite,
     /// When it asks for new keys of the child SA; zero: never, for as long as tests last.
@@ -108,7 +110,17 @@ impl<'a> PeerConfig<'a> {
     pub fn new(side: &'a str, suite: Suite) -> Self {
         let never = Duration::ZERO;
         let psk = "correct horse battery staple";
-        Self { side, psk, suite, child_rekey: never, ike_rekey: never, reauth: false, dpd: never }
+        let credentials = None;
+        Self {
+            side,
+            psk,
+            credentials,
+            suite,
+            child_rekey: never,
+            ike_rekey: never,
+            reauth: false,
+            dpd: never,
+        }
     }
 
     /// The other side.
@@ -151,6 +163,7 @@ mount --rbind /dev {root}/dev
 mount --rbind /sys {root}/sys
 mount -t tmpfs -o mode=755 run {root}/run
 mount --bind {files} {root}/cfg
+[ ! -d {files}/iked ] || mount --bind {files}/iked {root}/etc/iked
 exec chroot {root} /bin/sh -c '{command}'"
         );
         lab.spawn(side, &mut ["unshare", "-m", "sh", "-c", &script], &[])

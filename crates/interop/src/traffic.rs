@@ -76,6 +76,21 @@ impl Pinging {
         self.process.is_running()
     }
 
+    /// How many answers were overtaken by a later one.
+    pub fn overtaken(&self) -> usize {
+        let output = self.process.output();
+        let numbers = output
+            .lines()
+            .filter(|line| line.contains(" bytes from "))
+            .filter_map(|line| line.split_once(" icmp_seq=")?.1.split(' ').next()?.parse::<u64>().ok());
+        let (mut highest, mut count) = (0, 0);
+        for number in numbers {
+            count += usize::from(number < highest);
+            highest = highest.max(number);
+        }
+        count
+    }
+
     /// Which of those before the last answer had none, each with the time of the answer after it.
     pub fn unanswered(&self) -> String {
         let (mut expected, mut missing) = (1u64, String::new());

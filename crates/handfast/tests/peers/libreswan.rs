@@ -1,6 +1,6 @@
 //! Libreswan 4.10.
 
-use super::{Setup, Who, cookie_by_us, liveness, rekeying, rekeying_by_time, tunnel};
+use super::{Setup, Who, cookie_by_us, fragments, liveness, rekeying, rekeying_by_time, tunnel};
 use interop::{Boot, Pinging, Suite, kernel_tests};
 use std::time::Duration;
 
@@ -25,6 +25,12 @@ kernel_tests! {
     reauthentication_by_the_peer: Boot::TRAVEL, reauthentication;
     cookie: Boot::TRAVEL, || cookie_by_us("libreswan::cookie", Who::Libreswan, "cookie", 1);
     cookie_by_the_peer: Boot::TRAVEL, cookie_of_theirs;
+    fragments_as_initiator: Boot::TRAVEL, || {
+        fragments("libreswan::fragments_as_initiator", Who::Libreswan, INITIATOR, ["", "", ""]);
+    };
+    fragments_as_responder: Boot::TRAVEL, || {
+        fragments("libreswan::fragments_as_responder", Who::Libreswan, RESPONDER, ["", "", ""]);
+    };
     dead_peer: Boot::TRAVEL, || liveness("libreswan::dead_peer", &Setup::new(Who::Libreswan, INITIATOR));
 }
 

@@ -10,8 +10,8 @@ mod soak;
 mod strongswan;
 
 use interop::{
-    CHARON, Charon, Family, Handfast, HandfastConfig, Lab, Libreswan, Net, OpenIked, Peer, PeerConfig,
-    Pinging, Root, Sas, Suite, missing, wait_until,
+    CHARON, Charon, Credentials, Family, Handfast, HandfastConfig, KeyKind, Lab, Libreswan, Net, OpenIked,
+    Peer, PeerConfig, Pinging, Root, Sas, Suite, missing, wait_until,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,6 +64,8 @@ struct Setup<'a> {
     daemon: &'a str,
     connection: &'a str,
     child: &'a str,
+    /// Whether both prove themselves by certificates.
+    certificates: bool,
     /// More lines for the peer: its connection, its child, its daemon.
     theirs: [&'a str; 3],
 }
@@ -83,6 +85,7 @@ impl<'a> Setup<'a> {
             daemon: "",
             connection: "",
             child: "",
+            certificates: false,
             theirs: ["", "", ""],
         }
     }
@@ -95,12 +98,15 @@ impl<'a> Setup<'a> {
         }
         let lab = Lab::new(Family::V4, Net::Routed).unwrap();
         lab.lose(0).unwrap();
-        let ours = PeerConfig { dpd: self.dpd.0, ..PeerConfig::new(self.ours, self.suite) };
+        let credentials = self.certificates.then(|| Credentials::new(lab.folder(), KeyKind::Rsa).unwrap());
+        let credentials = credentials.as_ref();
+        let ours = PeerConfig { dpd: self.dpd.0, credentials, ..PeerConfig::new(self.ours, self.suite) };
         let theirs = PeerConfig {
             child_rekey: self.child_rekey.1,
             ike_rekey: self.ike_rekey.1,
             reauth: self.reauth,
             dpd: self.dpd.1,
+            credentials,
             ..PeerConfig::new(ours.other(), self.suite)
         };
         let peer = self.start_peer(&lab, &theirs).unwrap();
@@ -347,6 +353,22 @@ fn rekeying_by_time(test: &str, setup: &Setup<'_>) {
     println!(
         "SUMMARY: {test}: 4 h, {children} new children, IKE SAs by us {ours}, by the peer {theirs}; {sent} pings, none lost"
     );
+}
+
+/// Certificates do not fit into one datagram: IKE_AUTH goes in fragments both ways (RFC 7383), ours of 576 octets.
+fn fragments(test: &str, who: Who, ours: &str, theirs: [&str; 3]) {
+    if let Some(why) = missing(&["pki", "openssl"]) {
+        return interop::not_run(test, &why);
+    }
+    let connection = "fragment_size = 576\n";
+    let setup = Setup { certificates: true, connection, theirs, ..Setup::new(who, ours) };
+    let Some(pair) = setup.start(test) else { return };
+    pair.establish();
+    let [left, right] = pair.lab.link().fragments;
+    let (own, other) = if pair.left_is_ours { (left, right) } else { (right, left) };
+    let figures = format!("{own} fragments of ours, {other} of the peer's");
+    assert!(own >= 3 && other >= 2, "{}", pair.explain("fragments", &figures));
+    println!("SUMMARY: {test}: {figures}");
 }
 
 /// Cookies (RFC 7296 §2.6): we demand one of a peer that initiates, which shows by so many of `sign` in its log.

@@ -1,6 +1,6 @@
 //! OpenIKED 7.2.
 
-use super::{Setup, Who, cookie_by_us, liveness, rekeying_by_time, tunnel};
+use super::{Setup, Who, cookie_by_us, fragments, liveness, rekeying_by_time, tunnel};
 use interop::{Boot, kernel_tests};
 
 const INITIATOR: &str = "left";
@@ -16,5 +16,11 @@ kernel_tests! {
         rekeying_by_time("openiked::rekeying_as_responder", &Setup::new(Who::OpenIked, RESPONDER));
     };
     cookie: Boot::TRAVEL, || cookie_by_us("openiked::cookie", Who::OpenIked, "send ike_sa_init req 0", 2);
+    fragments_as_initiator: Boot::TRAVEL, || {
+        fragments("openiked::fragments_as_initiator", Who::OpenIked, INITIATOR, ["", "", "set fragmentation"]);
+    };
+    fragments_as_responder: Boot::TRAVEL, || {
+        fragments("openiked::fragments_as_responder", Who::OpenIked, RESPONDER, ["", "", "set fragmentation"]);
+    };
     dead_peer: Boot::TRAVEL, || liveness("openiked::dead_peer", &Setup::new(Who::OpenIked, INITIATOR));
 }
