@@ -3,6 +3,7 @@
 //! around checks after each step what must always hold.
 #![no_main]
 
+use base::Secret;
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
 use suite::{Puppet, World, alice, bob, world};
@@ -17,10 +18,14 @@ const NAME: &[u8] = b".example";
 
 fuzz_target!(|octets: &[u8]| {
     let Some((start, mut rest)) = octets.split_first() else { return };
+    let [mut alice, mut bob] = [alice(), bob()].map(|site| site.with(|c| c.extensions.resumption = true));
+    for site in [&mut alice, &mut bob] {
+        site.settings.ticket_secret = Some(Secret::new([7; 32]));
+    }
     let mut world = match start & 4 {
-        0 => world(u64::from(*start)).site(bob()),
+        0 => world(u64::from(*start)).site(bob),
         _ => world(u64::from(*start))
-            .site(alice().with(|c| c.remote_addrs = bob().connections[0].local_addrs.clone())),
+            .site(alice.with(|c| c.remote_addrs = bob.connections[0].local_addrs.clone())),
     };
     let mut puppet = if start & 4 == 0 { Puppet::alice() } else { Puppet::bob() };
     begin(&mut world, &mut puppet, start & 3);

@@ -106,6 +106,7 @@ impl Loader<'_> {
         set(&mut extensions.childless, self.reader.text(section, "childless", |text| choice(&words, text)));
         set(&mut extensions.cloning, self.reader.scalar(section, "clone_ike_sa", truth));
         set(&mut extensions.follow_redirects, self.reader.scalar(section, "follow_redirects", truth));
+        set(&mut extensions.resumption, self.reader.scalar(section, "resumption", truth));
         let clients = self.reader.list(section, "redirect_clients").unwrap_or_default();
         let clients = clients.iter().filter_map(|text| self.reader.parse(text, address_range)).collect();
         let ids = self.reader.list(section, "redirect_ids").unwrap_or_default();

@@ -32,6 +32,8 @@ pub struct DaemonSettings {
     pub control: PathBuf,
     /// The file with the secret behind the tokens of quick crash detection (RFC 6290); `None`: there are none.
     pub crash_secret: Option<PathBuf>,
+    /// The file with the secret behind tickets of session resumption (RFC 5723); `None`: it is another one after each start.
+    pub ticket_secret: Option<PathBuf>,
     /// What becomes of name servers that a peer gives us.
     pub resolver: ResolverSettings,
     /// The log.
@@ -102,6 +104,7 @@ impl Default for DaemonSettings {
             routing_priority: 4500,
             control: PathBuf::from("/run/handfast/control.sock"),
             crash_secret: None,
+            ticket_secret: None,
             resolver: ResolverSettings::default(),
             log: LogSettings { level: LogLevel::Info, format: LogFormat::Human },
             endpoint: sa::Settings::default(),
@@ -124,6 +127,7 @@ pub(crate) fn read(reader: &mut Reader, root: &Section<'_>) -> DaemonSettings {
     };
     set(&mut settings.control, reader.text(&daemon, "control", path));
     settings.crash_secret = reader.text(&daemon, "crash_secret", path);
+    settings.ticket_secret = reader.text(&daemon, "ticket_secret", path);
     if let Some(resolver) = reader.table(&daemon, "resolver") {
         reader.check_keys(&resolver, &schema::RESOLVER);
         settings.resolver.file = reader.text(&resolver, "file", absolute);

@@ -8,7 +8,7 @@ mod suite;
 
 pub use schedule::{
     ChildKeys, DirectionKeys, IkeKeys, Nonces, Spis, child_keys, ike_keys, nat_detection, prf_plus, psk_auth,
-    psk_pad, skeyseed, skeyseed_rekeyed,
+    psk_pad, skeyseed, skeyseed_rekeyed, skeyseed_resumed,
 };
 pub use suite::{
     Cipher, CipherSpec, CryptoError, IvKind, KePrivate, KeyExchange, PrfFunction, SignatureScheme,

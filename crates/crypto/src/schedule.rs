@@ -116,6 +116,15 @@ pub fn skeyseed_rekeyed(
     old_prf.compute(old_sk_d.expose(), &[g_ir, nonces.initiator, nonces.responder])
 }
 
+/// SKEYSEED of an IKE SA that resumes another: `prf(SK_d (old), "Resumption" | Ni | Nr)` (RFC 5723 §5.1).
+/// `prf` is that of the old IKE SA.
+pub fn skeyseed_resumed(prf: &dyn PrfFunction, old_sk_d: &Secret, nonces: Nonces<'_>) -> Secret {
+    //= rfc5723 §5.1
+    //# SKEYSEED = prf(SK_d_old, "Resumption" | Ni | Nr) […]. The literal string is encoded as 10 ASCII characters, with no
+    //# NULL terminator.
+    prf.compute(old_sk_d.expose(), &[b"Resumption", nonces.initiator, nonces.responder])
+}
+
 /// The seven keys of an IKE SA from its SKEYSEED (RFC 7296 §2.14). `prf` and `shape` are the new
 /// IKE SA's own, also when it replaces another one.
 ///

@@ -16,7 +16,7 @@ use again::Sought;
 use base::{EspSpi, Instant, Now, Rng};
 use crypto::Suite;
 use dataplane::DataplaneEvent;
-use ikev2::{Again, Arrival, Cx, Door, End, IkeSa, Lost, Superseded, Wish};
+use ikev2::{Again, Arrival, Cx, Door, End, IkeSa, Lost, Superseded, Tickets, Wish};
 use keeper::Keeper;
 use orders::Tally;
 use policy::{Policy, Unique};
@@ -58,6 +58,7 @@ struct World {
     lost: Vec<Lost>,
     spoiled: u32,
     again: Vec<Again>,
+    tickets: Tickets,
 }
 
 impl World {
@@ -76,6 +77,7 @@ impl World {
             lost: &mut self.lost,
             spoiled: &mut self.spoiled,
             again: &mut self.again,
+            tickets: &mut self.tickets,
         }
     }
 }
@@ -99,6 +101,7 @@ impl Endpoint {
             lost: Vec::new(),
             spoiled: 0,
             again: Vec::new(),
+            tickets: Tickets::default(),
         };
         let keeper = Keeper::new(&world.policy);
         let hints = RateLimit::new(limits::HINTS_PER_SECOND);
@@ -138,6 +141,7 @@ impl Endpoint {
             self.begin_again(now);
             self.tend(now);
         }
+        self.world.tickets.tidy(now.mono);
     }
 
     /// The next thing to be done; to be drained after each [`Endpoint::handle`].

@@ -1,10 +1,10 @@
 //! What a person or the daemon wants: up, down, probe, status, reload.
 
 use crate::Endpoint;
-use base::Now;
+use base::{Now, Secret};
 use ikev2::{End, Wish};
 use policy::{ConnectionId, Gateway};
-use sa::{Fate, IkeSaId, Order, OrderId, Path, Refusal, RefusalKind, Reply, Target};
+use sa::{Fate, IkeSaId, Order, OrderId, Path, Refusal, RefusalKind, Reply, TICKET_SECRET, Target};
 use std::collections::BTreeSet;
 
 /// An order to delete that is not answered yet.
@@ -36,6 +36,23 @@ impl Endpoint {
                 self.renew(now.mono, &before);
                 self.world.out.reply(order, Reply::Done);
             }
+            Order::TicketSecret(secret) => {
+                self.renew_ticket_secret(now, secret);
+                self.world.out.reply(order, Reply::Done);
+            }
+        }
+    }
+
+    /// Keys or passwords have changed: nobody comes back by a ticket that rests on those before.
+    fn renew_ticket_secret(&mut self, now: Now, secret: Secret<[u8; TICKET_SECRET]>) {
+        if self.world.settings.ticket_secret.as_ref() == Some(&secret) {
+            return;
+        }
+        self.world.settings.ticket_secret = Some(secret);
+        self.world.tickets.forget(|_| true);
+        let all: Vec<IkeSaId> = self.table.iter().map(|(id, _)| id).collect();
+        for id in all {
+            self.step(now, id, |sa, cx| sa.bar_tickets(cx));
         }
     }
 

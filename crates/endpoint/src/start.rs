@@ -253,11 +253,15 @@ impl Endpoint {
         self.seek_no_more(target);
         match target {
             Target::All => {
+                self.world.tickets.forget(|_| true);
                 self.keeper.forget(|_| true);
                 let gone = self.keeper.untrap(|_| true);
                 self.remove_traps(gone);
             }
-            Target::Connection(name) => self.keeper.forget(|any| any.connection == *name),
+            Target::Connection(name) => {
+                self.world.tickets.forget(|connection| connection == name);
+                self.keeper.forget(|any| any.connection == *name);
+            }
             Target::Child(name, child) => {
                 self.keeper.forget(|any| any.connection == *name && any.child == *child);
             }
@@ -274,6 +278,8 @@ impl Endpoint {
         let after = self.world.policy.clone();
         let gone = self.keeper.reload(now, before, &after);
         self.remove_traps(gone);
+        let print = |policy: &policy::Policy, name: &str| policy.by_name(name).map(|(_, c)| format!("{c:?}"));
+        self.world.tickets.forget(|name| print(before, name) != print(&after, name));
     }
 
     fn remove_traps(&mut self, gone: Vec<dataplane::TrapId>) {

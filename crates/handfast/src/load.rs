@@ -4,7 +4,7 @@ use base::WallClock;
 use config::{Config, DataplaneChoice, Outcome, Severity, Tools};
 use crypto::Suite;
 use provider::Provider;
-use runtime::{Dataplane, Keys, Loaded, Setup, SystemRng};
+use runtime::{Dataplane, Keys, Loaded, Setup, SystemRng, TicketSecret};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -43,7 +43,7 @@ pub(crate) fn setup(file: PathBuf, config: Config, suite: Arc<dyn Suite>, starte
     };
     let (mut settings, control) = (daemon.endpoint.clone(), daemon.control.clone());
     if let Some(path) = &daemon.crash_secret {
-        match runtime::crash_secret(path) {
+        match runtime::lasting_secret(path) {
             Ok(secret) => settings.crash_secret = Some(secret),
             Err(error) => tracing::warn!(
                 "{} cannot be used for `crash_secret`: {error} Peers get no tokens of quick crash detection.",
@@ -53,7 +53,9 @@ pub(crate) fn setup(file: PathBuf, config: Config, suite: Arc<dyn Suite>, starte
     }
     let config::ResolverSettings { file: names, command } = daemon.resolver.clone();
     let resolver = runtime::ResolverConfig { file: names, command };
-    let Loaded { policy, authority } = loaded(config, &suite);
+    let own = ticket_secret(daemon.ticket_secret.as_deref());
+    let Loaded { policy, authority, ticket_secret } = loaded(config, &suite, &own);
+    settings.ticket_secret = ticket_secret;
     let again = suite.clone();
     Setup {
         policy,
@@ -65,7 +67,7 @@ pub(crate) fn setup(file: PathBuf, config: Config, suite: Arc<dyn Suite>, starte
         dataplane,
         resolver,
         control,
-        loader: Box::new(move || reload(&file, &again)),
+        loader: Box::new(move || reload(&file, &again, &own)),
         version: env!("CARGO_PKG_VERSION").to_string(),
         started,
     }
@@ -75,10 +77,22 @@ fn dataplane_carries(dataplane: &Dataplane) -> bool {
     matches!(dataplane, Dataplane::Tun(_))
 }
 
-fn reload(file: &Path, suite: &Arc<dyn Suite>) -> Result<Loaded, String> {
+/// The daemon's own secret behind tickets: in a file, or for as long as it runs.
+fn ticket_secret(file: Option<&Path>) -> TicketSecret {
+    let Some(path) = file else { return runtime::passing_secret() };
+    runtime::lasting_secret(path).unwrap_or_else(|error| {
+        tracing::warn!(
+            "{} cannot be used for `ticket_secret`: {error} After a restart, tickets from before are worth nothing.",
+            path.display()
+        );
+        runtime::passing_secret()
+    })
+}
+
+fn reload(file: &Path, suite: &Arc<dyn Suite>, own: &TicketSecret) -> Result<Loaded, String> {
     let Outcome { config, problems } = read(file, suite.as_ref());
     match config {
-        Some(config) => Ok(loaded(config, suite)),
+        Some(config) => Ok(loaded(config, suite, own)),
         None => {
             let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
             Err(errors.map(crate::run::one_line).collect::<Vec<_>>().join("\n"))
@@ -86,7 +100,9 @@ fn reload(file: &Path, suite: &Arc<dyn Suite>) -> Result<Loaded, String> {
     }
 }
 
-fn loaded(config: Config, suite: &Arc<dyn Suite>) -> Loaded {
+fn loaded(config: Config, suite: &Arc<dyn Suite>, own: &TicketSecret) -> Loaded {
     let trust = Trust::new(config.policy.clone(), suite.clone(), config.secrets);
-    Loaded { authority: Arc::new(Keys::new(config.policy.clone(), trust)), policy: config.policy }
+    let ticket_secret = trust.ticket_secret(own);
+    let authority = Arc::new(Keys::new(config.policy.clone(), trust));
+    Loaded { authority, policy: config.policy, ticket_secret }
 }

@@ -80,7 +80,13 @@ pub(crate) fn ike_sa(out: &mut String, ike: &IkeSaStatus) {
     if let Some(chosen) = &ike.algorithms {
         let _ = writeln!(out, "  IKE  {}{}", algorithms(chosen), weak(&ike.weak));
     }
-    let _ = writeln!(out, "  SPIs {} {}", ike.spi_i, ike.spi_r);
+    let resumption = match (ike.resumed, ike.ticket) {
+        (false, false) => "",
+        (true, false) => ", resumed",
+        (false, true) => ", with a ticket to resume it",
+        (true, true) => ", resumed, with a ticket to resume it again",
+    };
+    let _ = writeln!(out, "  SPIs {} {}{resumption}", ike.spi_i, ike.spi_r);
     if !ike.virtual_addresses.is_empty() {
         let servers =
             if ike.dns.is_empty() { String::new() } else { format!(", DNS {}", ike.dns.join(", ")) };

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{End, lab, texts};
+use common::{End, IMPATIENT, binary, lab, texts};
 use interop::{Handfast, Lab, run, wait_until};
 use serde_json::Value;
 use std::time::Duration;
@@ -136,6 +136,46 @@ fn a_daemon_stops_in_bounded_time_though_its_peer_is_gone() {
     let logged =
         wait_until(Duration::from_secs(2), || left.log().contains("Some peers did not answer our Deletes"));
     assert!(logged, "{}", left.log());
+}
+
+/// The gateway is killed and started again: its client comes back by a ticket, without a key exchange.
+//= rfc5723 §4.3.2
+#[test]
+fn a_killed_gateway_takes_its_client_back_by_a_ticket() {
+    let Some(lab) = lab("a_killed_gateway_takes_its_client_back_by_a_ticket") else { return };
+    let secret = lab.folder().join("ticket.secret");
+    let daemon = format!("{IMPATIENT}ticket_secret = \"{}\"\n", secret.display());
+    let resumes = |toml: String| {
+        let lines = "resumption = true\ndpd_delay = \"1s\"\nretry_initiate_interval = \"1s\"\n";
+        toml.replace("[connections.net]\n", &format!("[connections.net]\n{lines}"))
+    };
+    let restart = "[connections.net.children.lan]\ndpd_action = \"restart\"\n";
+    let ours = resumes(End::new("left").toml(&lab)).replace("[connections.net.children.lan]\n", restart);
+    let theirs = resumes(End { daemon: &daemon, ..End::new("right") }.toml(&lab));
+    let start = |side: &str, toml: &str| {
+        Handfast::start(&lab, side, binary(), toml).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let (left, mut right) = (start("left", &ours), start("right", &theirs));
+    left.command(&["up", "net"]).unwrap_or_else(|error| panic!("{error}"));
+    let before = status(&left)["ike_sas"][0].clone();
+    assert_eq!((before["resumed"].as_bool(), before["ticket"].as_bool()), (Some(false), Some(true)));
+    right.process.signal(libc::SIGKILL);
+    assert!(wait_until(Duration::from_secs(2), || !right.process.is_running()));
+    let noticed = wait_until(Duration::from_secs(20), || left.log().contains("is not resumed, since"));
+    assert!(noticed, "the client has not missed its gateway:\n{}", left.log());
+    let right = start("right", &theirs);
+    let back = wait_until(Duration::from_secs(30), || child_count(&right) == 1 && child_count(&left) == 1);
+    assert!(back, "left:\n{}right:\n{}", left.log(), right.log());
+    for daemon in [&left, &right] {
+        let ike = status(daemon)["ike_sas"][0].clone();
+        assert_eq!(ike["resumed"].as_bool(), Some(true), "{ike}\n{}", daemon.log());
+        assert_eq!(ike["algorithms"], before["algorithms"]);
+    }
+    let (source, target) = (lab.inner("left").to_string(), lab.inner("right").to_string());
+    inside(&lab, &["ping", "-c", "3", "-i", "0.1", "-W", "2", "-I", &source, &target])
+        .unwrap_or_else(|error| panic!("{error}"));
+    let shown = left.command(&["status"]).unwrap_or_else(|error| panic!("{error}"));
+    assert!(shown.contains("resumed, with a ticket to resume it again"), "{shown}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What a step may use: the time, chance, the policy, and where its acts go.
 
+use crate::Tickets;
 use crate::ike_sa::{IkeSa, Wish};
 use base::{Instant, Now, Rng};
 use crypto::Suite;
@@ -37,6 +38,8 @@ pub struct Cx<'a> {
     pub spoiled: &'a mut u32,
     /// What this step wants established anew, in another's place or elsewhere; whoever makes IKE SAs begins it.
     pub again: &'a mut Vec<Again>,
+    /// What is kept for session resumption.
+    pub tickets: &'a mut Tickets,
 }
 
 /// An IKE SA that is wanted because of another one: in its place, or with another gateway.
@@ -67,6 +70,8 @@ pub struct Origin {
     pub redirects: Vec<Instant>,
     /// How often in a row the peer has seen a NAT where we allow none (RFC 4555 §3.9).
     pub nat_setbacks: u32,
+    /// A ticket has led nowhere: it begins with a full exchange (RFC 5723).
+    pub in_full: bool,
 }
 
 /// A child SA that is gone against our will.

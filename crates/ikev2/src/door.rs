@@ -47,7 +47,7 @@ impl Default for Door {
 }
 
 impl Door {
-    /// A message whose SPIs name no IKE SA. A first IKE_SA_INIT request may become one, called `id`, which takes up
+    /// A message whose SPIs name no IKE SA. A first request may become one, called `id`, which takes up
     /// that place.
     pub fn knock(&mut self, cx: &mut Cx<'_>, id: IkeSaId, arrival: Arrival<'_>) -> Option<(IkeSa, Place)> {
         let Arrival { path, header, bytes } = arrival;
@@ -57,7 +57,10 @@ impl Door {
             cx.out.tell(Event::Dropped { path, why: Drop::Malformed });
             return None;
         }
-        let first = header.exchange == ExchangeType::IKE_SA_INIT
+        //= rfc5723 §4.3.2
+        //# Where not specified otherwise, the IKE_SESSION_RESUME exchange behaves exactly like the IKE_SA_INIT exchange.
+        let begins = matches!(header.exchange, ExchangeType::IKE_SA_INIT | ExchangeType::IKE_SESSION_RESUME);
+        let first = begins
             && !header.flags.response
             && header.flags.initiator
             && header.spi_r.0 == 0

@@ -27,6 +27,7 @@ use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage, Wish, refusal_of};
 use crate::move_path::Mobility;
 use crate::rekey_child::{Rekey, Replaces, Retired};
+use crate::resume::Resumption;
 use crate::sent::Sent;
 use crate::{
     Common, Cx, clone_ike, create_child, delete, establish, idle, limits, loss, move_path, probe, rekey_ike,
@@ -84,6 +85,8 @@ pub(crate) struct Established {
     provoked: Option<Instant>,
     /// When the peer was told last of ESP that no child takes.
     complained: Option<Instant>,
+    /// Tickets of it (RFC 5723).
+    pub(crate) resumption: Resumption,
 }
 
 /// An exchange of ours.
@@ -171,6 +174,8 @@ impl Stage for Established {
             nat_local: self.nat.local,
             nat_remote: self.nat.remote,
             fragmentation: self.channel.fragments(),
+            resumed: self.resumption.resumed,
+            ticket: self.resumption.has_ticket(),
             children: &self.children,
             leases: Some(&self.leases),
         }
@@ -350,6 +355,7 @@ impl Established {
         let mut payloads = delete::on_request(self, sa, cx, contents);
         self.hear_lost_children(sa, cx, contents);
         payloads.extend(move_path::on_request(self, sa, cx, to, contents));
+        payloads.extend(self.answer_ticket_request(sa, cx, false));
         self.channel.respond(sa, cx, to, &payloads);
         After::Stay
     }
@@ -376,7 +382,11 @@ impl Established {
             }
             Asked::CloneIke(asked) => clone_ike::on_response(self, sa, cx, *asked, &contents),
             Asked::Delete(named) => self.on_deleted(cx, &named),
-            Asked::Told => move_path::on_told(self, sa, cx, &contents),
+            Asked::Told => {
+                move_path::on_told(self, sa, cx, &contents);
+                self.inspect(sa, cx, (Moment::Heard, sa.path), &contents);
+                self.heed(sa, cx);
+            }
             Asked::Probe(order) => {
                 probe::on_response(cx, order, &request);
                 move_path::on_probed(self, &contents);
@@ -515,6 +525,7 @@ impl Established {
             cx.out.reply(wish.order, Reply::Refused(refusal.clone()));
         }
         self.leases.release(sa, cx);
+        self.end_tickets(sa, cx, fate);
         cx.directory.leave(&self.identities.pair, sa.id);
         std::mem::take(&mut self.asking)
     }

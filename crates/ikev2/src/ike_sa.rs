@@ -94,6 +94,9 @@ pub(crate) struct Known<'a> {
     pub(crate) nat_local: bool,
     pub(crate) nat_remote: bool,
     pub(crate) fragmentation: bool,
+    pub(crate) resumed: bool,
+    /// We hold a ticket.
+    pub(crate) ticket: bool,
     pub(crate) children: &'a [ChildSa],
     pub(crate) leases: Option<&'a Leases>,
 }
@@ -291,6 +294,11 @@ impl IkeSa {
         }
     }
 
+    /// What it rests on is no longer in force: nobody takes it up again by a ticket.
+    pub fn bar_tickets(&mut self, cx: &mut Cx<'_>) {
+        self.on_established(cx, |stage, _, _| stage.bar_tickets());
+    }
+
     /// Whether a deletion of children waits for the peer.
     pub fn is_deleting_children(&mut self) -> bool {
         self.stage.as_mut().and_then(|stage| stage.established()).is_some_and(|stage| stage.is_deleting())
@@ -430,6 +438,8 @@ impl IkeSa {
             nat_local: known.nat_local,
             nat_remote: known.nat_remote,
             fragmentation: known.fragmentation,
+            resumed: known.resumed,
+            ticket: known.ticket,
             age: now.since(sa.born),
             idle: now.since(sa.heard),
             received: known.leases.and_then(Leases::received).cloned(),

@@ -4,7 +4,7 @@
 //! its present stage. Stages of a negotiation are in `establish`, the stage that stands in `established`, the
 //! last ones in `closing`. Protected datagrams pass `channel`, which alone makes messages authentic. What
 //! is exchanged in an established IKE SA is one module each: `create_child`, `delete`, `probe`, `move_path`, and the places
-//! of `rekey_child` and `rekey_ike`. Extensions are one file each in `ext`.
+//! of `rekey_child` and `rekey_ike`. An IKE SA that is lost comes back by `resume`. Extensions are one file each in `ext`.
 #![forbid(unsafe_code)]
 
 mod channel;
@@ -30,7 +30,9 @@ mod probe;
 mod redirect;
 mod rekey_child;
 mod rekey_ike;
+mod resume;
 mod sent;
+mod ticket;
 mod trace;
 mod transport;
 mod unique;
@@ -39,6 +41,7 @@ mod window;
 pub use crate::ike_sa::{End, IkeSa, Packet, Wish};
 pub use cx::{Again, Cx, Lost, Origin, Superseded};
 pub use door::{Arrival, Door};
+pub use resume::Tickets;
 
 use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Common, Datagram};

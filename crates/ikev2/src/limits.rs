@@ -185,3 +185,29 @@ pub const COOKIE2_RANGE: std::ops::RangeInclusive<usize> = 8..=64;
 /// Transmissions of a request beyond all others to a peer that is heard but does not answer it: the path was dead for as
 /// long as those took, and is not any more. A few, since a peer that lives and never answers must be given up.
 pub const LAST_CHANCES: u32 = 3;
+
+/// Octets of a ticket that we give (RFC 5723): two identities of 300 octets, a name and the longest keys have room. It must fit
+/// into a first message, which is not fragmented.
+pub const MAX_TICKET: usize = 1_024;
+
+/// Octets of a ticket that we keep for a gateway. The request that shows it should pass any network in one piece, or nearly.
+pub const FOREIGN_TICKET: std::ops::RangeInclusive<usize> = 1..=2_048;
+
+/// A ticket serves for a day at most (RFC 5723 §6.2), however long its IKE SA may stand.
+pub const TICKET_LIFE: Duration = Duration::from_secs(24 * 3_600);
+
+/// The key of tickets changes after so long, and is accepted for as long again: far longer than an IKE SA stands.
+pub const TICKET_KEY_LIFE: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// A gateway that has no ticket for us now, or one for a short time only, is asked again after this long.
+pub const TICKET_RETRY: Duration = Duration::from_secs(60);
+
+/// Tickets that a client keeps, one for each lost peer of a connection: more than a host has peers that it calls.
+pub const MAX_HELD_TICKETS: usize = 256;
+
+/// IKE SAs whose tickets a gateway remembers to be worth nothing: as many as end in a day at one a second, some 5 MiB.
+pub const MAX_SPENT_TICKETS: usize = 86_400;
+
+/// Transmissions of a request to resume: a gateway that is there answers one of them, and for one that does not know the
+/// exchange, or does not want us back, a full exchange must not come too late.
+pub const RESUME_TRANSMISSIONS: u32 = 3;

@@ -284,13 +284,19 @@ pub(crate) fn on_request(
         true => Err(busy(of)),
         false => decide(of, cx, contents),
     };
-    let (fresh, payloads, lowest) = match decided {
+    let (fresh, mut payloads, lowest) = match decided {
         Ok(decided) => decided,
         Err(no_child) => {
             create_child::refuse(of, sa, cx, to, no_child);
             return After::Stay;
         }
     };
+    //= rfc5723 §4.1
+    //# In a CREATE_CHILD_SA exchange, when an IKE SA is rekeyed (and only when this exchange is initiated by the client). […] it
+    //# returns an N(TICKET_ACK), if it cannot grant a ticket immediately
+    if ext::asks_for_ticket(contents) {
+        payloads.push(ext::TicketAnswer::Later.emit());
+    }
     of.channel.respond(sa, cx, to, &payloads);
     let rival = Rival { fresh, lowest, held: Vec::new() };
     if of.is_rekeying_ike() {
@@ -432,6 +438,7 @@ pub(crate) fn hand_over(
     let mut common = fresh.common(cx, sa);
     common.wishes = std::mem::take(&mut sa.wishes);
     let channel = of.renew(&common, cx, *fresh);
+    of.renew_tickets(cx, Spis { initiator: sa.spi_i, responder: sa.spi_r });
     cx.out.reassign(sa.id, common.id);
     cx.out.tell(Event::IkeRekeyed { before: sa.id, facts: common.facts(&of.known(), cx.now.mono) });
     let stage = of.on_held(&mut common, cx, held);
@@ -468,6 +475,7 @@ impl Established {
             peer: self.peer.clone(),
             mobility: self.mobility.beside(),
             dues: self.dues,
+            resumption: self.resumption.beside(),
         });
         stage.nat = self.nat;
         stage
@@ -485,7 +493,7 @@ impl Established {
         self.tell_renewed(sa, cx);
         self.renew_dues(cx);
         let place = Whereabouts { proved_as: self.proved_as, remote: sa.path.remote };
-        cx.directory.enter(self.identities.pair.clone(), sa.id, place);
+        cx.directory.enter(self.identities.pair.clone(), sa.id, (sa.spi_i, sa.spi_r), place);
         self.channel.widen(window);
     }
 }

@@ -14,13 +14,18 @@ pub struct Extensions {
     pub cloning: bool,
     /// `follow_redirects`: whether a gateway may send us on to another one (RFC 5685).
     pub follow_redirects: bool,
+    /// `resumption`: tickets by which a lost IKE SA is taken up again (RFC 5723): asked for, used and given.
+    pub resumption: bool,
     /// `redirect_to` and what goes with it: where we send clients on to.
     pub redirect: Option<Redirect>,
 }
 
 impl Default for Extensions {
     fn default() -> Self {
-        Self { childless: Childless::Allow, cloning: false, follow_redirects: true, redirect: None }
+        // A resumed IKE SA has no key exchange of its own, and who gets the secret behind the tickets reads what it carries.
+        let resumption = false;
+        let childless = Childless::Allow;
+        Self { childless, cloning: false, follow_redirects: true, resumption, redirect: None }
     }
 }
 

@@ -58,6 +58,53 @@ fn nist_ikev2() {
     assert_eq!((compared, without_prf), (110, 30));
 }
 
+/// SKEYSEED and the row of keys of an IKE SA that is resumed, as Python's hmac and hashlib compute RFC 5723 §5.1.
+//= rfc5723 §5.1
+#[test]
+fn keys_of_a_resumed_ike_sa() {
+    let provider = Provider::new();
+    let spis = Spis {
+        initiator: base::IkeSpi(0x0102_0304_0506_0708),
+        responder: base::IkeSpi(0x1112_1314_1516_1718),
+    };
+    let nonces = Nonces { initiator: &[0x11; 16], responder: &[0x22; 32] };
+    let known = [
+        (
+            Prf::HMAC_SHA2_256,
+            36,
+            "e28d1b17519e1c51bc66156d05f2ba0268a0d601d74d9b6ad83a34291678f956",
+            "abe690c8ad8554952e14c6770dd4d72c9d19cf75c2297ad4d7a963bf391ac5698aaeb1ecefdde7e3 \
+             e911eeb379449c2d6aee4bff1fcafde334a81ea71c4c8e24a70c9e496038144147a95712275cf58f \
+             d60ee3d3df573c7dab18efe2c968da4c67d207ead38dd9e32e3cb678f5c377f5f5065a2b62f35f64 \
+             b19431146d05a4a54771d536d024d11482307710362df3bfd37b41be0398a0d6fa8ae3fa561779f4 \
+             014ae93d91a11720",
+        ),
+        (
+            Prf::HMAC_SHA2_512,
+            64,
+            "b6a9a5c3c027df54bafcac725c24b47f7e321cb801aebeb59ed7366be274dc18 \
+             22f7ed6b7a7e102e80bb52ce557294af98b052e43dfa9ecd319f617336dc3508",
+            "8bcae4aaba1fc88db384d0eb4771dc9b780824533cebff223dadfdb6fb5d69521e0d8d76a4d2e955 \
+             ee80ba19ba2d4824bfae7af28547192d25f12b84ffa0642313c098f6d0ccc8b250a6feca75053594 \
+             054370a2e5d72ab521f7f85c0db4ebc03456ac1b7637bcc2790a67606fe7d55a247eba7e685215a2 \
+             89970cb1e75ce10cb8431d178f8df38efa985a581bf3d27161d278676fe191f5fd74e199acd2adce \
+             e6dd81a57558ebb955703c119ec6d8996cbddffb623ab6c70f858b175560392b9886885828c36135 \
+             654ce9079725f35aa71ed6213955f0f6be2e6c2de68c10d019007024f85f09d9465b109d737aabcd \
+             08b4e962a589272dd8b616cd21876154394c15bda3a88f8563e25fb5aec8927af4043a8df0739350 \
+             4a8a12d5a6121f8d0aaf331152e04d219062a4c21a76edac7db5fa863d87f344c8b524ceeaa2d7c3",
+        ),
+    ];
+    for (id, encr_key_len, seed, row) in known {
+        let prf = provider.prf(id).unwrap();
+        let old = base::Secret::new((0..prf.len() as u8).collect::<Vec<u8>>());
+        let skeyseed = crypto::skeyseed_resumed(prf, &old, nonces);
+        assert_eq!(*skeyseed.expose(), hex(seed), "{id}");
+        let keys = crypto::ike_keys(prf, &skeyseed, nonces, spis, shape(encr_key_len)).unwrap();
+        let all = [&keys.d, &keys.ei, &keys.er, &keys.pi, &keys.pr].map(|key| key.expose().clone()).concat();
+        assert_eq!(all, hex(row), "{id}");
+    }
+}
+
 /// A cipher that takes all its octets as encryption key.
 fn shape(encr_key_len: usize) -> CipherSpec {
     CipherSpec { encr_key_len, integ_key_len: 0, iv_len: 0, icv_len: 0, block: 1, iv_kind: IvKind::None }

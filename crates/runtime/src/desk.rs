@@ -1,5 +1,6 @@
 //! Where requests are looked at before they reach the IKE thread: names, DNS, files.
 
+use crate::TicketSecret;
 use crate::driver::{Authority, Input, Voice, own_refusal};
 use crate::mailbox::Inbox;
 use crate::protocol::{Answer, Ask};
@@ -17,6 +18,8 @@ pub struct Loaded {
     pub policy: Arc<Policy>,
     /// Who answers jobs for it.
     pub authority: Arc<dyn Authority>,
+    /// What tickets are made with as long as its keys and passwords are in force (RFC 5723).
+    pub ticket_secret: Option<TicketSecret>,
 }
 
 /// Reads the configuration again; the error is what `handfast check` would print.
@@ -142,8 +145,9 @@ impl Desk {
             &mut *self.policy.write().unwrap_or_else(PoisonError::into_inner),
             loaded.policy.clone(),
         );
-        self.inbox.send(Input::Reload(loaded.policy.clone(), loaded.authority));
-        let diff = Diff::between(&before, &loaded.policy);
+        let policy = loaded.policy.clone();
+        self.inbox.send(Input::Reload(loaded));
+        let diff = Diff::between(&before, &policy);
         tracing::info!("The configuration was read again: {}", diff.sentence());
         Answer::Reloaded { added: diff.added, removed: diff.removed, changed: diff.changed }
     }

@@ -2,6 +2,7 @@
 //!
 //! The world is behind four traits, so that tests drive this with a fake network and a fake clock.
 
+use crate::desk::Loaded;
 use crate::desk::unknown_connection;
 use crate::journal::Journal;
 use crate::limits;
@@ -98,7 +99,7 @@ pub(crate) enum Input {
     /// Somebody wants to hear everything.
     Watch(Voice),
     /// A new configuration was read.
-    Reload(Arc<Policy>, Arc<dyn Authority>),
+    Reload(Loaded),
 }
 
 /// Where answers go: a client's queue, and a tag of the client's own.
@@ -232,11 +233,14 @@ impl Driver {
                 voice.say(Say::Progress { milliseconds: 0.0, text: "Watching.".to_string() });
                 self.watchers.push(Watcher { voice, lost: 0 });
             }
-            Input::Reload(policy, authority) => {
+            Input::Reload(Loaded { policy, authority, ticket_secret }) => {
                 self.about.connections = policy.connections.iter().map(|c| status::connection(c)).collect();
                 self.world.authority = authority;
                 self.policy = policy.clone();
                 self.order(now, Order::Reload(policy), None);
+                if let Some(secret) = ticket_secret {
+                    self.order(now, Order::TicketSecret(secret), None);
+                }
             }
         }
     }

@@ -329,6 +329,8 @@ fn standing() -> IkeStatus {
         nat_local: false,
         nat_remote: true,
         fragmentation: true,
+        resumed: true,
+        ticket: false,
         age: Duration::from_millis(61_234),
         idle: Duration::from_millis(5),
         received: Some(Arc::new(received())),

@@ -10,12 +10,12 @@
 //! ```
 
 mod control;
-mod crash_secret;
 mod daemon;
 mod desk;
 mod driver;
 mod jobs;
 mod journal;
+mod lasting_secret;
 pub mod limits;
 mod mailbox;
 mod os;
@@ -28,10 +28,10 @@ mod status;
 mod watch;
 
 pub use control::{Client, ClientError};
-pub use crash_secret::crash_secret;
 pub use daemon::{Daemon, Dataplane, Setup, StartError};
 pub use desk::{Loaded, Loader};
 pub use driver::Authority;
 pub use jobs::Keys;
+pub use lasting_secret::{TicketSecret, lasting_secret, passing_secret};
 pub use os::SystemRng;
 pub use resolver::ResolverConfig;

@@ -301,6 +301,10 @@ pub struct IkeSaStatus {
     pub nat_remote: bool,
     /// Whether IKE fragmentation (RFC 7383) was negotiated.
     pub fragmentation: bool,
+    /// Whether it was taken up again by a ticket (RFC 5723).
+    pub resumed: bool,
+    /// Whether we hold a ticket to take it up again.
+    pub ticket: bool,
     /// Since it was begun.
     pub age_seconds: f64,
     /// Since the peer was last heard.

@@ -55,6 +55,8 @@ pub(crate) fn ike_sa(status: &IkeStatus) -> IkeSaStatus {
         nat_local: status.nat_local,
         nat_remote: status.nat_remote,
         fragmentation: status.fragmentation,
+        resumed: status.resumed,
+        ticket: status.ticket,
         age_seconds: seconds(status.age),
         idle_seconds: seconds(status.idle),
         virtual_addresses: received

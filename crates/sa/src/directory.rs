@@ -32,6 +32,9 @@ pub struct Origin {
     pub since: Instant,
 }
 
+/// The initiator's SPI and the responder's.
+type Spis = (IkeSpi, IkeSpi);
+
 /// Where the peer of an established IKE SA is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Whereabouts {
@@ -47,7 +50,7 @@ pub struct Directory {
     pairs: BTreeMap<PairKey, Vec<(IkeSaId, Option<Origin>)>>,
     spis: BTreeSet<EspSpi>,
     /// The IKE SAs in `pairs`.
-    places: BTreeMap<IkeSaId, Whereabouts>,
+    places: BTreeMap<IkeSaId, (Whereabouts, Spis)>,
 }
 
 impl Directory {
@@ -62,27 +65,33 @@ impl Directory {
     }
 
     /// This one has taken another's place.
-    pub fn enter(&mut self, pair: PairKey, ike: IkeSaId, place: Whereabouts) {
+    pub fn enter(&mut self, pair: PairKey, ike: IkeSaId, spis: (IkeSpi, IkeSpi), place: Whereabouts) {
         self.pairs.entry(pair).or_default().push((ike, None));
-        self.places.insert(ike, place);
+        self.places.insert(ike, (place, spis));
     }
 
     /// This one is established now.
     pub fn enter_new(&mut self, pair: PairKey, ike: IkeSaId, origin: Origin, remote: SocketAddr) {
         self.pairs.entry(pair).or_default().push((ike, Some(origin)));
-        self.places.insert(ike, Whereabouts { proved_as: origin.side, remote });
+        self.places.insert(ike, (Whereabouts { proved_as: origin.side, remote }, origin.spis));
     }
 
     /// The peer of this one is there now.
     pub fn locate(&mut self, ike: IkeSaId, remote: SocketAddr) {
-        if let Some(place) = self.places.get_mut(&ike) {
+        if let Some((place, _)) = self.places.get_mut(&ike) {
             place.remote = remote;
         }
     }
 
     /// Where the peer of an established IKE SA is.
     pub fn place(&self, ike: IkeSaId) -> Option<Whereabouts> {
-        self.places.get(&ike).copied()
+        self.places.get(&ike).map(|(place, _)| *place)
+    }
+
+    /// The established IKE SA between these two with those SPIs: the initiator's and the responder's.
+    pub fn with_spis(&self, pair: &PairKey, spis: (IkeSpi, IkeSpi)) -> Option<IkeSaId> {
+        let has = |ike: &IkeSaId| self.places.get(ike).is_some_and(|(_, own)| *own == spis);
+        self.origins(pair).iter().map(|(ike, _)| *ike).find(has)
     }
 
     /// This one is no longer.
@@ -136,8 +145,11 @@ mod tests {
     fn the_border_between_both_identities_counts() {
         let mut directory = Directory::default();
         let place = Whereabouts { proved_as: Side::Responder, remote: ([192, 0, 2, 1], 500).into() };
-        directory.enter(PairKey::new(b"ab", b"c"), IkeSaId(1), place);
-        directory.enter(PairKey::new(b"ab", b"c"), IkeSaId(2), place);
+        let spis = |n| (IkeSpi(n), IkeSpi(9));
+        directory.enter(PairKey::new(b"ab", b"c"), IkeSaId(1), spis(1), place);
+        directory.enter(PairKey::new(b"ab", b"c"), IkeSaId(2), spis(2), place);
+        assert_eq!(directory.with_spis(&PairKey::new(b"ab", b"c"), spis(2)), Some(IkeSaId(2)));
+        assert_eq!(directory.with_spis(&PairKey::new(b"a", b"bc"), spis(2)), None);
         assert_eq!(directory.between(&PairKey::new(b"a", b"bc")), []);
         assert_eq!(directory.between(&PairKey::new(b"ab", b"c")), [IkeSaId(1), IkeSaId(2)]);
         directory.leave(&PairKey::new(b"ab", b"c"), IkeSaId(1));

@@ -36,6 +36,9 @@ pub use received::Received;
 pub use settings::{Backoff, Settings};
 pub use shard::Shard;
 
+/// Octets of the secret behind tickets of session resumption (RFC 5723).
+pub const TICKET_SECRET: usize = 32;
+
 /// Names an IKE SA of one endpoint for as long as the endpoint lives; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct IkeSaId(pub u64);

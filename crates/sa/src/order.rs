@@ -1,7 +1,7 @@
 //! What a person or the daemon may ask of the core.
 
-use crate::{IkeSaId, Path, Received, Refusal};
-use base::{EspSpi, IkeSpi};
+use crate::{IkeSaId, Path, Received, Refusal, TICKET_SECRET};
+use base::{EspSpi, IkeSpi, Secret};
 use dataplane::{ChildId, Mode, Selector};
 use policy::{ChildSuite, ConnectionId, Gateway, Identity, IkeSuite, Leased, Policy};
 use std::sync::Arc;
@@ -62,6 +62,9 @@ pub enum Order {
     Status,
     /// Use this policy from now on; SAs that stand keep what they were made with. Answered by `Done`.
     Reload(Arc<Policy>),
+    /// Make tickets with this secret from now on (RFC 5723), because keys or passwords have changed: tickets from before are
+    /// worth nothing, neither those that we gave nor those that we hold. Answered by `Done`.
+    TicketSecret(Secret<[u8; TICKET_SECRET]>),
 }
 
 /// What an order to delete means.
@@ -148,6 +151,10 @@ pub struct IkeStatus {
     pub nat_local: bool,
     pub nat_remote: bool,
     pub fragmentation: bool,
+    /// It was taken up again by a ticket (RFC 5723).
+    pub resumed: bool,
+    /// We hold a ticket to take it up again.
+    pub ticket: bool,
     pub age: Duration,
     pub idle: Duration,
     /// What the peer gave us by a configuration payload.

@@ -1,6 +1,6 @@
 //! What an endpoint is told once, beside its policy.
 
-use crate::{CRASH_SECRET, Shard, limits};
+use crate::{CRASH_SECRET, Shard, TICKET_SECRET, limits};
 use base::{MessageId, Secret};
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub struct Settings {
     /// The secret behind the tokens by which a peer learns that we have lost our memory (RFC 6290), the same after each
     /// restart; `None`: we give no tokens.
     pub crash_secret: Option<Secret<[u8; CRASH_SECRET]>>,
+    /// The secret behind the keys of the tickets that we give (RFC 5723); `None`: we give none.
+    pub ticket_secret: Option<Secret<[u8; TICKET_SECRET]>>,
 }
 
 impl Default for Settings {
@@ -56,6 +58,7 @@ impl Default for Settings {
             keepalive: limits::KEEPALIVE,
             last_message_id: limits::LAST_MESSAGE_ID,
             crash_secret: None,
+            ticket_secret: None,
         }
     }
 }

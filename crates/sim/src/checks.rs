@@ -19,7 +19,7 @@ pub(crate) struct Checks {
     messages: BTreeMap<MessageName, u64>,
     /// The requests to which a response has come: (SPIs, whether the request's sender began, message id).
     answered: BTreeSet<(u64, u64, bool, u32)>,
-    /// The answers to IKE_SA_INIT that came, by SPIs: each that differs is other keys under the same SPIs.
+    /// The answers to first requests that came, by SPIs: each that differs is other keys under the same SPIs.
     inits: BTreeMap<(u64, u64), BTreeSet<u64>>,
     /// The widest window that any site is configured with.
     pub(crate) widest: u32,
@@ -63,7 +63,7 @@ impl Checks {
             && peek.response
         {
             self.answered.insert((peek.spi_i, peek.spi_r, !peek.initiator, peek.message_id));
-            if peek.exchange == peek::IKE_SA_INIT {
+            if matches!(peek.exchange, peek::IKE_SA_INIT | peek::IKE_SESSION_RESUME) {
                 self.inits.entry((peek.spi_i, peek.spi_r)).or_default().insert(fnv(FNV, message));
             }
         }
@@ -98,7 +98,7 @@ impl Checks {
         stats.sent(&peek, path.marked);
         if !peek.is_protected() {
             return match peek.exchange {
-                peek::IKE_SA_INIT | peek::INFORMATIONAL => Ok(()),
+                peek::IKE_SA_INIT | peek::IKE_SESSION_RESUME | peek::INFORMATIONAL => Ok(()),
                 _ if peek.response => Ok(()),
                 exchange => Err(format!("{} sends exchange {exchange} unprotected", host.name)),
             };

@@ -32,6 +32,8 @@ pub const IKE_AUTH: u8 = 35;
 pub const CREATE_CHILD_SA: u8 = 36;
 /// INFORMATIONAL
 pub const INFORMATIONAL: u8 = 37;
+/// IKE_SESSION_RESUME
+pub const IKE_SESSION_RESUME: u8 = 38;
 /// Encrypted and Authenticated.
 pub const SK: u8 = 46;
 /// Encrypted and Authenticated Fragment.
@@ -40,6 +42,10 @@ pub const SKF: u8 = 53;
 pub const INVALID_KE_PAYLOAD: u16 = 17;
 /// N(COOKIE)
 pub const COOKIE: u16 = 16390;
+/// N(TICKET_NACK)
+pub const TICKET_NACK: u16 = 16412;
+/// Nonce
+pub const NONCE: u8 = 40;
 
 impl Peek {
     /// `None` when the header or the chain of payloads does not add up.

@@ -43,6 +43,12 @@ impl Stats {
             (peek::IKE_SA_INIT, true) if peek.notifies.contains(&peek::INVALID_KE_PAYLOAD) => {
                 self.count("another group demanded");
             }
+            (peek::IKE_SESSION_RESUME, true) if peek.notifies.contains(&peek::TICKET_NACK) => {
+                self.count("ticket refused");
+            }
+            (peek::IKE_SESSION_RESUME, true) if peek.payloads.contains(&peek::NONCE) => {
+                self.count("ticket taken");
+            }
             (peek::CREATE_CHILD_SA, true) => self.count("CREATE_CHILD_SA answered"),
             (peek::INFORMATIONAL, true) if peek.is_protected() => self.count("INFORMATIONAL answered"),
             _ => {}

@@ -76,6 +76,14 @@ impl Channel {
         Self::with(self.suite.clone(), algorithms, nonces, spis, skeyseed)
     }
 
+    /// The channel of an IKE SA that resumes this one (RFC 5723 §5.1).
+    pub fn resumed(&self, nonces: Nonces<'_>, spis: Spis) -> Self {
+        let prf = self.suite.prf(self.algorithms.prf).expect("the PRF");
+        let data = [&b"Resumption"[..], nonces.initiator, nonces.responder].concat();
+        let skeyseed = prf.compute(self.keys.d.expose(), &[&data]);
+        Self::with(self.suite.clone(), self.algorithms, nonces, spis, skeyseed)
+    }
+
     /// The channel that has these keys, whatever they come from; SK_d and SK_p stay empty.
     pub fn of_keys(suite: Arc<dyn Suite>, algorithms: IkeSuite, keys: IkeKeys) -> Self {
         let spis = Spis { initiator: IkeSpi::ZERO, responder: IkeSpi::ZERO };

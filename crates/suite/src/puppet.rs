@@ -222,6 +222,79 @@ impl Puppet {
         self.send(world, &response);
     }
 
+    /// Shows a ticket of its IKE SA (RFC 5723): IKE_SESSION_RESUME, answered; then it has the new IKE SA's keys. The answer
+    /// itself where it is none.
+    ///
+    /// # Panics
+    /// When the peer does not answer at all.
+    pub fn resume(&mut self, world: &mut World, ticket: &[u8]) -> Result<(), Vec<Payload<'static>>> {
+        let old = self.channel.take().expect("an IKE SA");
+        self.spis = Spis { initiator: IkeSpi(self.rng.next_u64()), responder: IkeSpi::ZERO };
+        self.rng.fill(&mut self.nonce);
+        let payloads = vec![
+            Payload::Nonce(self.nonce.clone().into()),
+            Payload::Notify(Notify::new(NotifyType::TICKET_OPAQUE, ticket.to_vec())),
+        ];
+        let header = self.header(ExchangeType::IKE_SESSION_RESUME, false, 0);
+        self.request = Message { header, payloads }.emit();
+        self.deaf(world);
+        let request = self.request.clone();
+        self.send(world, &request);
+        let response = self.hear(world).expect("an answer to IKE_SESSION_RESUME");
+        let message = Message::parse(&response).expect("IKE_SESSION_RESUME").into_owned();
+        self.peer_nonce = nonce(&message.payloads);
+        if self.peer_nonce.is_empty() {
+            self.channel = Some(old);
+            return Err(message.payloads);
+        }
+        (self.spis.responder, self.response) = (message.header.spi_r, response);
+        let nonces = Nonces { initiator: &self.nonce, responder: &self.peer_nonce };
+        self.channel = Some(old.resumed(nonces, self.spis));
+        self.next_id = 1;
+        Ok(())
+    }
+
+    /// Answers an IKE_SESSION_RESUME request of the peer, which had the IKE SA `old` with it.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub fn answer_resume(&mut self, world: &mut World, old: &Channel, request: &[u8]) {
+        let message = Message::parse(request).expect("IKE_SESSION_RESUME").into_owned();
+        self.spis = Spis { initiator: message.header.spi_i, responder: IkeSpi(self.rng.next_u64()) };
+        self.peer_nonce = nonce(&message.payloads);
+        self.rng.fill(&mut self.nonce);
+        let header = self.header(ExchangeType::IKE_SESSION_RESUME, true, 0);
+        let payloads = vec![Payload::Nonce(self.nonce.clone().into())];
+        (self.request, self.response) = (request.to_vec(), Message { header, payloads }.emit());
+        let nonces = Nonces { initiator: &self.peer_nonce, responder: &self.nonce };
+        self.channel = Some(old.resumed(nonces, self.spis));
+        self.deaf(world);
+        let response = self.response.clone();
+        self.send(world, &response);
+    }
+
+    /// Its AUTH value in an IKE SA that is resumed (RFC 5723 §4.3.3).
+    pub fn resumption_auth(&self) -> Vec<u8> {
+        self.resumption_auth_of(self.initiator, &self.peer_nonce, &self.identification())
+    }
+
+    /// The peer's, who calls itself `id`.
+    pub fn peer_resumption_auth(&self, id: &Identification<'_>) -> Vec<u8> {
+        self.resumption_auth_of(!self.initiator, &self.nonce, id)
+    }
+
+    fn resumption_auth_of(&self, initiator: bool, nonce: &[u8], id: &Identification<'_>) -> Vec<u8> {
+        let channel = self.channel.as_ref().expect("keys");
+        let prf = self.suite.prf(channel.algorithms.prf).expect("the PRF");
+        let (message, key) = match initiator {
+            true => (&self.request, &channel.keys.pi),
+            false => (&self.response, &channel.keys.pr),
+        };
+        let id = prf.compute(key.expose(), &[&id.octets_to_sign()]);
+        let octets = [message, nonce, id.expose()].concat();
+        prf.compute(key.expose(), &[&octets]).expose().clone()
+    }
+
     /// Its identity payload's content.
     pub fn identification(&self) -> Identification<'static> {
         let (kind, reserved) = (IdType::FQDN, self.id_reserved);

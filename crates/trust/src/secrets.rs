@@ -2,7 +2,7 @@
 
 use crate::psk::{self, Psk};
 use base::Secret;
-use crypto::SigningKey;
+use crypto::{PrfFunction, SigningKey};
 use policy::{Certificate, IdPattern, Identity};
 use std::fmt;
 use std::sync::Arc;
@@ -44,6 +44,21 @@ impl Secrets {
         }
     }
 
+    /// A fingerprint of all of them under `key`, which shows nothing of them.
+    pub(crate) fn print(&self, prf: &dyn PrfFunction, key: &[u8]) -> Secret {
+        let mut all = Secret::zeroed(0);
+        let mut add = |part: &[u8]| {
+            let length = u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes();
+            *all.expose_mut() = prf.compute(key, &[all.expose(), &length, part]).expose().clone();
+        };
+        for Psk { ids, secret } in &self.psks {
+            add(format!("{ids:?}").as_bytes());
+            add(secret.expose());
+        }
+        self.keys.iter().for_each(|key| add(key.public_key()));
+        all
+    }
+
     /// The private key of `certificate`.
     pub fn key(&self, certificate: &Certificate) -> Option<&Arc<dyn SigningKey>> {
         let spki = crate::certificate::public_key(&certificate.der)?;
@@ -66,5 +81,42 @@ mod tests {
         let mut secrets = Secrets::new();
         secrets.add_psk(vec![], Secret::from(&b"hunter2"[..]));
         assert_eq!(format!("{secrets:?}"), "Secrets(1 PSKs, 0 private keys)");
+    }
+
+    /// The key and all parts, one after the other.
+    struct Row;
+
+    impl PrfFunction for Row {
+        fn id(&self) -> wire::num::Prf {
+            wire::num::Prf(0)
+        }
+        fn len(&self) -> usize {
+            0
+        }
+        fn fixed_key_len(&self) -> Option<usize> {
+            None
+        }
+        fn compute(&self, key: &[u8], parts: &[&[u8]]) -> Secret {
+            Secret::new([key, &parts.concat()].concat())
+        }
+    }
+
+    #[test]
+    fn every_change_of_a_secret_changes_the_fingerprint() {
+        let of = |psks: &[(&str, &str)]| {
+            let mut secrets = Secrets::new();
+            for (id, psk) in psks {
+                let id = IdPattern::Is(Identity::Fqdn((*id).to_string()));
+                secrets.add_psk(vec![id], Secret::from(psk.as_bytes()));
+            }
+            secrets.print(&Row, b"key").expose().clone()
+        };
+        let one = of(&[("a", "secret")]);
+        assert_eq!(one, of(&[("a", "secret")]));
+        for other in
+            [of(&[]), of(&[("a", "secre")]), of(&[("b", "secret")]), of(&[("a", "secret"), ("b", "secret")])]
+        {
+            assert_ne!(one, other);
+        }
     }
 }

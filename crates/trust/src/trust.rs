@@ -5,12 +5,13 @@ use crate::limits::MAX_REFUSAL;
 use crate::prove;
 use crate::secrets::Secrets;
 use crate::text::clip;
+use base::Secret;
 use crypto::Suite;
 use policy::{Connection, ConnectionId, Policy};
-use sa::{Answer, Job, TrustRefusal};
+use sa::{Answer, Job, TICKET_SECRET, TrustRefusal};
 use std::fmt;
 use std::sync::Arc;
-use wire::num::AuthMethod;
+use wire::num::{AuthMethod, Prf};
 
 /// Auth Method: RSA Digital Signature (RFC 7296 §3.8).
 pub(crate) const RSA_SIGNATURE: u8 = AuthMethod::RSA.0;
@@ -65,6 +66,15 @@ impl Trust {
         outcome.unwrap_or_else(|TrustRefusal { ours, reason }| {
             Answer::Refused(TrustRefusal { ours, reason: clip(&reason, MAX_REFUSAL) })
         })
+    }
+
+    /// The secret behind tickets of session resumption (RFC 5723), made from one of the daemon's own: another one as soon as
+    /// any key or password is.
+    pub fn ticket_secret(&self, own: &Secret<[u8; TICKET_SECRET]>) -> Option<Secret<[u8; TICKET_SECRET]>> {
+        let prf = self.suite.prf(Prf::HMAC_SHA2_256)?;
+        let print = self.secrets.print(prf, own.expose());
+        let made = prf.compute(own.expose(), &[b"tickets", print.expose()]);
+        <[u8; TICKET_SECRET]>::try_from(made.expose().as_slice()).ok().map(Secret::new)
     }
 
     /// The secrets, for a check of the configuration.

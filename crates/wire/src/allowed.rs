@@ -255,6 +255,7 @@ shapes! {
     RESUME_RESPONSE {
         Normal: one(NONCE);
         Cookie: notify(COOKIE);
+        Refusal: notify(TICKET_NACK);
         Refusal: error(ERROR);
     }
     // RFC 9242 §3.2, with RFC 9370 §2.2.2: extensions say what else it carries
@@ -323,6 +324,25 @@ mod tests {
 
     const INIT: ExchangeType = ExchangeType::IKE_SA_INIT;
     const AUTH: ExchangeType = ExchangeType::IKE_AUTH;
+
+    //= rfc5723 §4.3.2
+    #[test]
+    fn a_ticket_is_shown_with_a_nonce_and_refused_without() {
+        let exchange = ExchangeType::IKE_SESSION_RESUME;
+        let asked = |chain: &[Payload<'_>]| classify(exchange, Direction::Request, &[], chain);
+        let ticket = || notify(NotifyType::TICKET_OPAQUE);
+        assert_eq!(asked(&[nonce(), ticket()]), Ok(Case::Normal));
+        assert_eq!(asked(&[notify(NotifyType::COOKIE), nonce(), ticket()]), Ok(Case::Normal));
+        let odd =
+            [vec![nonce()], vec![ticket()], vec![nonce(), ticket(), ticket()], vec![nonce(), ticket(), ke()]];
+        assert!(odd.iter().all(|chain| asked(chain).is_err()));
+        let answered = |chain: &[Payload<'_>]| classify(exchange, Direction::Response, &[], chain);
+        assert_eq!(answered(&[nonce()]), Ok(Case::Normal));
+        assert_eq!(answered(&[notify(NotifyType::COOKIE)]), Ok(Case::Cookie));
+        assert_eq!(answered(&[notify(NotifyType::TICKET_NACK)]), Ok(Case::Refusal));
+        assert_eq!(answered(&[notify(NotifyType::INVALID_SYNTAX)]), Ok(Case::Refusal));
+        assert!(answered(&[Payload::Sa(vec![]), nonce()]).is_err());
+    }
 
     //= rfc7296 §2.5
     #[test]

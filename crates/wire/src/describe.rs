@@ -171,6 +171,12 @@ fn describe_notify(notify: &Notify<'_>, f: &mut Formatter<'_>) -> fmt::Result {
         (NotifyType::PUZZLE, [high, low, bits]) => {
             writeln!(f, ", {}, {bits} zero bits", Prf(u16::from_be_bytes([*high, *low])))
         }
+        (NotifyType::TICKET_LT_OPAQUE, data) => match data.split_first_chunk::<4>() {
+            Some((seconds, ticket)) => {
+                writeln!(f, ", for {} s, {}", u32::from_be_bytes(*seconds), Octets(ticket))
+            }
+            None => writeln!(f, ", {}", Octets(data)),
+        },
         (_, data) => writeln!(f, ", {}", Octets(data)),
     }
 }

@@ -1,4 +1,4 @@
-//! IKE_SA_INIT messages, which nothing protects: what is read here is noise until IKE_AUTH vouches for it.
+//! First messages, of IKE_SA_INIT and IKE_SESSION_RESUME, which nothing protects: what is read here is noise until IKE_AUTH vouches for it.
 
 use crate::channel;
 use crate::contents::Contents;
@@ -10,11 +10,11 @@ use sa::{Drop, Event, Path, Side};
 use wire::num::{ExchangeType, PayloadType};
 use wire::{Flags, Header, Message, Payload};
 
-/// The datagram of an IKE_SA_INIT message.
-pub(crate) fn emit(spis: Spis, sender: Side, payloads: Vec<Payload<'_>>) -> Vec<u8> {
+/// The datagram of a first message.
+pub(crate) fn emit(exchange: ExchangeType, spis: Spis, sender: Side, payloads: Vec<Payload<'_>>) -> Vec<u8> {
     let initiator = sender == Side::Initiator;
     let flags = Flags { initiator, version: false, response: !initiator };
-    let header = Header::new(spis.initiator, spis.responder, ExchangeType::IKE_SA_INIT, flags, MessageId(0));
+    let header = Header::new(spis.initiator, spis.responder, exchange, flags, MessageId(0));
     Message { header, payloads }.emit()
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn unknown_critical(bytes: &[u8]) -> Option<PayloadType> {
     message.payloads.iter().find(|payload| payload.is_unsupported_critical()).map(Payload::kind)
 }
 
-/// Tells the ladder of an IKE_SA_INIT message that was accepted.
+/// Tells the ladder of a first message that was accepted.
 pub(crate) fn accepted(sa: &Common, cx: &mut Cx<'_>, path: Path, bytes: &[u8]) {
     let Ok(message) = Message::parse(bytes) else { return };
     let trace =
@@ -43,10 +43,10 @@ pub(crate) fn accepted(sa: &Common, cx: &mut Cx<'_>, path: Path, bytes: &[u8]) {
     cx.out.tell(Event::Message(sa::MessageTrace { path, ..trace }));
 }
 
-/// Whether a datagram is the response to our IKE_SA_INIT request by its header.
-pub(crate) fn is_response(datagram: &Datagram<'_>) -> bool {
+/// Whether a datagram is the response to our first request by its header.
+pub(crate) fn is_response(datagram: &Datagram<'_>, exchange: ExchangeType) -> bool {
     let header = &datagram.header;
-    header.exchange == ExchangeType::IKE_SA_INIT
+    header.exchange == exchange
         && header.message_id == MessageId(0)
         && header.flags.response
         && !header.flags.initiator

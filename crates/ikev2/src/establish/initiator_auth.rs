@@ -1,31 +1,38 @@
 //! The initiator's IKE_AUTH: from keys to an established IKE SA.
 
+use super::initiator_check::{Checking, Claim};
 use super::initiator_init::{Agreement, float};
+use super::initiator_resume::in_words;
 use super::rivals::Rivals;
 use super::{
-    Deadline, Secrets, begin_after_nat, cert_payloads, cert_request, init, initiator_puzzle, is_fatal,
+    Deadline, Secrets, begin_after_nat, cert_payloads, cert_request, initiator_puzzle, is_fatal,
     local_identity,
 };
 use crate::channel::{Authentic, Incoming, Message};
-use crate::child::{self, Proposed};
-use crate::closing::Closing;
-use crate::contents::{self, Contents};
-use crate::established::{Authenticated, Established, FirstChild, Identities};
-use crate::ext::configuration::{before_reply, clip};
-use crate::ext::{self, Agreed, Facts, Moment, Nat};
+use crate::child::Proposed;
+use crate::contents;
+use crate::ext::configuration::before_reply;
+use crate::ext::{self, Facts, Moment};
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
 use crate::sent::Sent;
-use crate::{Common, Cx, limits, redirect};
+use crate::{Common, Cx, limits, resume};
 use base::Instant;
 use crypto::Spis;
 use policy::{Child, Childless, Connection, IdPattern, Identity};
-use sa::{Answer, Fate, Job, JobId, PairKey, PeerProof, Reason, Refusal, RefusalKind, Side};
+use sa::{Answer, Fate, Job, JobId, PairKey, Reason, Refusal, RefusalKind, Side};
 use std::sync::Arc;
 use wire::num::{AuthMethod, ExchangeType, NotifyType};
-use wire::{Authentication, Identification, Payload};
+use wire::{Authentication, Payload};
 
 /// Our AUTH value is being made.
 pub(crate) struct Proving {
+    ready: Ready,
+    job: JobId,
+    until: Deadline,
+}
+
+/// All that the IKE_AUTH request is made of, but AUTH.
+struct Ready {
     rivals: Rivals,
     chosen: Chosen,
     secrets: Secrets,
@@ -33,8 +40,6 @@ pub(crate) struct Proving {
     /// The peer sent a CERTREQ.
     cert_asked: bool,
     puzzle: Puzzled,
-    job: JobId,
-    until: Deadline,
 }
 
 /// What has come of the puzzle that was to be solved before IKE_AUTH.
@@ -51,8 +56,19 @@ impl Proving {
         let chosen = rivals.chosen().clone();
         sa.spi_r = spi_r;
         float(sa, cx, &secrets, chosen.connection.mobike);
-        let local = local_identity(&chosen.connection, sa);
+        let local = match &secrets.former {
+            //= rfc5723 §4.3.3
+            //# The IDi value sent in the IKE_AUTH exchange MUST be identical to the value included in the ticket.
+            Some(former) => former.local.clone(),
+            None => local_identity(&chosen.connection, sa),
+        };
         let id = contents::identification(&local).octets_to_sign();
+        if secrets.former.is_some() {
+            let data = secrets.resumption_auth(cx, Side::Initiator, &id).expose().clone().into();
+            let ready = Ready { rivals, chosen, secrets, local, cert_asked, puzzle };
+            let auth = Authentication { method: AuthMethod::SHARED_KEY, data };
+            return AwaitAuth::begin(sa, cx, ready, auth);
+        }
         let job = cx.out.job(
             sa.id,
             Job::Prove {
@@ -66,15 +82,36 @@ impl Proving {
             },
         );
         let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
-        Box::new(Self { rivals, chosen, secrets, local, cert_asked, puzzle, job, until })
+        let ready = Ready { rivals, chosen, secrets, local, cert_asked, puzzle };
+        Box::new(Self { ready, job, until })
     }
 }
 
-impl Proving {
+impl Ready {
+    fn known(&self) -> Known<'_> {
+        let connection = Some(&*self.chosen.connection);
+        Known { connection, local_id: Some(&self.local), suite: Some(self.secrets.suite), ..Known::default() }
+    }
+
     fn end(self, sa: &mut Common, cx: &mut Cx<'_>, fate: Fate) -> Next {
-        sa.give_up(cx, &self.known(), fate);
+        give_up(sa, cx, &self.known(), (&self.chosen, &self.secrets), fate);
         self.rivals.forget(cx);
         Box::new(Gone)
+    }
+}
+
+/// An attempt comes to nothing. One that was to resume an IKE SA is followed by a full exchange.
+fn give_up(
+    sa: &mut Common,
+    cx: &mut Cx<'_>,
+    known: &Known<'_>,
+    (chosen, secrets): (&Chosen, &Secrets),
+    fate: Fate,
+) {
+    let why = secrets.former.as_ref().and_then(|_| in_words(&fate));
+    match why {
+        Some(why) => resume::in_full(sa, cx, &chosen.connection, &why),
+        None => sa.give_up(cx, known, fate),
     }
 }
 
@@ -88,13 +125,13 @@ fn expected(chosen: &Chosen) -> Option<Identity> {
 
 impl Stage for Proving {
     fn known(&self) -> Known<'_> {
-        let connection = Some(&*self.chosen.connection);
-        Known { connection, local_id: Some(&self.local), suite: Some(self.secrets.suite), ..Known::default() }
+        self.ready.known()
     }
 
     fn datagram(mut self: Box<Self>, _: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
-        match init::is_response(&datagram) {
-            true => self.rivals.hear(cx, &datagram, &self.secrets.transcript.response),
+        let Ready { rivals, secrets, .. } = &mut self.ready;
+        match rivals.concerns(&datagram) {
+            true => rivals.hear(cx, &datagram, &secrets.transcript.response),
             false => cx.unexpected(datagram.path),
         }
         self
@@ -105,16 +142,17 @@ impl Stage for Proving {
             _ if job != self.job => self,
             Answer::Proved(proof) => {
                 let data = proof.data.into();
-                AwaitAuth::begin(sa, cx, *self, Authentication { method: AuthMethod(proof.method), data })
+                let auth = Authentication { method: AuthMethod(proof.method), data };
+                AwaitAuth::begin(sa, cx, self.ready, auth)
             }
             Answer::Refused(why) => {
                 let refusal = Refusal {
                     kind: RefusalKind::AuthenticationFailed,
                     by_peer: false,
-                    connection: Some(self.chosen.connection.name.clone()),
+                    connection: Some(self.ready.chosen.connection.name.clone()),
                     reason: why.reason,
                 };
-                self.end(sa, cx, Fate::Refused(refusal))
+                self.ready.end(sa, cx, Fate::Refused(refusal))
             }
             _ => self,
         }
@@ -124,7 +162,7 @@ impl Stage for Proving {
         if !self.until.is_over(cx) {
             return self;
         }
-        self.end(sa, cx, Fate::HalfOpenTimeout)
+        self.ready.end(sa, cx, Fate::HalfOpenTimeout)
     }
 
     fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
@@ -132,7 +170,7 @@ impl Stage for Proving {
     }
 
     fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next {
-        self.end(sa, cx, end.fate)
+        self.ready.end(sa, cx, end.fate)
     }
 }
 
@@ -144,11 +182,11 @@ pub(crate) struct AwaitAuth {
 
 /// An IKE_AUTH request to whoever sent one of the answers to IKE_SA_INIT.
 pub(super) struct Attempt {
-    chosen: Chosen,
+    pub(super) chosen: Chosen,
     pub(super) secrets: Secrets,
-    local: Identity,
+    pub(super) local: Identity,
     /// The child SA that it proposes.
-    proposed: Option<Proposed>,
+    pub(super) proposed: Option<Proposed>,
     /// Why the request lacks the solution of a puzzle.
     obstacle: Option<Refusal>,
     request: Sent,
@@ -169,7 +207,7 @@ impl Attempt {
 }
 
 impl AwaitAuth {
-    fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Proving, auth: Authentication<'static>) -> Next {
+    fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Ready, auth: Authentication<'static>) -> Next {
         let connection = &from.chosen.connection;
         let can = from.secrets.agreed.childless;
         let wanted = first_child(sa, &before_reply(&from.chosen.connection));
@@ -201,10 +239,16 @@ impl AwaitAuth {
             return from.end(sa, cx, Fate::Refused(refusal));
         }
         let proposed = first.map(|child| Proposed::new(sa, cx, child, false));
-        let Proving { rivals, chosen, mut secrets, local, cert_asked, puzzle, .. } = from;
+        let Ready { rivals, chosen, mut secrets, local, cert_asked, puzzle } = from;
         let connection = &chosen.connection;
         let mut payloads = vec![Payload::IdI(contents::identification(&local))];
-        payloads.extend(cert_payloads(connection, cert_asked));
+        //= rfc5723 §4.3.3
+        //# A CERT payload MUST NOT be included in this exchange […]. As a result, the IDr value sent (by the gateway, and
+        //# optionally by the client) in this exchange MUST also be identical to the value included in the ticket.
+        let resumed = secrets.former.as_ref().map(|former| former.remote.clone());
+        if resumed.is_none() {
+            payloads.extend(cert_payloads(connection, cert_asked));
+        }
         let first_contact = is_first_contact(cx, &chosen, &local);
         let mut facts = Facts {
             suite: cx.suite,
@@ -218,8 +262,11 @@ impl AwaitAuth {
             first_contact,
         };
         ext::offer(Moment::AuthRequest, &mut facts, &mut payloads);
-        payloads.extend(cert_request(std::iter::once(&**connection)));
-        payloads.extend(expected(&chosen).map(|id| Payload::IdR(contents::identification(&id))));
+        if resumed.is_none() {
+            payloads.extend(cert_request(std::iter::once(&**connection)));
+        }
+        let remote = resumed.or_else(|| expected(&chosen));
+        payloads.extend(remote.map(|id| Payload::IdR(contents::identification(&id))));
         payloads.push(Payload::Auth(auth));
         if let Some(proposed) = &proposed {
             payloads.push(proposed.sa_payload());
@@ -269,8 +316,9 @@ impl AwaitAuth {
 
     fn end(self, sa: &mut Common, cx: &mut Cx<'_>, fate: Fate) -> Next {
         self.attempt.release(cx);
-        let fate = initiator_puzzle::explain(fate, self.attempt.obstacle.clone());
-        sa.give_up(cx, &self.known(), fate);
+        let Attempt { chosen, secrets, obstacle, .. } = &self.attempt;
+        let fate = initiator_puzzle::explain(fate, obstacle.clone());
+        give_up(sa, cx, &self.known(), (chosen, secrets), fate);
         self.rivals.forget(cx);
         Box::new(Gone)
     }
@@ -358,7 +406,7 @@ impl Stage for AwaitAuth {
     }
 
     fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
-        if init::is_response(&datagram) {
+        if self.rivals.concerns(&datagram) {
             self.rivals.hear(cx, &datagram, &self.attempt.secrets.transcript.response);
             return self;
         }
@@ -389,208 +437,5 @@ impl Stage for AwaitAuth {
 
     fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next {
         self.end(sa, cx, end.fate)
-    }
-}
-
-/// What the response says.
-struct Claim<'a> {
-    contents: Contents<'a>,
-    id_r: Identification<'a>,
-    auth: Authentication<'a>,
-}
-
-/// The peer's AUTH value is being checked.
-pub(crate) struct Checking {
-    chosen: Chosen,
-    secrets: Secrets,
-    identities: Identities,
-    first: Option<FirstChild>,
-    job: JobId,
-    until: Deadline,
-}
-
-impl Checking {
-    fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Attempt, claim: Claim<'_>) -> Next {
-        let Claim { contents, id_r, auth } = claim;
-        let Attempt { mut chosen, mut secrets, local, proposed, .. } = from;
-        let remote = contents::identity(&id_r);
-        let job = Job::Check {
-            connection: chosen.id,
-            name: chosen.connection.name.clone(),
-            local: local.clone(),
-            remote: remote.clone(),
-            wanted: chosen.connection.remote.id.clone(),
-            prf: secrets.suite.prf,
-            octets: secrets.signed_octets(cx, Side::Responder, &id_r.octets_to_sign()),
-            proof: PeerProof { method: auth.method.0, data: auth.data.to_vec(), certs: contents.x509() },
-            wall: cx.now.wall,
-        };
-        let job = cx.out.job(sa.id, job);
-        let mut agreed = secrets.agreed.clone();
-        let facts = Facts {
-            suite: cx.suite,
-            settings: cx.settings,
-            rng: cx.rng,
-            spis: Spis { initiator: sa.spi_i, responder: sa.spi_r },
-            path: sa.path,
-            connection: &chosen.connection,
-            agreed: &secrets.agreed,
-            addresses: cx.addresses,
-            first_contact: false,
-        };
-        ext::inspect(Moment::AuthResponse, &facts, &contents, &mut agreed);
-        secrets.agreed = agreed;
-        let first =
-            proposed.map(|proposed| first_child_of(&chosen, (sa, secrets.agreed.nat), proposed, &contents));
-        let first = with_addresses(&mut chosen, &mut secrets.agreed, &remote, first);
-        let identities = Identities::new(local, remote);
-        let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
-        Box::new(Self { chosen, secrets, identities, first, job, until })
-    }
-
-    /// The peer is not who it should be: it is told, since it takes the IKE SA to be established.
-    //= rfc7296 §2.21.2
-    //# If the error occurs on the initiator, the notification MAY be returned in a separate INFORMATIONAL
-    //# exchange, usually with no other payloads.
-    fn refuse(self, sa: &mut Common, cx: &mut Cx<'_>, fate: Fate) -> Next {
-        if let Some(first) = &self.first {
-            cx.directory.release_spi(first.spi());
-        }
-        sa.give_up(cx, &self.known(), fate);
-        Closing::after_failed_authentication(sa, cx, self.chosen.connection, self.secrets.channel)
-    }
-}
-
-fn first_child_of(
-    chosen: &Chosen,
-    (sa, nat): (&Common, Nat),
-    proposed: Proposed,
-    contents: &Contents<'_>,
-) -> FirstChild {
-    let connection = &chosen.connection;
-    if let Some(notify) = contents.error() {
-        let pair = proposed.pair().filter(|_| notify.kind == NotifyType::SINGLE_PAIR_REQUIRED);
-        if let Some(pair) = pair {
-            return FirstChild::ForPair(proposed, pair);
-        }
-        let refusal = child::refused_by_peer(notify, connection, &proposed.child);
-        return FirstChild::Refused(proposed, refusal);
-    }
-    match proposed.accept(sa, nat, contents) {
-        Ok(agreed) => FirstChild::Agreed(proposed, agreed),
-        Err((kind, reason)) => {
-            let refusal = Refusal { kind, by_peer: false, connection: Some(connection.name.clone()), reason };
-            let spi_out =
-                contents.sa.as_deref().and_then(|sa| contents::esp_answer(sa).ok()).map(|(_, spi)| spi);
-            match spi_out {
-                Some(_) => FirstChild::Unacceptable(proposed, refusal),
-                None => FirstChild::Refused(proposed, refusal),
-            }
-        }
-    }
-}
-
-/// What the peer gave us by a configuration payload comes in: the connection has our addresses from now on.
-fn with_addresses(
-    chosen: &mut Chosen,
-    agreed: &mut Agreed,
-    peer: &Identity,
-    first: Option<FirstChild>,
-) -> Option<FirstChild> {
-    let asked = chosen.connection.clone();
-    let filled = match agreed.with_addresses(&asked) {
-        None => return first,
-        Some(Err(why)) => return first.map(|first| without(&asked, first, why)),
-        Some(Ok(filled)) => filled,
-    };
-    chosen.connection = filled;
-    let Some(FirstChild::Agreed(proposed, mut agreement)) = first else { return first };
-    agreed.restrict_names(peer, &agreement.remote);
-    let find = |connection: &Connection| {
-        connection.children.iter().find(|child| child.name == proposed.child.name).cloned()
-    };
-    if let (Some(before), Some(own)) = (find(&asked), find(&chosen.connection))
-        && before.local_ts != own.local_ts
-    {
-        agreement.local = clip(&agreement.local, &own.local_ts);
-    }
-    let first = FirstChild::Agreed(proposed, agreement);
-    let FirstChild::Agreed(_, agreement) = &first else { return Some(first) };
-    match agreement.local.is_empty() {
-        true => {
-            let why = "The traffic that the peer allows us is not that of the address that it gave us.";
-            Some(without(&asked, first, why.to_string()))
-        }
-        false => Some(first),
-    }
-}
-
-/// A child that the peer agreed to is of no use without an address.
-fn without(connection: &Connection, first: FirstChild, reason: String) -> FirstChild {
-    match first {
-        FirstChild::Agreed(proposed, _) => {
-            let (kind, connection) = (RefusalKind::NoAddress, Some(connection.name.clone()));
-            FirstChild::Unacceptable(proposed, Refusal { kind, by_peer: true, connection, reason })
-        }
-        other => other,
-    }
-}
-
-impl Stage for Checking {
-    fn known(&self) -> Known<'_> {
-        Known {
-            connection: Some(&*self.chosen.connection),
-            local_id: Some(&self.identities.local),
-            remote_id: Some(&self.identities.remote),
-            suite: Some(self.secrets.suite),
-            ..Known::default()
-        }
-    }
-
-    fn datagram(self: Box<Self>, _: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
-        // A request of the responder comes again; by then we are ready for it.
-        cx.unexpected(datagram.path);
-        self
-    }
-
-    fn answer(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, answer: Answer) -> Next {
-        match answer {
-            _ if job != self.job => self,
-            Answer::Verified(_) => {
-                let Self { chosen, mut secrets, identities, first, .. } = *self;
-                //= rfc5685 §6
-                //# the client MUST verify the gateway's AUTH payload before acting on the REDIRECT payload
-                if let Some(redirect) = secrets.agreed.redirect.take() {
-                    if let Some(first) = &first {
-                        cx.directory.release_spi(first.spi());
-                    }
-                    let channel = Some(secrets.channel);
-                    return redirect::before_it_stands(sa, cx, &chosen.connection, &redirect, channel);
-                }
-                Established::as_initiator(sa, cx, Authenticated { chosen, secrets, identities }, first)
-            }
-            Answer::Refused(why) => {
-                let refusal = Refusal {
-                    kind: RefusalKind::AuthenticationFailed,
-                    by_peer: false,
-                    connection: Some(self.chosen.connection.name.clone()),
-                    reason: why.reason,
-                };
-                self.refuse(sa, cx, Fate::Refused(refusal))
-            }
-            _ => self,
-        }
-    }
-
-    fn time(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
-        if self.until.is_over(cx) { self.refuse(sa, cx, Fate::HalfOpenTimeout) } else { self }
-    }
-
-    fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
-        self.until.wake()
-    }
-
-    fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next {
-        self.refuse(sa, cx, end.fate)
     }
 }

@@ -1,8 +1,8 @@
 //! The initiator's IKE_SA_INIT: from an order to keys.
 
 use super::initiator_puzzle::{self, Plan, Solving, SolvingAuth};
-use super::rivals::Rivals;
-use super::secrets::Ingredients;
+use super::rivals::{First, Rivals};
+use super::secrets::{Ingredients, Source};
 use super::{Secrets, Transcript, init};
 use crate::contents::{self, Contents};
 use crate::ext::{self, Agreed, Facts, Moment};
@@ -50,15 +50,14 @@ struct OurKe {
     public: Vec<u8>,
 }
 
-/// Begins an IKE SA: sends IKE_SA_INIT. An error says what our own side lacks.
-pub(crate) fn initiate(
+/// Sends IKE_SA_INIT. An error says what our own side lacks.
+pub(super) fn initiate(
     cx: &mut Cx<'_>,
     id: IkeSaId,
     chosen: Chosen,
     path: Path,
     wanted: (Vec<Wish>, Origin),
 ) -> Result<IkeSa, Refusal> {
-    let (wishes, origin) = wanted;
     let offers = policy::ike_offers(&chosen.connection.proposals);
     let refuse = |reason: String| Refusal {
         kind: RefusalKind::NoProposalChosen,
@@ -69,21 +68,7 @@ pub(crate) fn initiate(
     let method = policy::first_ke(&offers).unwrap_or(KeMethod::NONE);
     let ke =
         OurKe::new(cx, method).ok_or_else(|| refuse(format!("This build has no key exchange {method}.")))?;
-    let now = cx.now.mono;
-    let mut common = Common {
-        id,
-        side: Side::Initiator,
-        spi_i: cx.settings.shard.draw(cx.rng),
-        spi_r: IkeSpi::ZERO,
-        path,
-        born: now,
-        heard: now,
-        spoke: now,
-        keepalive: cx.settings.keepalive,
-        last_message_id: cx.settings.last_message_id,
-        wishes,
-        origin,
-    };
+    let mut common = begin(cx, id, path, wanted);
     let nonce = cx.random(limits::NONCE_LEN);
     let request = send(
         &mut common,
@@ -104,6 +89,25 @@ pub(crate) fn initiate(
         hint: None,
     };
     Ok(IkeSa::new(common, Box::new(stage)))
+}
+
+/// An IKE SA of which nobody knows yet.
+pub(super) fn begin(cx: &mut Cx<'_>, id: IkeSaId, path: Path, wanted: (Vec<Wish>, Origin)) -> Common {
+    let (now, (wishes, origin)) = (cx.now.mono, wanted);
+    Common {
+        id,
+        side: Side::Initiator,
+        spi_i: cx.settings.shard.draw(cx.rng),
+        spi_r: IkeSpi::ZERO,
+        path,
+        born: now,
+        heard: now,
+        spoke: now,
+        keepalive: cx.settings.keepalive,
+        last_message_id: cx.settings.last_message_id,
+        wishes,
+        origin,
+    }
 }
 
 impl OurKe {
@@ -153,7 +157,7 @@ fn send(sa: &mut Common, cx: &mut Cx<'_>, asked: &Asked<'_>) -> Sent {
     };
     ext::offer(Moment::InitRequest, &mut facts, &mut payloads);
     let trace = Trace::new(ExchangeType::IKE_SA_INIT, MessageId(0), false, &payloads);
-    let datagram = init::emit(spis, Side::Initiator, payloads);
+    let datagram = init::emit(ExchangeType::IKE_SA_INIT, spis, Side::Initiator, payloads);
     Sent::new(sa, cx, MessageId(0), vec![datagram], trace)
 }
 
@@ -225,7 +229,7 @@ impl AwaitInit {
         cx: &mut Cx<'_>,
         datagram: Datagram<'_>,
     ) -> Result<Next, Noise<Self>> {
-        if !init::is_response(&datagram) {
+        if !init::is_response(&datagram, ExchangeType::IKE_SA_INIT) {
             return Err((self, Drop::Unexpected));
         }
         let contents = match init::contents(datagram.bytes) {
@@ -455,8 +459,38 @@ impl AwaitInit {
         }
     }
 
-    /// The keys that we have with whoever sent this response, if it answers what we asked.
-    pub(super) fn agree(&self, sa: &Common, cx: &mut Cx<'_>, path: Path, bytes: &[u8]) -> Option<Agreement> {
+    /// Our half of the key exchange of that method, and the last request with it: whoever answers an earlier one shows by
+    /// the method that it has not seen the others, or that somebody else has wished for them.
+    fn asked_with(&self, method: KeMethod) -> Option<(&OurKe, &[u8])> {
+        let now = (&self.ke, self.request.datagrams.first()?.as_slice());
+        let earlier = self.earlier.iter().rev().map(|earlier| (&earlier.ke, earlier.datagram.as_slice()));
+        std::iter::once(now).chain(earlier).find(|(ke, _)| ke.method == method)
+    }
+
+    fn read(&self, contents: &Contents<'_>, asked: &OurKe) -> Option<Answered> {
+        let answer = contents::ike_answer(contents.sa.as_deref()?).ok()?;
+        let suite = policy::accept_ike(&self.offers, &answer).ok()?;
+        let ke = contents.ke.as_ref()?;
+        let fits = ke.method == asked.method && suite.ke == asked.method;
+        let nonce = contents.nonce.as_ref()?.to_vec();
+        fits.then(|| Answered { suite, public: ke.data.to_vec(), nonce })
+    }
+}
+
+impl First for AwaitInit {
+    fn chosen(&self) -> &Chosen {
+        &self.chosen
+    }
+
+    fn exchange(&self) -> ExchangeType {
+        ExchangeType::IKE_SA_INIT
+    }
+
+    fn is_answer(&self, contents: &Contents<'_>) -> bool {
+        contents.sa.is_some()
+    }
+
+    fn agree(&self, sa: &Common, cx: &mut Cx<'_>, path: Path, bytes: &[u8]) -> Option<Agreement> {
         let spi_r = Header::parse(bytes).ok()?.spi_r;
         let contents = init::contents(bytes).ok()?;
         let (ke, request) = self.asked_with(contents.ke.as_ref()?.method)?;
@@ -483,32 +517,12 @@ impl AwaitInit {
             nonce_r: answered.nonce,
         };
         let (suite, connection) = (answered.suite, &self.chosen.connection);
-        let from = Ingredients { side: Side::Initiator, spis, suite, g_ir: &g_ir, connection };
+        let source = Source::Exchange(suite, &g_ir);
+        let from = Ingredients { side: Side::Initiator, spis, source, connection };
         let secrets = Secrets::derive(cx, from, transcript, agreed).ok()?;
         let cert_asked = !contents.cert_requests.is_empty();
         let puzzle = contents.notify(NotifyType::PUZZLE).and_then(|notify| Puzzle::parse(&notify.data));
         Some(Agreement { spi_r, secrets, cert_asked, puzzle, solution: None, obstacle: None })
-    }
-
-    pub(super) fn chosen(&self) -> &Chosen {
-        &self.chosen
-    }
-
-    /// Our half of the key exchange of that method, and the last request with it: whoever answers an earlier one shows by
-    /// the method that it has not seen the others, or that somebody else has wished for them.
-    fn asked_with(&self, method: KeMethod) -> Option<(&OurKe, &[u8])> {
-        let now = (&self.ke, self.request.datagrams.first()?.as_slice());
-        let earlier = self.earlier.iter().rev().map(|earlier| (&earlier.ke, earlier.datagram.as_slice()));
-        std::iter::once(now).chain(earlier).find(|(ke, _)| ke.method == method)
-    }
-
-    fn read(&self, contents: &Contents<'_>, asked: &OurKe) -> Option<Answered> {
-        let answer = contents::ike_answer(contents.sa.as_deref()?).ok()?;
-        let suite = policy::accept_ike(&self.offers, &answer).ok()?;
-        let ke = contents.ke.as_ref()?;
-        let fits = ke.method == asked.method && suite.ke == asked.method;
-        let nonce = contents.nonce.as_ref()?.to_vec();
-        fits.then(|| Answered { suite, public: ke.data.to_vec(), nonce })
     }
 }
 

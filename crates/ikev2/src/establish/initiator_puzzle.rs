@@ -23,6 +23,7 @@ use base::Instant;
 use crypto::Spis;
 use policy::Connection;
 use sa::{Answer, Drop, Event, Fate, Job, JobId, Puzzle, Reason, Refusal, RefusalKind};
+use wire::num::ExchangeType;
 
 /// What we do about a puzzle.
 pub(super) enum Plan {
@@ -117,7 +118,7 @@ impl Stage for Solving {
 
     fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
         let path = datagram.path;
-        let is_answer = init::is_response(&datagram)
+        let is_answer = init::is_response(&datagram, ExchangeType::IKE_SA_INIT)
             && init::contents(datagram.bytes).is_ok_and(|contents| contents.sa.is_some());
         if !is_answer {
             // Another puzzle, or an error that anybody could have sent.
@@ -219,7 +220,7 @@ impl Stage for SolvingAuth {
     }
 
     fn datagram(mut self: Box<Self>, _: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
-        match init::is_response(&datagram) {
+        match self.rivals.concerns(&datagram) {
             true => self.rivals.hear(cx, &datagram, &self.agreement.secrets.transcript.response),
             false => cx.unexpected(datagram.path),
         }

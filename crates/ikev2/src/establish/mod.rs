@@ -18,28 +18,48 @@
 //!   Checking    (the peer's AUTH is checked)
 //!   Established (the child SA is installed)
 //! ```
+//! An IKE SA that is resumed (RFC 5723) begins with IKE_SESSION_RESUME in place of IKE_SA_INIT, and makes and checks AUTH
+//! by itself: see initiator_resume, responder_resume.
 
 mod init;
 mod initiator_auth;
+mod initiator_check;
 mod initiator_init;
 mod initiator_puzzle;
+mod initiator_resume;
 mod responder_auth;
+mod responder_check;
 mod responder_init;
 mod responder_lease;
 mod responder_prove;
 mod responder_puzzle;
+mod responder_resume;
 mod rivals;
 mod secrets;
 
-use crate::{Again, Common, Cx, limits, redirect};
+use crate::ike_sa::{Chosen, IkeSa, Wish};
+use crate::{Again, Common, Cx, Origin, limits, redirect, resume};
 use base::Instant;
-pub(crate) use initiator_init::initiate;
 use policy::{AuthMethod, Connection, Identity, SendCert};
 pub(crate) use responder_init::knock;
-use sa::{Reason, Refusal, RefusalKind};
+use sa::{IkeSaId, Path, Reason, Refusal, RefusalKind};
 pub(crate) use secrets::{Secrets, Transcript, ciphers};
 use wire::num::{CertEncoding, NotifyType};
 use wire::{CertRequest, Certificate, Payload};
+
+/// Begins an IKE SA: by a ticket, where there is one. An error says what our own side lacks.
+pub(crate) fn initiate(
+    cx: &mut Cx<'_>,
+    id: IkeSaId,
+    chosen: Chosen,
+    path: Path,
+    wanted: (Vec<Wish>, Origin),
+) -> Result<IkeSa, Refusal> {
+    match resume::ticket_for(cx, &chosen, path, &wanted.1) {
+        Some(held) => Ok(initiator_resume::initiate(cx, id, chosen, path, (wanted, held))),
+        None => initiator_init::initiate(cx, id, chosen, path, wanted),
+    }
+}
 
 /// Who we are on this path.
 fn local_identity(connection: &Connection, sa: &Common) -> Identity {

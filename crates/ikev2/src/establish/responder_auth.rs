@@ -1,22 +1,17 @@
 //! The responder's IKE_AUTH: from a half-open IKE SA to an established one.
 
-use super::responder_lease::Leasing;
-use super::{Deadline, Secrets, Transcript, local_identity};
+use super::responder_check::Checking;
+use super::{Deadline, Secrets, Transcript, responder_resume};
 use crate::channel::{Authentic, Incoming, Message, Request};
-use crate::child::{ChildRequest, Decided, NoChild};
 use crate::closing::Lingering;
 use crate::contents::{self, Contents};
-use crate::established::Identities;
-use crate::ext::configuration::Leases;
-use crate::ext::{self, Facts, Moment};
 use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
 use crate::trace::{Trace, Way};
-use crate::{Common, Cx, Superseded, unique};
+use crate::{Common, Cx};
 use base::{Instant, MessageId};
-use crypto::Spis;
-use policy::{AuthMethod, ChildKe, Childless, Claims, ConnectionId, Policy, Unique};
-use sa::{Answer, Drop, Event, Fate, Job, JobId, PeerProof, Reason, Refusal, RefusalKind, Side};
+use policy::{AuthMethod, Childless, Claims, ConnectionId, Policy};
+use sa::{Answer, Drop, Event, Fate, JobId, Reason, Refusal, RefusalKind};
 use std::sync::Arc;
 use std::time::Duration;
 use wire::num::{self, ExchangeType, NotifyType};
@@ -99,7 +94,11 @@ impl HalfOpen {
             Ok(claim) => claim,
             Err(fault) => return refuse_fault(sa, cx, secrets, to, &fault),
         };
-        match choose(&policy, &among, &claim, &secrets) {
+        let chosen = match &secrets.former {
+            Some(former) => responder_resume::welcome(cx, (&policy, &among), former, &claim),
+            None => choose(&policy, &among, &claim, &secrets),
+        };
+        match chosen {
             Ok(chosen) if claim.contents.sa.is_none() && is_never(&chosen) => {
                 let what = "it asks for no child, and `childless = \"never\"`".to_string();
                 refuse_fault(sa, cx, secrets, to, &Fault::syntax("RFC 6023 §3", what))
@@ -116,13 +115,13 @@ fn is_never(chosen: &Chosen) -> bool {
 }
 
 /// What an IKE_AUTH request says.
-struct Claim<'a> {
-    to: Request,
-    contents: Contents<'a>,
-    id_i: wire::Identification<'a>,
-    auth: Authentication<'a>,
+pub(super) struct Claim<'a> {
+    pub(super) to: Request,
+    pub(super) contents: Contents<'a>,
+    pub(super) id_i: wire::Identification<'a>,
+    pub(super) auth: Authentication<'a>,
     /// Until when all must be decided.
-    until: Deadline,
+    pub(super) until: Deadline,
 }
 
 fn read<'a>(to: Request, message: &'a Authentic<Message>, until: Deadline) -> Result<Claim<'a>, Fault> {
@@ -195,7 +194,7 @@ pub(super) fn refuse(
 }
 
 /// Ends a negotiation with that notification.
-fn refuse_with(
+pub(super) fn refuse_with(
     sa: &mut Common,
     cx: &mut Cx<'_>,
     mut secrets: Secrets,
@@ -227,7 +226,9 @@ impl Stage for HalfOpen {
 
     fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
         let (path, header) = (datagram.path, datagram.header);
-        if header.exchange == ExchangeType::IKE_SA_INIT && header.message_id == MessageId(0) {
+        let is_first =
+            matches!(header.exchange, ExchangeType::IKE_SA_INIT | ExchangeType::IKE_SESSION_RESUME);
+        if is_first && header.message_id == MessageId(0) {
             let Transcript { request, response, .. } = &self.secrets.transcript;
             self.open.repeat_init(sa, cx, &datagram, (request, response));
             return self;
@@ -273,246 +274,5 @@ impl Stage for HalfOpen {
 
     fn is_half_open(&self) -> bool {
         true
-    }
-}
-
-/// The peer's AUTH value is being checked.
-pub(crate) struct Checking {
-    pub(super) chosen: Chosen,
-    pub(super) secrets: Secrets,
-    pub(super) identities: Identities,
-    pub(super) to: Request,
-    /// The peer's message, for what is decided once the peer is known.
-    pub(super) wants: Wants,
-    job: JobId,
-    until: Deadline,
-}
-
-/// What an authenticated peer wants besides the IKE SA.
-pub(super) struct Wants {
-    pub(super) child: Option<Result<Decided, NoChild>>,
-    /// What a child is decided on when its addresses are known.
-    pub(super) undecided: Option<Box<Contents<'static>>>,
-    pub(super) cert_asked: bool,
-    /// Notifications for the response, whatever becomes of the child.
-    pub(super) notifies: Vec<Payload<'static>>,
-    /// CFG_REPLY.
-    pub(super) reply: Option<Payload<'static>>,
-    pub(super) leases: Leases,
-}
-
-impl Wants {
-    /// There will be no IKE SA.
-    pub(super) fn release(&mut self, sa: &Common, cx: &mut Cx<'_>) {
-        if let Some(Ok(decided)) = &self.child {
-            cx.directory.release_spi(decided.agreed.spi_in);
-        }
-        self.leases.release(sa, cx);
-    }
-}
-
-impl Checking {
-    fn begin(
-        sa: &mut Common,
-        cx: &mut Cx<'_>,
-        chosen: Chosen,
-        mut secrets: Secrets,
-        claim: Claim<'_>,
-    ) -> Next {
-        let connection = &chosen.connection;
-        let local = match &claim.contents.id_r {
-            // The peer asked for one of our names; `choose` has seen to it that it is ours.
-            Some(id) if connection.local.id.is_none() => contents::identity(id),
-            _ => local_identity(connection, sa),
-        };
-        let remote = contents::identity(&claim.id_i);
-        let job = Job::Check {
-            connection: chosen.id,
-            name: chosen.connection.name.clone(),
-            local: local.clone(),
-            remote: remote.clone(),
-            wanted: connection.remote.id.clone(),
-            prf: secrets.suite.prf,
-            octets: secrets.signed_octets(cx, Side::Initiator, &claim.id_i.octets_to_sign()),
-            proof: PeerProof {
-                method: claim.auth.method.0,
-                data: claim.auth.data.to_vec(),
-                certs: claim.contents.x509(),
-            },
-            wall: cx.now.wall,
-        };
-        let job = cx.out.job(sa.id, job);
-        let mut agreed = secrets.agreed.clone();
-        let facts = Facts {
-            suite: cx.suite,
-            settings: cx.settings,
-            rng: cx.rng,
-            spis: Spis { initiator: sa.spi_i, responder: sa.spi_r },
-            path: sa.path,
-            connection,
-            agreed: &secrets.agreed,
-            addresses: cx.addresses,
-            first_contact: false,
-        };
-        ext::inspect(Moment::AuthRequest, &facts, &claim.contents, &mut agreed);
-        secrets.agreed = agreed;
-        secrets.channel.cut_at(secrets.agreed.fragmentation.then_some(connection.fragment_size));
-        //= rfc6023 §3
-        //# a request without SA, TSi and TSr asks for an IKE SA without a child SA
-        let request =
-            ChildRequest { contents: &claim.contents, ke: ChildKe::Without, nat: secrets.agreed.nat };
-        let decide = |sa: &Common, cx: &mut Cx<'_>| match connection.extensions.childless {
-            Childless::Force => {
-                let reason = "`childless = \"force\"`: the child is to be asked for by CREATE_CHILD_SA.";
-                Err(NoChild::new(RefusalKind::Busy, NotifyType::NO_ADDITIONAL_SAS, connection, reason))
-            }
-            _ => Decided::new(sa, cx, connection, &request),
-        };
-        let waits =
-            !connection.configuration.pools.is_empty() && connection.extensions.childless != Childless::Force;
-        let wanted = claim.contents.sa.is_some();
-        let child = (wanted && !waits).then(|| decide(sa, cx));
-        let cert_asked = !claim.contents.cert_requests.is_empty();
-        let undecided = (wanted && waits).then(|| Box::new(claim.contents.child_owned()));
-        let wants = Wants {
-            child,
-            undecided,
-            cert_asked,
-            notifies: Vec::new(),
-            reply: None,
-            leases: Leases::default(),
-        };
-        let identities = Identities::new(local, remote);
-        Box::new(Self { chosen, secrets, identities, to: claim.to, wants, job, until: claim.until })
-    }
-
-    fn refuse(self, sa: &mut Common, cx: &mut Cx<'_>, refusal: Refusal) -> Next {
-        self.refuse_with(sa, cx, NotifyType::AUTHENTICATION_FAILED, refusal)
-    }
-
-    fn refuse_with(mut self, sa: &mut Common, cx: &mut Cx<'_>, notify: NotifyType, refusal: Refusal) -> Next {
-        self.wants.release(sa, cx);
-        refuse_with(sa, cx, self.secrets, self.to, (notify, refusal))
-    }
-
-    /// The peer forbids NATs, and its message has passed one.
-    //= rfc4555 §3.9
-    //# If they do not match, a response containing an UNEXPECTED_NAT_DETECTED notification is sent. The response message is
-    //# sent to the address and port that the corresponding request came from
-    fn refuse_nat(self, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
-        let reason = format!(
-            "The peer allows no NAT between us, but its message came by {}, which is not the path that it names.",
-            self.to.path
-        );
-        let connection = Some(self.chosen.connection.name.clone());
-        let refusal = Refusal { kind: RefusalKind::PeerError, by_peer: false, connection, reason };
-        self.refuse_with(sa, cx, NotifyType::UNEXPECTED_NAT_DETECTED, refusal)
-    }
-
-    /// The peer is who it says. Is it welcome a second time?
-    fn on_verified(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
-        if self.secrets.agreed.unexpected_nat {
-            return self.refuse_nat(sa, cx);
-        }
-        let connection = &self.chosen.connection;
-        let others = unique::older(sa, cx, &self.identities.pair);
-        let welcome = self.secrets.agreed.initial_contact || unique::is_succession(sa, cx, &others);
-        match connection.unique {
-            Unique::Keep if !welcome => {
-                let reason = format!(
-                    "`{}` has an IKE SA with us already, from another address or port, and `unique = \"keep\"` keeps the older one.",
-                    self.identities.remote
-                );
-                let kind = RefusalKind::AuthenticationFailed;
-                let connection = Some(connection.name.clone());
-                self.refuse(sa, cx, Refusal { kind, by_peer: false, connection, reason })
-            }
-            Unique::Never => Leasing::begin(sa, cx, *self, false),
-            _ if self.secrets.agreed.initial_contact => {
-                unique::first_contact(sa, cx, &self.identities.pair);
-                Leasing::begin(sa, cx, *self, true)
-            }
-            Unique::Replace | Unique::Keep => {
-                let by = sa.path.remote.ip();
-                let gone = |ike| Superseded { ike, tell_peer: true, by, heir: None };
-                cx.superseded.extend(others.into_iter().map(gone));
-                Leasing::begin(sa, cx, *self, true)
-            }
-            Unique::No => Leasing::begin(sa, cx, *self, false),
-        }
-    }
-}
-
-impl Stage for Checking {
-    fn known(&self) -> Known<'_> {
-        Known {
-            connection: Some(&*self.chosen.connection),
-            local_id: Some(&self.identities.local),
-            remote_id: Some(&self.identities.remote),
-            suite: Some(self.secrets.suite),
-            ..Known::default()
-        }
-    }
-
-    fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
-        // Only the same request again can come, and its response is on its way.
-        self.secrets.channel.take_repeated(sa, cx, datagram);
-        self
-    }
-
-    fn answer(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, answer: Answer) -> Next {
-        match answer {
-            _ if job != self.job => self,
-            Answer::Verified(_) => self.on_verified(sa, cx),
-            Answer::Refused(why) => {
-                let refusal = Refusal {
-                    kind: RefusalKind::AuthenticationFailed,
-                    by_peer: false,
-                    connection: Some(self.chosen.connection.name.clone()),
-                    reason: why.reason,
-                };
-                self.refuse(sa, cx, refusal)
-            }
-            _ => self,
-        }
-    }
-
-    fn time(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
-        if !self.until.is_over(cx) {
-            return self;
-        }
-        let refusal = late(&self.chosen);
-        self.refuse(sa, cx, refusal)
-    }
-
-    fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
-        self.until.wake()
-    }
-
-    fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, _: End) -> Next {
-        let refusal = ended(&self.chosen);
-        self.refuse(sa, cx, refusal)
-    }
-
-    fn is_half_open(&self) -> bool {
-        true
-    }
-}
-
-pub(super) fn late(chosen: &Chosen) -> Refusal {
-    Refusal {
-        kind: RefusalKind::Busy,
-        by_peer: false,
-        connection: Some(chosen.connection.name.clone()),
-        reason: "Keys and certificates were not checked in time: the key store does not answer.".to_string(),
-    }
-}
-
-pub(super) fn ended(chosen: &Chosen) -> Refusal {
-    Refusal {
-        kind: RefusalKind::Busy,
-        by_peer: false,
-        connection: Some(chosen.connection.name.clone()),
-        reason: "The IKE SA was ordered down before it was up.".to_string(),
     }
 }

@@ -2,8 +2,8 @@
 
 use super::responder_auth::{HalfOpen, Open};
 use super::responder_puzzle::{self, Passed, Puzzled, Waiting};
-use super::secrets::Ingredients;
-use super::{Secrets, Transcript, cert_request, init};
+use super::secrets::{Ingredients, Source};
+use super::{Secrets, Transcript, cert_request, init, responder_resume};
 use crate::contents::{self, Contents};
 use crate::door::{Arrival, Door};
 use crate::ext::{self, Agreed, Facts, Guest, Moment};
@@ -47,7 +47,11 @@ pub(crate) fn knock(
     arrival: Arrival<'_>,
 ) -> Option<(IkeSa, Place)> {
     let Arrival { path, header, bytes } = arrival;
-    let (notifies, refusal) = match answer(cx, door, id, arrival) {
+    let opened = match header.exchange {
+        ExchangeType::IKE_SESSION_RESUME => responder_resume::answer(cx, door, id, arrival),
+        _ => answer(cx, door, id, arrival),
+    };
+    let (notifies, refusal) = match opened {
         Ok(opened) => return Some(opened),
         Err(Turned::Away(why)) => {
             cx.out.tell(Event::Dropped { path, why });
@@ -57,7 +61,8 @@ pub(crate) fn knock(
         Err(Turned::With(notifies)) => (notifies, None),
     };
     let spis = Spis { initiator: header.spi_i, responder: IkeSpi::ZERO };
-    let message = init::emit(spis, Side::Responder, notifies.into_iter().map(Payload::Notify).collect());
+    let payloads = notifies.into_iter().map(Payload::Notify).collect();
+    let message = init::emit(header.exchange, spis, Side::Responder, payloads);
     // Whoever asks with less than an honest peer does gets nothing that could be turned against somebody else.
     if message.len() > bytes.len() {
         cx.out.tell(Event::Dropped { path, why: Drop::Malformed });
@@ -141,7 +146,7 @@ fn turn(cx: &Cx<'_>, among: &[ConnectionId], knock: &Knock<'_>) -> Option<Notify
 //# UNSUPPORTED_CRITICAL_PAYLOAD
 ///
 /// No cookie limits this answer, so there are only so many a second.
-fn unreadable(cx: &mut Cx<'_>, door: &mut Door, arrival: Arrival<'_>, why: Drop) -> Turned {
+pub(super) fn unreadable(cx: &mut Cx<'_>, door: &mut Door, arrival: Arrival<'_>, why: Drop) -> Turned {
     let Arrival { path, bytes, .. } = arrival;
     let unknown = if why == Drop::TooLarge { None } else { init::unknown_critical(bytes) };
     match unknown.filter(|_| door.may_answer(cx, path)) {
@@ -212,21 +217,7 @@ fn open(
     }
     .map_err(noise)?;
     let spis = Spis { initiator: knock.spi_i, responder: cx.settings.shard.draw(cx.rng) };
-    let now = cx.now.mono;
-    let mut common = Common {
-        id,
-        side: Side::Responder,
-        spi_i: spis.initiator,
-        spi_r: spis.responder,
-        path: knock.path,
-        born: now,
-        heard: now,
-        spoke: now,
-        keepalive: cx.settings.keepalive,
-        last_message_id: cx.settings.last_message_id,
-        wishes: Vec::new(),
-        origin: Origin::default(),
-    };
+    let mut common = begin(cx, id, knock.path, spis);
     let nonce = cx.random(limits::NONCE_LEN);
     let mut agreed = Agreed::default();
     let asked = Spis { initiator: knock.spi_i, responder: IkeSpi::ZERO };
@@ -254,7 +245,7 @@ fn open(
     payloads.extend(puzzle.map(|puzzle| Payload::Notify(Notify::new(NotifyType::PUZZLE, puzzle.emit()))));
     payloads.extend(cert_request(among.iter().filter_map(|id| cx.policy.connection(*id)).map(|c| &**c)));
     let trace = Trace::new(ExchangeType::IKE_SA_INIT, MessageId(0), true, &payloads);
-    let response = init::emit(spis, Side::Responder, payloads);
+    let response = init::emit(ExchangeType::IKE_SA_INIT, spis, Side::Responder, payloads);
     let transcript = Transcript {
         request: knock.bytes.to_vec(),
         response: response.clone(),
@@ -264,8 +255,8 @@ fn open(
     let (suite, open) = (choice.suite, Open::new(cx, among, trace, patience));
     let stage = match shared {
         Shared::Now(g_ir) => {
-            let from =
-                Ingredients { side: Side::Responder, spis, suite, g_ir: &g_ir, connection: &connection };
+            let source = Source::Exchange(suite, &g_ir);
+            let from = Ingredients { side: Side::Responder, spis, source, connection: &connection };
             let secrets = Secrets::derive(cx, from, transcript, agreed).map_err(noise)?;
             init::accepted(&common, cx, knock.path, knock.bytes);
             HalfOpen::begin(&mut common, cx, open, secrets)
@@ -278,6 +269,25 @@ fn open(
         }
     };
     Ok(IkeSa::new(common, stage))
+}
+
+/// An IKE SA whose peer has sent its first message.
+pub(super) fn begin(cx: &Cx<'_>, id: IkeSaId, path: Path, spis: Spis) -> Common {
+    let now = cx.now.mono;
+    Common {
+        id,
+        side: Side::Responder,
+        spi_i: spis.initiator,
+        spi_r: spis.responder,
+        path,
+        born: now,
+        heard: now,
+        spoke: now,
+        keepalive: cx.settings.keepalive,
+        last_message_id: cx.settings.last_message_id,
+        wishes: Vec::new(),
+        origin: Origin::default(),
+    }
 }
 
 /// The shared secret of the key exchange.

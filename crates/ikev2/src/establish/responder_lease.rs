@@ -1,7 +1,7 @@
 //! Addresses for an initiator that is authenticated, before its child SA is decided on (RFC 7296 §2.19).
 
 use super::Deadline;
-use super::responder_auth::Checking;
+use super::responder_check::{Claimed, ended};
 use super::responder_prove::Proving;
 use crate::child::{ChildRequest, Decided, NoChild};
 use crate::ext::configuration::{Asked, filled_in};
@@ -15,7 +15,7 @@ use wire::num::NotifyType;
 
 /// The keeper of addresses is asked.
 pub(crate) struct Leasing {
-    checked: Checking,
+    checked: Claimed,
     asked: Arc<Asked>,
     job: JobId,
     until: Deadline,
@@ -23,7 +23,7 @@ pub(crate) struct Leasing {
 
 impl Leasing {
     /// Goes on with a peer that is welcome. `alone`: its older IKE SAs go.
-    pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, mut checked: Checking, alone: bool) -> Next {
+    pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, mut checked: Claimed, alone: bool) -> Next {
         let pools = &checked.chosen.connection.configuration.pools;
         if pools.is_empty() {
             return Proving::begin(sa, cx, checked);
@@ -76,7 +76,7 @@ impl Leasing {
     }
 }
 
-impl Checking {
+impl Claimed {
     /// The child does not come; the IKE SA does.
     fn refuse_child(&mut self, notify: NotifyType, why: &str) {
         let connection = &self.chosen.connection;
@@ -114,8 +114,9 @@ impl Stage for Leasing {
         self.until.wake()
     }
 
-    fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next {
-        Box::new(self.checked).close(sa, cx, end)
+    fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, _: End) -> Next {
+        let refusal = ended(&self.checked.chosen);
+        self.checked.refuse(sa, cx, refusal)
     }
 
     fn is_half_open(&self) -> bool {

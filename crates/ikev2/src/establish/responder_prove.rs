@@ -1,6 +1,7 @@
 //! The end of the responder's IKE_AUTH: our own AUTH value is made, and the response with it.
 
-use super::responder_auth::{Checking, Wants, ended, late, refuse};
+use super::responder_auth::refuse;
+use super::responder_check::{Claimed, Wants, ended, late};
 use super::{Deadline, Secrets, cert_payloads};
 use crate::channel::Request;
 use crate::contents;
@@ -16,19 +17,30 @@ use wire::{Authentication, Payload};
 
 /// Our AUTH value is being made.
 pub(crate) struct Proving {
+    ready: Ready,
+    job: JobId,
+    until: Deadline,
+}
+
+/// All that the response is made of, but AUTH.
+struct Ready {
     chosen: Chosen,
     secrets: Secrets,
     identities: Identities,
     to: Request,
     wants: Wants,
-    job: JobId,
-    until: Deadline,
 }
 
 impl Proving {
-    pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Checking) -> Next {
-        let Checking { chosen, secrets, identities, to, wants, .. } = from;
+    pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Claimed) -> Next {
+        let Claimed { chosen, secrets, identities, to, wants, .. } = from;
         let id = contents::identification(&identities.local).octets_to_sign();
+        let ready = Ready { chosen, secrets, identities, to, wants };
+        if ready.secrets.former.is_some() {
+            let data = ready.secrets.resumption_auth(cx, Side::Responder, &id).expose().clone().into();
+            return ready.on_proved(sa, cx, Authentication { method: num::AuthMethod::SHARED_KEY, data });
+        }
+        let Ready { chosen, secrets, identities, .. } = &ready;
         let job = Job::Prove {
             connection: chosen.id,
             name: chosen.connection.name.clone(),
@@ -40,18 +52,24 @@ impl Proving {
         };
         let job = cx.out.job(sa.id, job);
         let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
-        Box::new(Self { chosen, secrets, identities, to, wants, job, until })
+        Box::new(Self { ready, job, until })
     }
+}
 
+impl Ready {
     fn refuse(mut self, sa: &mut Common, cx: &mut Cx<'_>, refusal: Refusal) -> Next {
         self.wants.release(sa, cx);
         refuse(sa, cx, self.secrets, self.to, refusal)
     }
 
     fn on_proved(self, sa: &mut Common, cx: &mut Cx<'_>, auth: Authentication<'static>) -> Next {
-        let Self { chosen, secrets, identities, to, mut wants, .. } = self;
+        let Self { chosen, secrets, identities, to, mut wants } = self;
         let mut payloads = vec![Payload::IdR(contents::identification(&identities.local))];
-        payloads.extend(cert_payloads(&chosen.connection, wants.cert_asked));
+        //= rfc5723 §4.3.3
+        //# A CERT payload MUST NOT be included in this exchange
+        if secrets.former.is_none() {
+            payloads.extend(cert_payloads(&chosen.connection, wants.cert_asked));
+        }
         payloads.push(Payload::Auth(auth));
         let mut facts = Facts {
             suite: cx.suite,
@@ -95,16 +113,16 @@ impl Proving {
 impl Stage for Proving {
     fn known(&self) -> Known<'_> {
         Known {
-            connection: Some(&*self.chosen.connection),
-            local_id: Some(&self.identities.local),
-            remote_id: Some(&self.identities.remote),
-            suite: Some(self.secrets.suite),
+            connection: Some(&*self.ready.chosen.connection),
+            local_id: Some(&self.ready.identities.local),
+            remote_id: Some(&self.ready.identities.remote),
+            suite: Some(self.ready.secrets.suite),
             ..Known::default()
         }
     }
 
     fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
-        self.secrets.channel.take_repeated(sa, cx, datagram);
+        self.ready.secrets.channel.take_repeated(sa, cx, datagram);
         self
     }
 
@@ -113,16 +131,16 @@ impl Stage for Proving {
             _ if job != self.job => self,
             Answer::Proved(proof) => {
                 let method = num::AuthMethod(proof.method);
-                self.on_proved(sa, cx, Authentication { method, data: proof.data.into() })
+                self.ready.on_proved(sa, cx, Authentication { method, data: proof.data.into() })
             }
             Answer::Refused(why) => {
                 let refusal = Refusal {
                     kind: RefusalKind::AuthenticationFailed,
                     by_peer: false,
-                    connection: Some(self.chosen.connection.name.clone()),
+                    connection: Some(self.ready.chosen.connection.name.clone()),
                     reason: why.reason,
                 };
-                self.refuse(sa, cx, refusal)
+                self.ready.refuse(sa, cx, refusal)
             }
             _ => self,
         }
@@ -132,8 +150,8 @@ impl Stage for Proving {
         if !self.until.is_over(cx) {
             return self;
         }
-        let refusal = late(&self.chosen);
-        self.refuse(sa, cx, refusal)
+        let refusal = late(&self.ready.chosen);
+        self.ready.refuse(sa, cx, refusal)
     }
 
     fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
@@ -141,7 +159,7 @@ impl Stage for Proving {
     }
 
     fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, _: End) -> Next {
-        let refusal = ended(&self.chosen);
-        self.refuse(sa, cx, refusal)
+        let refusal = ended(&self.ready.chosen);
+        self.ready.refuse(sa, cx, refusal)
     }
 }

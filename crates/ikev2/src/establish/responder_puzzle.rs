@@ -14,7 +14,7 @@
 
 use super::responder_auth::{HalfOpen, Open};
 use super::responder_init::{Knock, Turned};
-use super::secrets::Ingredients;
+use super::secrets::{Ingredients, Source};
 use super::{Secrets, Transcript};
 use crate::contents;
 use crate::door::Door;
@@ -260,7 +260,8 @@ impl Puzzled {
     fn unlock(self, cx: &Cx<'_>) -> Option<HalfOpen> {
         let Waiting { spis, suite, connection, transcript, agreed, private, public, .. } = self.waiting;
         let g_ir = private.finish(&public).ok()?;
-        let from = Ingredients { side: Side::Responder, spis, suite, g_ir: &g_ir, connection: &connection };
+        let source = Source::Exchange(suite, &g_ir);
+        let from = Ingredients { side: Side::Responder, spis, source, connection: &connection };
         let secrets = Secrets::derive(cx, from, transcript, agreed).ok()?;
         Some(HalfOpen::new(self.open, secrets))
     }

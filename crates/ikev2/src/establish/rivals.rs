@@ -1,22 +1,36 @@
-//! Several answers to one IKE_SA_INIT request, of which all but one must be forged (RFC 7296 §2.4).
+//! Several answers to one first request (IKE_SA_INIT, IKE_SESSION_RESUME), of which all but one must be forged (RFC 7296 §2.4).
 //!
 //! Nothing tells them apart before IKE_AUTH: the keys of a forged answer fit nobody. So the initiator goes on
 //! with the first one, keeps the others, and changes to the next whenever an IKE_AUTH request has had no response
 //! for one wait. What somebody slips in before the real answer costs seconds, not the IKE SA.
 
 use super::initiator_auth::{Attempt, AwaitAuth};
-use super::initiator_init::AwaitInit;
+use super::initiator_init::Agreement;
 use super::initiator_puzzle::SolvingAuth;
 use super::{Secrets, init};
+use crate::contents::Contents;
 use crate::ike_sa::{Chosen, Datagram, Next};
 use crate::{Common, Cx, limits};
 use base::{IkeSpi, Secret};
 use sa::{Drop, Event, Path};
 use std::collections::VecDeque;
+use wire::num::ExchangeType;
+
+/// A first request that was answered.
+pub(super) trait First: Send {
+    /// Whose it is.
+    fn chosen(&self) -> &Chosen;
+    /// Its exchange.
+    fn exchange(&self) -> ExchangeType;
+    /// Whether a response is neither a refusal nor a demand.
+    fn is_answer(&self, contents: &Contents<'_>) -> bool;
+    /// The keys that we have with whoever sent this response, if it answers what we asked.
+    fn agree(&self, sa: &Common, cx: &mut Cx<'_>, path: Path, bytes: &[u8]) -> Option<Agreement>;
+}
 
 /// The request that was answered, and its answers but the one that is being followed.
 pub(super) struct Rivals {
-    init: Box<AwaitInit>,
+    first: Box<dyn First>,
     /// Where the request went.
     origin: Path,
     others: VecDeque<Rival>,
@@ -32,7 +46,7 @@ enum Rival {
 }
 
 impl Rival {
-    /// The answer to IKE_SA_INIT.
+    /// The answer to the first request.
     fn response(&self) -> &[u8] {
         match self {
             Rival::Heard { bytes, .. } => bytes,
@@ -42,12 +56,17 @@ impl Rival {
 }
 
 impl Rivals {
-    pub(super) fn new(init: Box<AwaitInit>, origin: Path, first: &Secrets) -> Self {
-        Self { init, origin, others: VecDeque::new(), tried: vec![first.sk_d.clone()] }
+    pub(super) fn new(first: Box<dyn First>, origin: Path, secrets: &Secrets) -> Self {
+        Self { first, origin, others: VecDeque::new(), tried: vec![secrets.sk_d.clone()] }
     }
 
     pub(super) fn chosen(&self) -> &Chosen {
-        self.init.chosen()
+        self.first.chosen()
+    }
+
+    /// Whether a datagram is another response to the request, by its header.
+    pub(super) fn concerns(&self, datagram: &Datagram<'_>) -> bool {
+        init::is_response(datagram, self.first.exchange())
     }
 
     /// Another answer to the request came; `followed` is the one that is being followed.
@@ -59,7 +78,7 @@ impl Rivals {
         let path = datagram.path;
         let known =
             self.others.iter().map(Rival::response).chain([followed]).any(|other| *other == *datagram.bytes);
-        let why = match init::contents(datagram.bytes).map(|contents| contents.sa.is_some()) {
+        let why = match init::contents(datagram.bytes).map(|contents| self.first.is_answer(&contents)) {
             Err(why) => why,
             Ok(false) => Drop::Unprotected,
             Ok(true) if known => Drop::Replay,
@@ -87,14 +106,14 @@ impl Rivals {
         while let Some(next) = self.others.pop_front() {
             match next {
                 Rival::Heard { path, bytes } => {
-                    let agreement = self.init.agree(sa, cx, path, &bytes);
+                    let agreement = self.first.agree(sa, cx, path, &bytes);
                     let Some(agreement) = agreement.filter(|new| self.are_new_keys(&new.secrets)) else {
                         continue;
                     };
                     self.park(sa, cx, attempt);
                     cx.note(
                         sa.id,
-                        "IKE_SA_INIT had another answer, and the one before leads nowhere: following it.",
+                        "The first request had another answer, and the one before leads nowhere: following it.",
                     );
                     sa.path = self.origin;
                     return Ok(SolvingAuth::first(sa, cx, self, agreement));

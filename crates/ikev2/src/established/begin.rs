@@ -13,6 +13,7 @@ use crate::ext::configuration::Leases;
 use crate::ike_sa::{Chosen, Next, Stage};
 use crate::move_path::Mobility;
 use crate::rekey_child::{self, Replaces};
+use crate::resume::Resumption;
 use crate::{Common, Cx, limits, unique};
 use base::{EspSpi, Secret};
 use crypto::Nonces;
@@ -57,6 +58,7 @@ pub(crate) struct Core {
     pub(crate) peer: Agreed,
     pub(crate) mobility: Mobility,
     pub(crate) dues: IkeDues,
+    pub(crate) resumption: Resumption,
 }
 
 /// What came of the child that we proposed with IKE_AUTH.
@@ -144,6 +146,7 @@ impl Established {
         let (mut stage, transcript) = Self::new(sa, cx, peer);
         let AuthAnswer { to, mut payloads, reply, leases, child, leaves } = answer;
         stage.leases = leases;
+        payloads.extend(stage.answer_ticket_request(sa, cx, leaves));
         if leaves {
             stage.leave_after(cx, limits::REDIRECT_GRACE);
         }
@@ -173,14 +176,26 @@ impl Established {
 
     fn new(sa: &mut Common, cx: &mut Cx<'_>, peer: Authenticated) -> (Self, Transcript) {
         let Authenticated { chosen, secrets, identities } = peer;
-        let Secrets { suite, sk_d, transcript, agreed, channel, .. } = secrets;
+        let Secrets { suite, sk_d, transcript, agreed, channel, former, .. } = secrets;
         unique::enter(sa, cx, &identities.pair, chosen.connection.unique);
-        let dues = IkeDues::new(cx, &chosen.connection.lifetime, sa.side);
+        let dues = IkeDues::new(cx, &chosen.connection.lifetime, sa.side, agreed.proven_for);
+        let resumption = Resumption::new(sa, cx, &chosen.connection, former.as_deref());
         let mobility = Mobility::new(sa, cx, &agreed, &chosen.connection);
         let mut channel = channel;
         channel.widen(chosen.connection.window);
         let proved_as = sa.side;
-        let core = Core { channel, chosen, identities, suite, sk_d, proved_as, peer: agreed, mobility, dues };
+        let core = Core {
+            channel,
+            chosen,
+            identities,
+            suite,
+            sk_d,
+            proved_as,
+            peer: agreed,
+            mobility,
+            dues,
+            resumption,
+        };
         let stage = Self::bare(core);
         cx.out.tell(Event::IkeUp(sa.facts(&stage.known(), cx.now.mono)));
         (stage, transcript)
@@ -188,7 +203,8 @@ impl Established {
 
     /// With nothing under way.
     pub(crate) fn bare(core: Core) -> Self {
-        let Core { channel, chosen, identities, suite, sk_d, proved_as, peer, mobility, dues } = core;
+        let Core { channel, chosen, identities, suite, sk_d, proved_as, peer, mobility, dues, resumption } =
+            core;
         Self {
             channel,
             chosen,
@@ -215,6 +231,7 @@ impl Established {
             look: None,
             provoked: None,
             complained: None,
+            resumption,
         }
     }
 

@@ -91,6 +91,9 @@ impl Established {
         if let Some(time) = self.peer.auth_lifetime.take() {
             self.prove_within(sa, cx, time);
         }
+        if let Some(answer) = self.peer.ticket.take() {
+            self.on_ticket(cx, answer);
+        }
         if let Some(redirect) = self.peer.redirect.take() {
             self.redirected(sa, cx, &redirect);
         }

@@ -35,11 +35,11 @@ pub(crate) struct ChildDues {
 }
 
 impl IkeDues {
-    /// For an IKE SA that comes to stand now.
+    /// For an IKE SA that comes to stand now. `age`: how long ago both have proved who they are.
     //= rfc7296 §2.8
     //# If the two ends have the same lifetime policies, it is possible that both will initiate a rekeying at the same
     //# time […]. To reduce the probability of this happening, the timing of rekeying requests SHOULD be jittered
-    pub(crate) fn new(cx: &mut Cx<'_>, lifetime: &IkeLifetime, side: Side) -> Self {
+    pub(crate) fn new(cx: &mut Cx<'_>, lifetime: &IkeLifetime, side: Side, age: Duration) -> Self {
         let IkeLifetime { rekey, reauth, over, rand } = *lifetime;
         let now = cx.now.mono;
         let last = rekey.max(reauth);
@@ -47,8 +47,8 @@ impl IkeDues {
         Self {
             rekey: (!rekey.is_zero()).then(|| now + cx.soft(rekey, rand)),
             end: (!last.is_zero()).then(|| now + last + over),
-            reauth: begins.then(|| now + cx.soft(reauth, rand)),
-            proven_until: (!reauth.is_zero()).then(|| now + reauth + over),
+            reauth: begins.then(|| now + cx.soft(reauth, rand).saturating_sub(age)),
+            proven_until: (!reauth.is_zero()).then(|| now + (reauth + over).saturating_sub(age)),
             leave: None,
         }
     }
@@ -57,7 +57,7 @@ impl IkeDues {
     //= rfc4478 §2
     //# If the IKE SA is rekeyed, then the time limit applies to the new SA.
     fn renewed(self, cx: &mut Cx<'_>, lifetime: &IkeLifetime) -> Self {
-        let Self { rekey, end, .. } = Self::new(cx, lifetime, Side::Responder);
+        let Self { rekey, end, .. } = Self::new(cx, lifetime, Side::Responder, Duration::ZERO);
         Self { rekey, end, ..self }
     }
 }
@@ -114,8 +114,20 @@ impl Established {
             .iter()
             .flat_map(|child| [self.rekey_due(child.id, child.dues), child.dues.end, child.used.look]);
         let IkeDues { rekey, end, reauth, proven_until, leave } = self.dues;
-        let ike = [rekey.filter(|_| !self.is_rekey_begun()), end, reauth, proven_until, leave];
+        let ticket = self.resumption.due();
+        let ike = [rekey.filter(|_| !self.is_rekey_begun()), end, reauth, proven_until, leave, ticket];
         children.chain(ike).flatten().min()
+    }
+
+    /// When it ends at the latest, new keys or not.
+    pub(crate) fn ends_at(&self) -> Option<Instant> {
+        let IkeDues { end, proven_until, leave, .. } = self.dues;
+        [end, proven_until, leave].into_iter().flatten().min()
+    }
+
+    /// Until when what both have proved serves.
+    pub(crate) fn proven_until(&self) -> Option<Instant> {
+        [self.dues.reauth, self.dues.proven_until].into_iter().flatten().min()
     }
 
     /// A child that has or gets a successor already needs no other.
@@ -163,6 +175,9 @@ impl Established {
         }
         if ends(self.dues.reauth) {
             self.reauthenticate(sa, cx);
+        }
+        if ends(self.resumption.due()) {
+            self.ask_for_ticket();
         }
         if ends(self.dues.rekey) && !self.is_rekey_begun() && !self.queue(Task::RekeyIke) {
             self.rekey_ike_later(cx);

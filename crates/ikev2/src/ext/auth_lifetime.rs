@@ -14,6 +14,8 @@ impl Extension for AuthLifetime {
     fn offer(&self, moment: Moment, facts: &mut Facts<'_>, out: &mut Vec<Payload<'static>>) {
         let time = facts.connection.lifetime.reauth;
         if moment == Moment::AuthResponse && !time.is_zero() {
+            // Who is resumed has proved it before.
+            let time = time.saturating_sub(facts.agreed.proven_for);
             let seconds = u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX);
             let data = seconds.to_be_bytes().to_vec();
             out.push(Payload::Notify(Notify::new(NotifyType::AUTH_LIFETIME, data)));

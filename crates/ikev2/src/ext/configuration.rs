@@ -63,7 +63,7 @@ impl Extension for ConfigurationPayload {
             Moment::AuthResponse => {
                 agreed.received = read_reply(&facts.connection.configuration, contents).map(Box::new);
             }
-            Moment::InitRequest | Moment::InitResponse | Moment::Told | Moment::Renewed => {}
+            Moment::InitRequest | Moment::InitResponse | Moment::Told | Moment::Heard | Moment::Renewed => {}
         }
     }
 }

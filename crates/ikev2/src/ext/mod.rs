@@ -11,12 +11,14 @@ mod initial_contact;
 pub(crate) mod mobike;
 mod nat;
 mod redirect;
+mod resumption;
 mod signature_hashes;
 mod window;
 
 pub(crate) use crash::{shows as shows_token, token as crash_token};
 pub(crate) use nat::{destination as nat_destination, payloads as nat_payloads, read as read_nat};
 pub(crate) use redirect::{Redirect, notify as redirect_notify};
+pub(crate) use resumption::{TicketAnswer, asks as asks_for_ticket, request as ticket_request};
 pub(crate) use window::{announcement as window_announcement, size as window_size};
 
 use crate::contents::Contents;
@@ -43,6 +45,7 @@ const ALL: &[&dyn Extension] = &[
     &crash::QuickCrashDetection,
     &configuration::ConfigurationPayload,
     &mobike::Mobike,
+    &resumption::SessionResumption,
 ];
 
 /// What an extension may do.
@@ -82,6 +85,8 @@ pub(crate) enum Moment {
     AuthResponse,
     /// An INFORMATIONAL request of an IKE SA that stands.
     Told,
+    /// The response to an INFORMATIONAL request of ours.
+    Heard,
     /// New keys: the response to our request for them, or what is told first under them.
     Renewed,
 }
@@ -141,6 +146,12 @@ pub(crate) struct Agreed {
     pub(crate) mobike: Option<Vec<IpAddr>>,
     /// The peer forbids NATs, and there is one.
     pub(crate) unexpected_nat: bool,
+    /// How long ago both proved who they are, where the IKE SA is one that was resumed.
+    pub(crate) proven_for: Duration,
+    /// The peer asks for a ticket.
+    pub(crate) ticket_wanted: bool,
+    /// What the peer says to our request for a ticket.
+    pub(crate) ticket: Option<TicketAnswer>,
 }
 
 /// Who is behind a NAT.

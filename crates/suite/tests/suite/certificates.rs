@@ -17,7 +17,7 @@ fn credentials(entity: &EndEntity, authority: &Authority) -> Credentials {
     }
 }
 
-fn certified(site: Site, entity: &EndEntity, authority: &Authority) -> Site {
+pub(crate) fn certified(site: Site, entity: &EndEntity, authority: &Authority) -> Site {
     site.certified(&Provider::new(), &credentials(entity, authority))
 }
 

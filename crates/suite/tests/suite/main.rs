@@ -44,6 +44,7 @@ mod redirect;
 mod rekey_child;
 mod rekey_ike;
 mod replays;
+mod resumption;
 mod retransmission;
 mod simultaneous;
 mod start_actions;

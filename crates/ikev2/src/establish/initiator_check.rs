@@ -1,0 +1,286 @@
+//! The end of the initiator's IKE_AUTH: the peer's AUTH value is checked.
+
+use super::initiator_auth::Attempt;
+use super::initiator_resume::in_words;
+use super::{Deadline, Secrets};
+use crate::child::{self, Proposed};
+use crate::closing::Closing;
+use crate::contents::{self, Contents};
+use crate::established::{Authenticated, Established, FirstChild, Identities};
+use crate::ext::configuration::clip;
+use crate::ext::{self, Agreed, Facts, Moment, Nat};
+use crate::ike_sa::{Chosen, Datagram, End, Known, Next, Stage};
+use crate::ticket::Former;
+use crate::{Common, Cx, limits, redirect, resume};
+use base::{Instant, Secret};
+use crypto::Spis;
+use policy::{Connection, Identity};
+use sa::{Answer, Fate, Job, JobId, PeerProof, Reason, Refusal, RefusalKind, Side};
+use wire::num::{AuthMethod, NotifyType};
+use wire::{Authentication, Identification};
+
+/// What the response says.
+pub(super) struct Claim<'a> {
+    pub(super) contents: Contents<'a>,
+    pub(super) id_r: Identification<'a>,
+    pub(super) auth: Authentication<'a>,
+}
+
+/// The peer's AUTH value is being checked.
+pub(crate) struct Checking {
+    answered: Answered,
+    job: JobId,
+    until: Deadline,
+}
+
+/// What the response has led to, if the peer is who it says.
+struct Answered {
+    chosen: Chosen,
+    secrets: Secrets,
+    identities: Identities,
+    first: Option<FirstChild>,
+}
+
+/// Who judges the peer's AUTH value.
+enum Judge {
+    /// Whoever holds the keys: a job.
+    Keys(JobId),
+    /// The keys of the IKE SA itself, which is resumed: what is wrong, if anything is.
+    Ours(Option<&'static str>),
+}
+
+impl Checking {
+    pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Attempt, claim: Claim<'_>) -> Next {
+        let Attempt { mut chosen, mut secrets, local, proposed, .. } = from;
+        let remote = contents::identity(&claim.id_r);
+        let judge = match &secrets.former {
+            Some(former) => Judge::Ours(flaw(cx, &secrets, former, &claim)),
+            None => Judge::Keys(ask(sa, cx, &chosen, &secrets, (&local, &claim))),
+        };
+        let contents = claim.contents;
+        let mut agreed = secrets.agreed.clone();
+        let facts = Facts {
+            suite: cx.suite,
+            settings: cx.settings,
+            rng: cx.rng,
+            spis: Spis { initiator: sa.spi_i, responder: sa.spi_r },
+            path: sa.path,
+            connection: &chosen.connection,
+            agreed: &secrets.agreed,
+            addresses: cx.addresses,
+            first_contact: false,
+        };
+        ext::inspect(Moment::AuthResponse, &facts, &contents, &mut agreed);
+        secrets.agreed = agreed;
+        let first =
+            proposed.map(|proposed| first_child_of(&chosen, (sa, secrets.agreed.nat), proposed, &contents));
+        let first = with_addresses(&mut chosen, &mut secrets.agreed, &remote, first);
+        let identities = Identities::new(local, remote);
+        let answered = Answered { chosen, secrets, identities, first };
+        match judge {
+            Judge::Keys(job) => {
+                let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
+                Box::new(Self { answered, job, until })
+            }
+            Judge::Ours(None) => answered.on_verified(sa, cx),
+            Judge::Ours(Some(flaw)) => answered.refuse(sa, cx, Fate::Fault(flaw.to_string())),
+        }
+    }
+}
+
+/// Has the peer's AUTH value checked.
+fn ask(
+    sa: &Common,
+    cx: &mut Cx<'_>,
+    chosen: &Chosen,
+    secrets: &Secrets,
+    (local, claim): (&Identity, &Claim<'_>),
+) -> JobId {
+    let Claim { contents, id_r, auth } = claim;
+    let job = Job::Check {
+        connection: chosen.id,
+        name: chosen.connection.name.clone(),
+        local: local.clone(),
+        remote: contents::identity(id_r),
+        wanted: chosen.connection.remote.id.clone(),
+        prf: secrets.suite.prf,
+        octets: secrets.signed_octets(cx, Side::Responder, &id_r.octets_to_sign()),
+        proof: PeerProof { method: auth.method.0, data: auth.data.to_vec(), certs: contents.x509() },
+        wall: cx.now.wall,
+    };
+    cx.out.job(sa.id, job)
+}
+
+/// What speaks against the peer of an IKE SA that is resumed.
+//= rfc5723 §4.3.3
+//# A CERT payload MUST NOT be included in this exchange […]. As a result, the IDr value sent (by the gateway, and optionally
+//# by the client) in this exchange MUST also be identical to the value included in the ticket.
+fn flaw(cx: &Cx<'_>, secrets: &Secrets, former: &Former, claim: &Claim<'_>) -> Option<&'static str> {
+    let Claim { contents, id_r, auth } = claim;
+    let own = secrets.resumption_auth(cx, Side::Responder, &id_r.octets_to_sign());
+    match () {
+        () if auth.method != AuthMethod::SHARED_KEY || own != Secret::from(&auth.data[..]) => {
+            Some("the peer's AUTH value was not made with the keys of the IKE SA that is resumed")
+        }
+        () if contents::identity(id_r) != former.remote => Some("the peer says that it is somebody else"),
+        () if !contents.certs.is_empty() => Some("the peer sends a certificate"),
+        () => None,
+    }
+}
+
+impl Answered {
+    fn known(&self) -> Known<'_> {
+        Known {
+            connection: Some(&*self.chosen.connection),
+            local_id: Some(&self.identities.local),
+            remote_id: Some(&self.identities.remote),
+            suite: Some(self.secrets.suite),
+            ..Known::default()
+        }
+    }
+
+    fn on_verified(self, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+        let Self { chosen, mut secrets, identities, first } = self;
+        //= rfc5685 §6
+        //# the client MUST verify the gateway's AUTH payload before acting on the REDIRECT payload
+        if let Some(redirect) = secrets.agreed.redirect.take() {
+            if let Some(first) = &first {
+                cx.directory.release_spi(first.spi());
+            }
+            let channel = Some(secrets.channel);
+            return redirect::before_it_stands(sa, cx, &chosen.connection, &redirect, channel);
+        }
+        Established::as_initiator(sa, cx, Authenticated { chosen, secrets, identities }, first)
+    }
+
+    /// The peer is not who it should be: it is told, since it takes the IKE SA to be established.
+    //= rfc7296 §2.21.2
+    //# If the error occurs on the initiator, the notification MAY be returned in a separate INFORMATIONAL
+    //# exchange, usually with no other payloads.
+    fn refuse(self, sa: &mut Common, cx: &mut Cx<'_>, fate: Fate) -> Next {
+        if let Some(first) = &self.first {
+            cx.directory.release_spi(first.spi());
+        }
+        match self.secrets.former.as_ref().and_then(|_| in_words(&fate)) {
+            Some(why) => resume::in_full(sa, cx, &self.chosen.connection, &why),
+            None => sa.give_up(cx, &self.known(), fate),
+        }
+        Closing::after_failed_authentication(sa, cx, self.chosen.connection, self.secrets.channel)
+    }
+}
+
+fn first_child_of(
+    chosen: &Chosen,
+    (sa, nat): (&Common, Nat),
+    proposed: Proposed,
+    contents: &Contents<'_>,
+) -> FirstChild {
+    let connection = &chosen.connection;
+    if let Some(notify) = contents.error() {
+        let pair = proposed.pair().filter(|_| notify.kind == NotifyType::SINGLE_PAIR_REQUIRED);
+        if let Some(pair) = pair {
+            return FirstChild::ForPair(proposed, pair);
+        }
+        let refusal = child::refused_by_peer(notify, connection, &proposed.child);
+        return FirstChild::Refused(proposed, refusal);
+    }
+    match proposed.accept(sa, nat, contents) {
+        Ok(agreed) => FirstChild::Agreed(proposed, agreed),
+        Err((kind, reason)) => {
+            let refusal = Refusal { kind, by_peer: false, connection: Some(connection.name.clone()), reason };
+            let spi_out =
+                contents.sa.as_deref().and_then(|sa| contents::esp_answer(sa).ok()).map(|(_, spi)| spi);
+            match spi_out {
+                Some(_) => FirstChild::Unacceptable(proposed, refusal),
+                None => FirstChild::Refused(proposed, refusal),
+            }
+        }
+    }
+}
+
+/// What the peer gave us by a configuration payload comes in: the connection has our addresses from now on.
+fn with_addresses(
+    chosen: &mut Chosen,
+    agreed: &mut Agreed,
+    peer: &Identity,
+    first: Option<FirstChild>,
+) -> Option<FirstChild> {
+    let asked = chosen.connection.clone();
+    let filled = match agreed.with_addresses(&asked) {
+        None => return first,
+        Some(Err(why)) => return first.map(|first| without(&asked, first, why)),
+        Some(Ok(filled)) => filled,
+    };
+    chosen.connection = filled;
+    let Some(FirstChild::Agreed(proposed, mut agreement)) = first else { return first };
+    agreed.restrict_names(peer, &agreement.remote);
+    let find = |connection: &Connection| {
+        connection.children.iter().find(|child| child.name == proposed.child.name).cloned()
+    };
+    if let (Some(before), Some(own)) = (find(&asked), find(&chosen.connection))
+        && before.local_ts != own.local_ts
+    {
+        agreement.local = clip(&agreement.local, &own.local_ts);
+    }
+    let first = FirstChild::Agreed(proposed, agreement);
+    let FirstChild::Agreed(_, agreement) = &first else { return Some(first) };
+    match agreement.local.is_empty() {
+        true => {
+            let why = "The traffic that the peer allows us is not that of the address that it gave us.";
+            Some(without(&asked, first, why.to_string()))
+        }
+        false => Some(first),
+    }
+}
+
+/// A child that the peer agreed to is of no use without an address.
+fn without(connection: &Connection, first: FirstChild, reason: String) -> FirstChild {
+    match first {
+        FirstChild::Agreed(proposed, _) => {
+            let (kind, connection) = (RefusalKind::NoAddress, Some(connection.name.clone()));
+            FirstChild::Unacceptable(proposed, Refusal { kind, by_peer: true, connection, reason })
+        }
+        other => other,
+    }
+}
+
+impl Stage for Checking {
+    fn known(&self) -> Known<'_> {
+        self.answered.known()
+    }
+
+    fn datagram(self: Box<Self>, _: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
+        // A request of the responder comes again; by then we are ready for it.
+        cx.unexpected(datagram.path);
+        self
+    }
+
+    fn answer(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, answer: Answer) -> Next {
+        match answer {
+            _ if job != self.job => self,
+            Answer::Verified(_) => self.answered.on_verified(sa, cx),
+            Answer::Refused(why) => {
+                let refusal = Refusal {
+                    kind: RefusalKind::AuthenticationFailed,
+                    by_peer: false,
+                    connection: Some(self.answered.chosen.connection.name.clone()),
+                    reason: why.reason,
+                };
+                self.answered.refuse(sa, cx, Fate::Refused(refusal))
+            }
+            _ => self,
+        }
+    }
+
+    fn time(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+        if self.until.is_over(cx) { self.answered.refuse(sa, cx, Fate::HalfOpenTimeout) } else { self }
+    }
+
+    fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
+        self.until.wake()
+    }
+
+    fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next {
+        self.answered.refuse(sa, cx, end.fate)
+    }
+}
