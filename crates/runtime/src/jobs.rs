@@ -91,3 +91,53 @@ fn work(take: &Mutex<Receiver<Hired>>, inbox: &Inbox) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mailbox::Mailbox;
+    use sa::Puzzle;
+    use wire::num::Prf;
+
+    /// Answers nobody before it is opened.
+    #[derive(Default)]
+    struct Gate(Mutex<()>);
+
+    impl Authority for Gate {
+        fn is_quick(&self, _: &Job) -> bool {
+            false
+        }
+
+        fn answer(&self, _: &Job) -> Answer {
+            drop(self.0.lock());
+            Answer::Verified(None)
+        }
+    }
+
+    /// How many jobs like this one are taken on while none of them is done.
+    fn taken(hire: &mut Hire, job: &Job) -> usize {
+        let gate = Arc::new(Gate::default());
+        let closed = gate.0.lock();
+        let taken = (0..).take_while(|n| hire(JobId(*n), job.clone(), gate.clone())).count();
+        drop(closed);
+        taken
+    }
+
+    /// Beyond what waits in the queue each thread may have one at hand.
+    #[test]
+    fn so_many_jobs_wait_and_no_more() {
+        let (inbox, _mailbox) = Mailbox::new().unwrap();
+        let (mut pool, mut resolver) = (start(&inbox).unwrap(), start_resolver(&inbox).unwrap());
+        let puzzle = Puzzle { prf: Prf::HMAC_SHA2_256, difficulty: 20 };
+        let puzzle = Job::Puzzle { puzzle, string: Vec::new() };
+        let path = Job::Resolve { name: "net".to_string(), local: Vec::new(), remote: Vec::new() };
+        let key = Job::Route { remotes: Vec::new() };
+        for (taken, queue, threads) in [
+            (taken(&mut pool, &puzzle), limits::PUZZLE_QUEUE, limits::PUZZLE_THREADS),
+            (taken(&mut pool, &key), limits::JOB_QUEUE, limits::JOB_THREADS),
+            (taken(&mut resolver, &path), limits::JOB_QUEUE, limits::RESOLVER_THREADS),
+        ] {
+            assert!((queue..=queue + threads).contains(&taken), "{taken} of {queue}");
+        }
+    }
+}
