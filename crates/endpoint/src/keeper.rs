@@ -160,8 +160,11 @@ impl Keeper {
     }
 
     /// A packet has come to a trap. One that comes soon after an attempt finds it under way, or has to wait.
-    pub(crate) fn acquire(&mut self, now: Instant, id: TrapId, packet: Packet) {
-        let Some(name) = self.traps.iter().find(|(_, trap)| trap.state.id() == Some(id)) else { return };
+    /// Whether its child is asked for now.
+    pub(crate) fn acquire(&mut self, now: Instant, id: TrapId, packet: Packet) -> bool {
+        let Some(name) = self.traps.iter().find(|(_, trap)| trap.state.id() == Some(id)) else {
+            return false;
+        };
         let name = name.0.clone();
         let rests = self.wants.get(&name).is_some_and(|want| match want.state {
             State::Due(_) | State::Tried(_) => false,
@@ -171,6 +174,7 @@ impl Keeper {
         if !rests {
             self.want(now, name, Some(packet));
         }
+        !rests
     }
 
     /// A child is gone against our will, and is wanted again. `company`: an IKE SA of its connection stands.

@@ -21,8 +21,8 @@ use keeper::Keeper;
 use orders::Tally;
 use policy::{Policy, Unique};
 use sa::{
-    Act, Cause, Directory, Drop, Event, Fate, IkeSaId, OrderId, Outbox, Path, RateLimit, Reason, Refusal,
-    RefusalKind, Reply, Settings,
+    Act, Branch, Branches, Cause, Directory, Drop, Event, Fate, IkeSaId, OrderId, Outbox, Path, RateLimit,
+    Reason, Refusal, RefusalKind, Reply, Settings,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -166,6 +166,11 @@ impl Endpoint {
         self.table.len() == 0 && self.world.directory.is_empty() && self.door.half_open.is_empty()
     }
 
+    /// Which branches of the procedures were taken, and how often.
+    pub fn branches(&self) -> &Branches {
+        self.world.out.branches()
+    }
+
     /// How many IKE SAs wait for a peer that is not authenticated yet.
     pub fn half_open(&self) -> usize {
         self.door.half_open.len()
@@ -250,7 +255,8 @@ impl Endpoint {
             | DataplaneEvent::FirstPacket(id)
             | DataplaneEvent::Expired { id, .. } => *id,
             DataplaneEvent::Acquire { id, packet } => {
-                return self.keeper.acquire(now.mono, *id, *packet);
+                let asks = self.keeper.acquire(now.mono, *id, *packet);
+                return self.world.out.reach(if asks { Branch::TrapAcquire } else { Branch::TrapRests });
             }
             DataplaneEvent::UnknownSpi { spi, remote } => return self.unknown_spi(now, *spi, remote.ip()),
         };

@@ -7,7 +7,7 @@ use base::{Instant, Now};
 use dataplane::{Mode, Op, Outcome, TrapSpec};
 use ikev2::{Again, Origin, Wish};
 use policy::{AddressPattern, Child, Connection, ConnectionId, EndAction, Ends};
-use sa::{Answer, Event, IkeSaId, Job, JobId, OrderId, Path, Refusal, RefusalKind, Reply, Target};
+use sa::{Answer, Branch, Event, IkeSaId, Job, JobId, OrderId, Path, Refusal, RefusalKind, Reply, Target};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -100,6 +100,7 @@ impl Endpoint {
         if missing.is_empty() {
             return;
         }
+        self.world.out.reach(Branch::TrapTried);
         let order = self.world.out.own_order();
         let mut attempt = Attempt { connection, children: missing, lookup: None };
         match self.usable(&attempt.connection) {
@@ -237,7 +238,10 @@ impl Endpoint {
         }
         for ((next, _), (children, refusal)) in told {
             let again = match next {
-                Next::Again(wait) => Some(wait),
+                Next::Again(wait) => {
+                    self.world.out.reach(Branch::TrapAgain);
+                    Some(wait)
+                }
                 Next::GiveUp => None,
             };
             let all = children.len() == of.children.len();
@@ -346,6 +350,7 @@ impl Endpoint {
         if let Some(trap) = self.keeper.trap_mut(name)
             && let TrapState::Asked(id, _) = trap.state
         {
+            self.world.out.reach(Branch::TrapLaid);
             trap.state = TrapState::Stands(id);
             let text = format!(
                 "Packets start child \"{}\" of connection \"{}\" from now on.",

@@ -8,7 +8,7 @@ use crate::sent::Sent;
 use crate::{Common, Cx, delete, limits};
 use base::{Instant, Secret};
 use policy::{Connection, IkeSuite};
-use sa::{Answer, Event, Fate, IkeFacts, JobId, Path, Reason};
+use sa::{Answer, Branch, Event, Fate, IkeFacts, JobId, Path, Reason};
 use std::sync::Arc;
 use wire::num::{ExchangeType, NotifyType};
 use wire::{Delete, Notify, Payload};
@@ -49,9 +49,11 @@ impl Closing {
         epitaph: (IkeFacts, Fate),
     ) -> Next {
         if standing.asking.is_empty() {
+            cx.reach(Branch::DeleteIke);
             let Standing { chosen, channel, .. } = standing;
             return Self::delete(sa, cx, (chosen.connection, channel), Some(epitaph));
         }
+        cx.reach(Branch::DeleteIkeLater);
         let hurried = |asking: Asking, sa: &mut Common, cx: &mut Cx<'_>| Asking {
             request: asking.request.hurry(sa, cx, limits::DELETE_TRANSMISSIONS),
             what: asking.what,
@@ -138,7 +140,10 @@ impl Stage for Closing {
             Some(Incoming::Response(_)) => self.finish(cx),
             Some(Incoming::Request(message)) => {
                 match last_answer(&mut self.channel, sa, cx, path, &message) {
-                    Last::Deleted => self.finish(cx),
+                    Last::Deleted => {
+                        cx.reach(Branch::DeleteIkeCrossing);
+                        self.finish(cx)
+                    }
                     Last::Other => self,
                 }
             }
@@ -154,6 +159,7 @@ impl Stage for Closing {
         match self.request.on_time(sa, cx) {
             Ok(()) => self,
             Err(_) => {
+                cx.reach(Branch::DeleteIkeUnheard);
                 if let Some((facts, fate)) = self.epitaph {
                     cx.out.tell(Event::IkeDown(facts, fate));
                 }

@@ -21,7 +21,7 @@ use base::{EspSpi, Secret};
 use crypto::{KePrivate, Nonces};
 use dataplane::ChildId;
 use policy::{Child, ChildKe};
-use sa::{Event, Refusal, RefusalKind, Side};
+use sa::{Branch, Event, Refusal, RefusalKind, Side};
 use std::sync::Arc;
 use wire::num::{ExchangeType, KeMethod, NotifyType, ProtocolId};
 use wire::{KeyExchange, Notify, Payload};
@@ -105,6 +105,7 @@ pub(crate) fn ask(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, plan: 
         return None;
     };
     let replaces = replaces.map(|(id, _)| id);
+    cx.reach(if replaces.is_some() { Branch::RekeyChildAsked } else { Branch::CreateAsked });
     let asked = Asked { proposed, replaces, nonce, ke, corrected: wished.is_some(), deleted: Vec::new() };
     Some(Asking { request, what: established::Asked::Child(Box::new(asked)) })
 }
@@ -126,6 +127,7 @@ pub(crate) fn on_response(
     match accept(&asked, sa, of.nat, contents) {
         Ok((agreed, ..)) if asked.deleted.contains(&agreed.spi_out) => {
             cx.directory.release_spi(asked.proposed.spi);
+            cx.reach(Branch::CreateDeleted);
             let reason = format!("The peer deleted child `{name}` before its answer came.");
             of.child_refused(sa, cx, &name, of.refusal(RefusalKind::PeerError, reason));
             rekey_child::ours_done(of, sa, cx, nothing, None);
@@ -161,7 +163,10 @@ fn on_error(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, asked: Asked
         );
         match asked.replaces {
             Some(old) => rekey_child::again(of, sa, cx, old, wished),
-            None => of.queue_first(Task::CreateWith(asked.proposed.child, wished)),
+            None => {
+                cx.reach(Branch::CreateOtherGroup);
+                of.queue_first(Task::CreateWith(asked.proposed.child, wished));
+            }
         }
         return;
     }
@@ -173,8 +178,10 @@ fn on_error(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, asked: Asked
     }
     if notify.kind == NotifyType::TEMPORARY_FAILURE {
         cx.note(sa.id, format!("The peer is busy: child `{}` is asked for again later.", child.name));
+        cx.reach(Branch::CreateLater);
         return of.queue_later(cx, Task::Create(asked.proposed.child));
     }
+    cx.reach(Branch::CreateRefused);
     let refusal = child::refused_in_create(notify, &of.chosen.connection, child);
     of.child_refused(sa, cx, &child.name, refusal);
 }
@@ -250,7 +257,10 @@ pub(crate) fn on_request(
         return rekey_ike::on_request(of, sa, cx, to, contents);
     }
     let done = match rekeyed {
-        _ if of.is_rekeying_ike() => Err(busy(of)),
+        _ if of.is_rekeying_ike() => {
+            cx.reach(Branch::CreateWhileRekeying);
+            Err(busy(of))
+        }
         Some(notify) => rekey_child::on_request(of, sa, cx, (to, contents), notify),
         None => {
             answer(of, sa, cx, (to, contents), None).map(|waiting| of.install_then_answer(sa, cx, waiting))
@@ -319,6 +329,7 @@ pub(crate) fn answer(
         g_ir = Some(secret);
     }
     body.extend(decided.ts_payloads());
+    cx.reach(if old.is_some() { Branch::RekeyChildAnswered } else { Branch::CreateAnswered });
     let peer_nonce = contents.nonce.as_ref().map_or(Vec::new(), |nonce| nonce.to_vec());
     let replaces = old.map(|old| Replaces::new(old.id, (&peer_nonce, &nonce)));
     Ok(Waiting { to, head: Vec::new(), body, decided, nonces: (peer_nonce, nonce), g_ir, replaces })

@@ -5,7 +5,7 @@ use crate::ike_sa::{IkeSa, Wish};
 use base::{Instant, Now, Rng};
 use crypto::Suite;
 use policy::{EndAction, Policy};
-use sa::{Directory, Drop, Event, IkeSaId, Outbox, Path, Settings};
+use sa::{Branch, Directory, Drop, Event, IkeSaId, Outbox, Path, Settings};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -111,6 +111,11 @@ impl Cx<'_> {
     /// A datagram that nobody waits for.
     pub(crate) fn unexpected(&mut self, path: Path) {
         self.out.tell(Event::Dropped { path, why: Drop::Unexpected });
+    }
+
+    /// A named branch of a procedure is taken.
+    pub(crate) fn reach(&mut self, branch: Branch) {
+        self.out.reach(branch);
     }
 
     /// A line for people.

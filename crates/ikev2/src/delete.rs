@@ -15,7 +15,7 @@ use crate::established::{Asked, Asking, Established, Installing};
 use crate::{Common, Cx, loss, rekey_child};
 use base::EspSpi;
 use dataplane::Op;
-use sa::{Event, Fate};
+use sa::{Branch, Event, Fate};
 use wire::num::{ExchangeType, ProtocolId};
 use wire::{Delete, Payload};
 
@@ -50,6 +50,7 @@ pub(crate) fn order(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, name
     let (gone, stay): (Vec<_>, Vec<_>) = of.children.drain(..).partition(|child| child.name == name);
     of.children = stay;
     for child in &gone {
+        cx.reach(Branch::DeleteChildOrdered);
         of.abandon_rekeys_of(child.id);
         remove(sa, cx, child, Fate::Ordered);
     }
@@ -97,13 +98,18 @@ pub(crate) fn on_request(
             let successor = of.successor_by_peer(child.id);
             of.forget_rekeys_of(child.id);
             match successor {
-                Some(successor) => of.retired_by_peer(sa, cx, child, successor),
+                Some(successor) => {
+                    cx.reach(Branch::DeleteReplaced);
+                    of.retired_by_peer(sa, cx, child, successor);
+                }
                 None => {
+                    cx.reach(Branch::DeleteChildByPeer);
                     loss::deleted(cx, &of.chosen.connection.name, &child);
                     remove(sa, cx, &child, Fate::DeletedByPeer);
                 }
             }
         } else if let Some(index) = of.installing.iter().position(|i| i.child.agreed.spi_out == spi) {
+            cx.reach(Branch::DeleteInstalling);
             let Installing { child, replaces, .. } = of.installing.remove(index);
             cx.out.dataplane(sa.id, Op::Remove(child.id));
             cx.directory.release_spi(child.agreed.spi_in);
@@ -113,6 +119,7 @@ pub(crate) fn on_request(
             of.child_refused(sa, cx, &child.name, refusal);
             rekey_child::ours_done(of, sa, cx, replaces, None);
         } else {
+            cx.reach(Branch::DeleteUnknown);
             for asking in &mut of.asking {
                 if let Asked::Child(asked) = &mut asking.what {
                     asked.note_deleted(spi);

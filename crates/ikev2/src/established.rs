@@ -35,7 +35,7 @@ use crate::{
 use base::{EspSpi, IkeSpi, Instant, Secret};
 use dataplane::{Op, Outcome};
 use policy::IkeSuite;
-use sa::{Answer, Event, Fate, JobId, OrderId, Path, Reason, Refusal, RefusalKind, Reply, Side};
+use sa::{Answer, Branch, Event, Fate, JobId, OrderId, Path, Reason, Refusal, RefusalKind, Reply, Side};
 use std::collections::VecDeque;
 use wire::num::{ExchangeType, NotifyType};
 use wire::{Notify, Payload};
@@ -240,7 +240,9 @@ impl Stage for Established {
             return self.close(sa, cx, End { tell_peer: true, fate });
         }
         let silent = self.resend_requests(sa, cx);
+        let silent_already = silent.is_some();
         if let Some(fate) = silent.or_else(|| probe::timed_out(&self, sa, now)) {
+            cx.reach(if silent_already { Branch::ProbeSilent } else { Branch::ProbeTimeout });
             return self.on_silence(sa, cx, fate);
         }
         self.give_up_on_dataplane(sa, cx);
@@ -344,6 +346,7 @@ impl Established {
             return After::End(Fate::Refused(refusal));
         }
         if delete::names_ike_sa(contents) {
+            cx.reach(if self.rival.is_some() { Branch::RekeyIkeOldGone } else { Branch::DeleteIkeByPeer });
             self.channel.respond(sa, cx, to, &[]);
             return match rekey_ike::hand_to_rival(self) {
                 Some(handover) => After::Handed(handover),
@@ -389,7 +392,7 @@ impl Established {
             }
             Asked::Probe(order) => {
                 probe::on_response(cx, order, &request);
-                move_path::on_probed(self, &contents);
+                move_path::on_probed(self, cx, &contents);
             }
             Asked::Update(update) => return move_path::on_updated(self, sa, cx, &update, &contents),
             Asked::Verify(verify) => return move_path::on_verified(self, sa, cx, &verify, &contents),

@@ -8,8 +8,8 @@ use base::{EspSpi, IkeSpi, Instant, MessageId};
 use dataplane::{ChildId, Op, Selector};
 use policy::{Connection, ConnectionId, Gateway, Identity, IkeSuite, Unique};
 use sa::{
-    Answer, Event, Fate, IkeFacts, IkeSaId, IkeStatus, JobId, OrderId, Path, Reason, Refusal, RefusalKind,
-    Reply, Side,
+    Answer, Branch, Event, Fate, IkeFacts, IkeSaId, IkeStatus, JobId, OrderId, Path, Reason, Refusal,
+    RefusalKind, Reply, Side,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -278,6 +278,7 @@ impl IkeSa {
 
     /// Something unprotected says that the peer has forgotten this IKE SA.
     pub fn provoke(&mut self, cx: &mut Cx<'_>) {
+        cx.reach(Branch::CrashHint);
         self.on_established(cx, |stage, _, cx| stage.provoke(cx.now.mono));
     }
 
@@ -290,6 +291,7 @@ impl IkeSa {
         }
         let Some(stage) = self.stage.as_mut().and_then(|stage| stage.established()) else { return };
         if stage.is_forgotten(bytes) {
+            cx.reach(Branch::CrashToken);
             self.close(cx, End { tell_peer: false, fate: Fate::Crashed });
         }
     }

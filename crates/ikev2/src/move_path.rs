@@ -31,7 +31,7 @@ use choose::{Choice, Ways};
 use crypto::Spis;
 use dataplane::{Mode, Op};
 use policy::{Connection, EncapChoice};
-use sa::{Fate, Job, JobId, Path, Side};
+use sa::{Branch, Fate, Job, JobId, Path, Side};
 use std::net::{IpAddr, SocketAddr};
 use wire::num::{ExchangeType, NotifyType};
 use wire::{Notify, Payload};
@@ -162,6 +162,7 @@ pub(crate) fn on_message(
     if let Some(works) = trial.into_iter().find(|trial| {
         trial.local.ip() == path.local.ip() && trial.remote.ip() == path.remote.ip() && path != sa.path
     }) {
+        cx.reach(Branch::MoveTrialWorks);
         go_to(of, sa, cx, works);
     }
 }
@@ -178,6 +179,7 @@ pub(crate) fn follow(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, pat
     if sa.path.marked && !path.marked {
         return;
     }
+    cx.reach(Branch::MoveMapping);
     cx.note(sa.id, format!("The peer is now at {} instead of {}.", path.remote, sa.path.remote));
     let before = std::mem::replace(&mut sa.path, path);
     if let Some(mobike) = &mut of.mobility.mobike {
@@ -278,6 +280,7 @@ pub(crate) fn on_routes(
         }
         Choice::Stay => tell_addresses(of, sa, cx),
         Choice::Nowhere => {
+            cx.reach(Branch::MoveNowhere);
             let peer = sa.path.remote.ip();
             cx.note(
                 sa.id,
@@ -307,6 +310,7 @@ fn try_paths(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, others: Vec
     }
     if mobike.trial != others {
         let list: Vec<String> = others.iter().map(ToString::to_string).collect();
+        cx.reach(Branch::MoveTrial);
         cx.note(sa.id, format!("The peer does not answer; we try other paths too: {}.", list.join(", ")));
     }
     for asking in &of.asking {
@@ -324,6 +328,7 @@ fn go_to(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, path: Path) {
     let before = std::mem::replace(&mut sa.path, path);
     let Some(mobike) = &mut of.mobility.mobike else { return };
     mobike.trial.clear();
+    cx.reach(Branch::MoveBegun);
     cx.note(sa.id, format!("Our path to the peer is now {path} instead of {before}."));
     let decides = mobike.side == Side::Initiator;
     //= rfc4555 §3.5
@@ -448,6 +453,7 @@ pub(crate) fn begin_update(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_
     payloads.push(cookie2);
     payloads.extend(further_addresses(of, sa, cx));
     let request = of.channel.ask(sa, cx, ExchangeType::INFORMATIONAL, &payloads)?;
+    cx.reach(Branch::MoveUpdate);
     Some(Asking { request, what: Asked::Update(Box::new(Update { path, before, cookie })) })
 }
 
@@ -555,10 +561,11 @@ pub(crate) fn probe_payloads(of: &mut Established, sa: &Common, cx: &mut Cx<'_>)
 //= rfc4555 §3.8
 //# If the values do not match, the IP address and/or port seen by the responder has changed, and the initiator SHOULD send
 //# UPDATE_SA_ADDRESSES
-pub(crate) fn on_probed(of: &mut Established, contents: &Contents<'_>) {
+pub(crate) fn on_probed(of: &mut Established, cx: &mut Cx<'_>, contents: &Contents<'_>) {
     let Some(mobike) = of.mobility.initiator() else { return };
     let seen_as = ext::nat_destination(contents);
     if seen_as.is_some() && seen_as != mobike.seen_as {
+        cx.reach(Branch::MoveSeenOtherwise);
         queue_update(of);
     }
 }

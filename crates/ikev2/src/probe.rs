@@ -14,7 +14,7 @@ use crate::sent::Sent;
 use crate::{Common, Cx, limits, move_path};
 use base::Instant;
 use dataplane::{Op, Outcome};
-use sa::{Fate, JobId, OrderId, Reply};
+use sa::{Branch, Fate, JobId, OrderId, Reply};
 use wire::num::ExchangeType;
 
 /// Asks.
@@ -26,11 +26,13 @@ pub(crate) fn begin(
 ) -> Option<Asking> {
     let payloads = move_path::probe_payloads(of, sa, cx);
     let request = of.channel.ask(sa, cx, ExchangeType::INFORMATIONAL, &payloads)?;
+    cx.reach(Branch::ProbeAsked);
     Some(Asking { request, what: Asked::Probe(order) })
 }
 
 /// The peer lives.
 pub(crate) fn on_response(cx: &mut Cx<'_>, order: Option<OrderId>, request: &Sent) {
+    cx.reach(Branch::ProbeAnswered);
     if let Some(order) = order {
         cx.out.reply(order, Reply::Alive { round_trip: request.round_trip(cx.now.mono) });
     }
@@ -51,6 +53,7 @@ pub(crate) fn look(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>) {
         of.queue(Task::Probe(None));
         return;
     }
+    cx.reach(Branch::ProbeLook);
     let jobs = of.children.iter().map(|child| cx.out.dataplane(sa.id, Op::Query(child.id))).collect();
     of.look = Some(Look { jobs, until: cx.now.mono + limits::JOB_PATIENCE });
 }
@@ -79,10 +82,12 @@ pub(crate) fn on_counters(
 }
 
 /// All is known, or the data plane does not answer.
-pub(crate) fn decide(of: &mut Established, sa: &Common, cx: &Cx<'_>) {
+pub(crate) fn decide(of: &mut Established, sa: &Common, cx: &mut Cx<'_>) {
     of.look = None;
     if cx.now.mono >= sa.heard + of.chosen.connection.dpd_delay {
         of.queue(Task::Probe(None));
+    } else {
+        cx.reach(Branch::ProbeNotNeeded);
     }
 }
 

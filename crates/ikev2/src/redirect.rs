@@ -23,7 +23,7 @@ use crate::ext::{self, Redirect};
 use crate::ike_sa::{Gone, Known, Next};
 use crate::{Again, Common, Cx, Origin, limits};
 use policy::{Connection, Gateway};
-use sa::{Fate, Path, Refusal, RefusalKind, Side};
+use sa::{Branch, Fate, Path, Refusal, RefusalKind, Side};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use wire::Payload;
@@ -97,6 +97,7 @@ pub(crate) fn before_it_stands(
     redirect: &Redirect,
     channel: Option<Channel>,
 ) -> Next {
+    cx.reach(if channel.is_some() { Branch::RedirectAuth } else { Branch::RedirectInit });
     let known = Known { connection: Some(connection), ..Known::default() };
     let fate = match follow(sa, cx, connection, &redirect.to) {
         Ok(Way { path, gateway, origin }) => {
@@ -127,6 +128,7 @@ impl Established {
         if self.proved_as != Side::Initiator {
             return;
         }
+        cx.reach(Branch::RedirectLive);
         let connection = self.chosen.connection.clone();
         match follow(sa, cx, &connection, &redirect.to) {
             Ok(Way { path, gateway, origin }) => {
@@ -150,6 +152,7 @@ impl Established {
             //= rfc5685 §5
             //# The gateway MUST NOT include any nonce data in the REDIRECT payload
             self.tell(vec![Payload::Notify(ext::redirect_notify(to, &[]))]);
+            cx.reach(Branch::RedirectSent);
             self.leave_after(cx, limits::REDIRECT_GRACE);
         }
         can

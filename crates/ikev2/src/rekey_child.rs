@@ -25,7 +25,7 @@ use crate::established::{Asking, Established, Task};
 use crate::{Common, Cx};
 use base::{EspSpi, Instant};
 use dataplane::{ChildId, Op};
-use sa::{Event, Fate, RefusalKind};
+use sa::{Branch, Event, Fate, RefusalKind};
 use wire::Notify;
 use wire::num::{KeMethod, NotifyType, ProtocolId};
 
@@ -145,6 +145,7 @@ pub(crate) fn again(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, old:
         return conclude(of, sa, cx, old, Half::None);
     }
     of.rekeys.retain(|rekey| rekey.old != old);
+    cx.reach(Branch::RekeyChildOtherGroup);
     of.queue_first(Task::RekeyChildWith(old, wished));
 }
 
@@ -177,6 +178,7 @@ pub(crate) fn refused(
             delete::remove(sa, cx, &child, Fate::DeletedByPeer);
         }
         (Some(child), NotifyType::TEMPORARY_FAILURE) => {
+            cx.reach(Branch::RekeyChildLater);
             cx.note(
                 sa.id,
                 format!("The peer is busy: new keys for child `{}` are asked for later.", child.name),
@@ -210,6 +212,7 @@ pub(crate) fn ours_done(
         && !of.rekeys.iter().any(|rekey| rekey.old == old)
     {
         // It was ordered down while the exchange was under way.
+        cx.reach(Branch::RekeyChildOrderedDown);
         return of.retire(sa, cx, id, Fate::Ordered);
     }
     if new.is_none() {
@@ -280,6 +283,7 @@ fn settle(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, old: ChildId) 
             rekey.ours = Half::None;
             // The peer removes ours as soon as it hears; whether it has its own already is not known while it has the old.
             cx.out.dataplane(sa.id, Op::Use(if is_here { old } else { theirs }));
+            cx.reach(Branch::RekeyChildTheirsStays);
             cx.note(sa.id, "Both sides gave a child new keys at once: the peer's stay.");
             if !is_here {
                 of.rekeys.retain(|rekey| rekey.old != old);
@@ -289,6 +293,7 @@ fn settle(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, old: ChildId) 
         Verdict::RetireOld => {
             if both && let Half::Done(ours) = &rekey.ours {
                 cx.out.dataplane(sa.id, Op::Use(ours.id));
+                cx.reach(Branch::RekeyChildOursStays);
                 cx.note(sa.id, "Both sides gave a child new keys at once: ours stay.");
             }
             of.rekeys.retain(|rekey| rekey.old != old);
@@ -305,7 +310,7 @@ pub(crate) fn on_request(
     request: (Request, &Contents<'_>),
     notify: &Notify<'_>,
 ) -> Result<(), NoChild> {
-    let old = find(of, notify)?;
+    let old = find(of, cx, notify)?;
     let waiting = create_child::answer(of, sa, cx, request, Some(&old))?;
     match of.rekeys.iter_mut().find(|rekey| rekey.old == old.id) {
         Some(rekey) => rekey.theirs = Half::UnderWay,
@@ -321,7 +326,7 @@ pub(crate) fn on_request(
 //# TEMPORARY_FAILURE.
 //= rfc7296 §2.25.1
 //# If a peer receives a request to rekey a Child SA that does not exist, it SHOULD reply with CHILD_SA_NOT_FOUND.
-fn find(of: &Established, notify: &Notify<'_>) -> Result<ChildSa, NoChild> {
+fn find(of: &Established, cx: &mut Cx<'_>, notify: &Notify<'_>) -> Result<ChildSa, NoChild> {
     let connection = &of.chosen.connection;
     let spi = notify.esp_spi();
     let known = spi.and_then(|spi| of.children.iter().find(|child| child.agreed.spi_out == spi));
@@ -333,15 +338,18 @@ fn find(of: &Established, notify: &Notify<'_>) -> Result<ChildSa, NoChild> {
             Err(NoChild::new(RefusalKind::Busy, NotifyType::TEMPORARY_FAILURE, connection, reason))
         }
         None if spi.is_some_and(|spi| of.is_closing(spi)) => {
+            cx.reach(Branch::RekeyChildClosing);
             let reason = "The peer wants new keys for a child SA that is being deleted.";
             Err(NoChild::new(RefusalKind::Busy, NotifyType::TEMPORARY_FAILURE, connection, reason))
         }
         // It may be the one that the answer to our own request tells of.
         None if of.is_making_child() => {
+            cx.reach(Branch::RekeyChildMaking);
             let reason = "The peer wants new keys for a child SA while one is being made; it may ask again.";
             Err(NoChild::new(RefusalKind::Busy, NotifyType::TEMPORARY_FAILURE, connection, reason))
         }
         None => {
+            cx.reach(Branch::RekeyChildUnknownHere);
             let reason = "The peer wants new keys for a child SA that does not exist.";
             let mut refused =
                 NoChild::new(RefusalKind::NotFound, NotifyType::CHILD_SA_NOT_FOUND, connection, reason);

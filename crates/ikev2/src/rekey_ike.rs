@@ -29,7 +29,7 @@ use crate::{Cx, ext, limits};
 use base::{IkeSpi, Secret};
 use crypto::{CryptoError, KePrivate, Nonces, Spis};
 use policy::{IkeSuite, Offer};
-use sa::{Event, Fate, Path, RefusalKind, Side, Whereabouts};
+use sa::{Branch, Event, Fate, Path, RefusalKind, Side, Whereabouts};
 use wire::num::{ExchangeType, KeMethod, NotifyType, ProtocolId};
 use wire::{KeyExchange, Notify, Payload};
 
@@ -145,6 +145,7 @@ pub(crate) fn begin(
         return None;
     };
     let request = of.channel.ask(sa, cx, ExchangeType::CREATE_CHILD_SA, &payloads)?;
+    cx.reach(Branch::RekeyIkeAsked);
     Some(Asking { request, what: AskedFor::RekeyIke(Box::new(asked)) })
 }
 
@@ -193,11 +194,13 @@ pub(crate) fn on_response(
         //# the new IKE SA […] with the lowest of the four nonces […] is redundant, and the node that created it SHOULD
         //# delete it; the other one inherits the Child SAs
         Some(rival) if ours < rival.lowest => {
+            cx.reach(Branch::RekeyIkeTheirsStays);
             cx.note(sa.id, "Both sides gave the IKE SA new keys at once: the peer's stay.");
             close(of.chosen.clone(), sa, cx, fresh);
             After::Handed(rival.take_over(Remains::PeerDeletes))
         }
         Some(rival) => {
+            cx.reach(Branch::RekeyIkeOursStays);
             cx.note(sa.id, "Both sides gave the IKE SA new keys at once: ours stay.");
             // The peer deletes its own.
             let common = rival.fresh.common(cx, sa);
@@ -230,6 +233,7 @@ fn on_error(
     }
     of.rekey_ike_later(cx);
     if notify.kind == NotifyType::TEMPORARY_FAILURE {
+        cx.reach(Branch::RekeyIkeLater);
         cx.note(sa.id, "The peer is busy: new keys for the IKE SA are asked for later.");
     } else {
         let reason =
@@ -281,7 +285,10 @@ pub(crate) fn on_request(
     contents: &Contents<'_>,
 ) -> After {
     let decided = match !of.is_at_rest() && !of.is_rekeying_ike() || of.rival.is_some() {
-        true => Err(busy(of)),
+        true => {
+            cx.reach(Branch::RekeyIkeBusy);
+            Err(busy(of))
+        }
         false => decide(of, cx, contents),
     };
     let (fresh, mut payloads, lowest) = match decided {
@@ -298,6 +305,7 @@ pub(crate) fn on_request(
         payloads.push(ext::TicketAnswer::Later.emit());
     }
     of.channel.respond(sa, cx, to, &payloads);
+    cx.reach(Branch::RekeyIkeAnswered);
     let rival = Rival { fresh, lowest, held: Vec::new() };
     if of.is_rekeying_ike() {
         of.rival = Some(Box::new(rival));
@@ -402,12 +410,14 @@ pub(crate) fn on_rival_datagram(
     if let Some(Incoming::Request(message)) = rival.fresh.channel.take(sa, cx, |_| false, datagram) {
         if message.contents().is_ok_and(|contents| delete::names_ike_sa(&contents)) {
             let to = Request { path, exchange: message.exchange(), id: message.id() };
+            cx.reach(Branch::RekeyIkeRivalDeleted);
             rival.fresh.channel.respond(sa, cx, to, &[]);
             let common = rival.fresh.common(cx, sa);
             let stage = Lingering::begin(cx, rival.fresh.channel);
             return cx.born.push(IkeSa::new(common, stage));
         }
         if rival.held.len() < limits::MAX_WINDOW as usize {
+            cx.reach(Branch::RekeyIkeRivalHeld);
             rival.held.push((path, message));
         }
     }
@@ -518,6 +528,7 @@ pub(crate) fn bury(
         return;
     }
     if let Ok((fresh, _)) = accept(cx, asked, parent, &contents) {
+        cx.reach(Branch::RekeyIkeBuried);
         close(chosen.clone(), sa, cx, fresh);
     }
 }

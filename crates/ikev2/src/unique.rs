@@ -12,7 +12,7 @@
 
 use crate::{Common, Cx, Superseded};
 use policy::Unique;
-use sa::{IkeSaId, Origin, PairKey, Side, Whereabouts};
+use sa::{Branch, IkeSaId, Origin, PairKey, Side, Whereabouts};
 
 /// Whether another IKE SA came up while this one was being made from the other side.
 fn is_rival(sa: &Common, origin: Option<Origin>) -> bool {
@@ -42,9 +42,10 @@ pub(crate) fn is_succession(sa: &Common, cx: &Cx<'_>, older: &[IkeSaId]) -> bool
 //# delete any other IKE SAs it has to the same authenticated identity without waiting for a timeout.
 pub(crate) fn first_contact(sa: &Common, cx: &mut Cx<'_>, pair: &PairKey) {
     let by = sa.path.remote.ip();
-    let gone =
-        older(sa, cx, pair).into_iter().map(|ike| Superseded { ike, tell_peer: false, by, heir: None });
-    cx.superseded.extend(gone);
+    for ike in older(sa, cx, pair) {
+        cx.reach(Branch::CrashFirstContact);
+        cx.superseded.push(Superseded { ike, tell_peer: false, by, heir: None });
+    }
 }
 
 /// An IKE SA stands now: of two that both sides have begun at once, one is to stay.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod act;
+mod branch;
 mod cookie;
 mod crash;
 mod directory;
@@ -20,6 +21,7 @@ mod settings;
 mod shard;
 
 pub use act::{Act, Cause, Reason};
+pub use branch::{Branch, Branches};
 pub use cookie::{CookieJar, CookieOwner, Given, Shown};
 pub use crash::{CRASH_SECRET, crash_token};
 pub use directory::{Directory, Origin, PairKey, Whereabouts};

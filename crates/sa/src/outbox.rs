@@ -1,6 +1,6 @@
 //! Where the acts of one step collect, and who waits for which job.
 
-use crate::{Act, Event, IkeSaId, Job, JobId, OrderId, Path, Reply};
+use crate::{Act, Branch, Branches, Event, IkeSaId, Job, JobId, OrderId, Path, Reply};
 use dataplane::{ChildId, Op, TrapId};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,6 +16,7 @@ pub struct Outbox {
     owners: BTreeMap<JobId, IkeSaId>,
     /// Replies to the endpoint's own orders.
     own: VecDeque<(OrderId, Reply)>,
+    branches: Branches,
 }
 
 impl Outbox {
@@ -31,12 +32,23 @@ impl Outbox {
             last_order: 0,
             owners: BTreeMap::new(),
             own: VecDeque::new(),
+            branches: Branches::default(),
         }
     }
 
     /// The next act to be done.
     pub fn pop(&mut self) -> Option<Act> {
         self.acts.pop_front()
+    }
+
+    /// A named branch of a procedure is taken.
+    pub fn reach(&mut self, branch: Branch) {
+        self.branches.take(branch);
+    }
+
+    /// Which branches were taken, and how often.
+    pub fn branches(&self) -> &Branches {
+        &self.branches
     }
 
     /// Sends a datagram.

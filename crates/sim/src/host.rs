@@ -6,7 +6,9 @@ use base::{Instant, Now};
 use dataplane::{ChildSpec, Selector};
 use endpoint::Endpoint;
 use policy::{AddressPattern, Policy};
-use sa::{Act, Answer, Cause, Event, Job, JobId, LeaseKeeper, OrderId, Path, Reason, Received, Reply};
+use sa::{
+    Act, Answer, Branches, Cause, Event, Job, JobId, LeaseKeeper, OrderId, Path, Reason, Received, Reply,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -23,6 +25,10 @@ pub trait Core: Send {
     fn half_open(&self) -> usize;
     /// See [`Endpoint::is_empty`].
     fn is_empty(&self) -> bool;
+    /// See [`Endpoint::branches`].
+    fn branches(&self) -> Branches {
+        Branches::default()
+    }
 }
 
 impl Core for Endpoint {
@@ -44,6 +50,10 @@ impl Core for Endpoint {
 
     fn is_empty(&self) -> bool {
         Endpoint::is_empty(self)
+    }
+
+    fn branches(&self) -> Branches {
+        Endpoint::branches(self).clone()
     }
 }
 

@@ -75,7 +75,7 @@ pub fn tell(seed: u64, span: Span, kit: &Kit, speak: bool) -> Ending {
     realm.carry();
     realm.end();
     let shape = format!("{} sites, {} tunnels", realm.names.len(), realm.links.len());
-    Ending { result: shape, hash: realm.world.trace().hash(), stats: realm.world.stats.clone() }
+    Ending { result: shape, hash: realm.world.trace().hash(), stats: realm.world.figures() }
 }
 
 impl Span {

@@ -1,7 +1,7 @@
 //! What was seen in a world, counted by name: which paths a run has reached.
 
 use crate::peek::{self, Peek};
-use sa::{Event, Fate};
+use sa::{Branches, Event, Fate};
 use std::collections::BTreeMap;
 
 /// Counters by name.
@@ -28,6 +28,13 @@ impl Stats {
     pub fn add(&mut self, other: &Stats) {
         for (name, count) in &other.0 {
             *self.0.entry(name.clone()).or_default() += count;
+        }
+    }
+
+    /// Adds the branches that an endpoint has taken.
+    pub(crate) fn taken(&mut self, branches: &Branches) {
+        for (branch, count) in branches.iter().filter(|(_, count)| *count > 0) {
+            *self.0.entry(branch.name().to_string()).or_default() += count;
         }
     }
 

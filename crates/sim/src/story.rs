@@ -68,7 +68,7 @@ pub fn tell(seed: u64, kit: &Kit, speak: bool) -> Ending {
     heal(&mut world);
     let result = result(&mut world, first);
     end(&mut dice, &mut world);
-    Ending { result, hash: world.trace().hash(), stats: world.stats.clone() }
+    Ending { result, hash: world.trace().hash(), stats: world.figures() }
 }
 
 /// Two sites that fit, or nearly.

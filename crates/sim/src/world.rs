@@ -192,6 +192,13 @@ impl World {
         self.now.mono
     }
 
+    /// What was seen, with the branches of the procedures that the sites have taken.
+    pub fn figures(&self) -> Stats {
+        let mut stats = self.stats.clone();
+        self.hosts.iter().for_each(|host| stats.taken(&host.core.branches()));
+        stats
+    }
+
     /// The seed.
     pub fn seed(&self) -> u64 {
         self.seed

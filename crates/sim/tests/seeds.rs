@@ -72,6 +72,100 @@ const REACHED: &[(&str, u64)] = &[
     ("note: Both sides gave the IKE SA new keys at once: the peer's stay.", 10),
     ("note: The peer is busy: new keys for the IKE SA are asked for later.", 10),
     ("note: The peer is busy: new keys for child … are asked for later.", 10),
+    ("comes to a site that sleeps", 900),
+    ("cut", 30),
+    ("realm: a NAT box starts anew", 8),
+    ("realm: both ends rekey", 100),
+    ("realm: flood", 60),
+    ("realm: live redirect", 10),
+    ("realm: mesh or chain", 100),
+    ("realm: moves with MOBIKE", 20),
+    ("realm: moves without MOBIKE", 30),
+    ("realm: packets flow at the end", 200),
+    ("realm: star", 100),
+    ("realm: the other end calls", 10),
+    ("sleep", 40),
+    ("stopped at a cut", 4000),
+];
+
+/// Each named branch of the procedures, and how often it was taken at least in ten thousand seeds.
+const TAKEN: &[(&str, u64)] = &[
+    ("create child: asked", 1000),
+    ("create child: answered", 1000),
+    ("create child: once more with another group", 40),
+    ("create child: the peer is busy", 10),
+    ("create child: refused", 50),
+    ("create child: deleted before its answer came", 1),
+    ("create child: not while the IKE SA gets new keys", 100),
+    ("create child: the data plane refuses", 200),
+    ("rekey child: asked", 2000),
+    ("rekey child: answered", 2000),
+    ("rekey child: once more with another group", 70),
+    ("rekey child: both ask, ours stays", 20),
+    ("rekey child: both ask, the peer's stays", 20),
+    ("rekey child: the peer is busy", 100),
+    ("rekey child: we do not have it", 20),
+    ("rekey child: it is being deleted", 20),
+    ("rekey child: its own making is not over", 10),
+    ("rekey child: ordered down meanwhile", 1),
+    ("rekey IKE SA: asked", 1000),
+    ("rekey IKE SA: answered", 1000),
+    ("rekey IKE SA: both ask, ours stays", 20),
+    ("rekey IKE SA: both ask, the peer's stays", 20),
+    ("rekey IKE SA: not while children are made", 100),
+    ("rekey IKE SA: the peer is busy", 100),
+    ("rekey IKE SA: the peer deletes its own redundant one", 10),
+    ("rekey IKE SA: a request waits for who inherits", 10),
+    ("rekey IKE SA: the old one is deleted before all is decided", 40),
+    ("rekey IKE SA: its answer comes during the deletion", 5),
+    ("delete: a child, by order", 300),
+    ("delete: a child, by the peer", 400),
+    ("delete: a child that has a successor, by the peer", 1000),
+    ("delete: a child that is being installed, by the peer", 1),
+    ("delete: a child that is not here yet, by the peer", 10),
+    ("delete: the IKE SA", 4000),
+    ("delete: the IKE SA, by the peer", 2000),
+    ("delete: the IKE SA, after what is under way", 100),
+    ("delete: the IKE SA, by both at once", 1000),
+    ("delete: the IKE SA, and nobody answers", 80),
+    ("probe: the data plane is asked", 4000),
+    ("probe: ESP has come, the peer lives", 2000),
+    ("probe: asked", 3000),
+    ("probe: answered", 3000),
+    ("probe: dpd_timeout is over", 20),
+    ("probe: all transmissions are over", 200),
+    ("move: a NAT mapping has changed", 30),
+    ("move: another path is taken", 20),
+    ("move: the peer is told", 100),
+    ("move: the peer has moved", 20),
+    ("move: the peer is to prove where it is", 20),
+    ("move: it has", 20),
+    ("move: the peer tells its addresses", 1),
+    ("move: other paths are tried", 10),
+    ("move: one of them works", 1),
+    ("move: there is no path now", 10),
+    ("move: a probe shows another mapping", 100),
+    ("redirect: in IKE_SA_INIT", 20),
+    ("redirect: in IKE_AUTH", 10),
+    ("redirect: of an IKE SA that stands", 8),
+    ("redirect: the client is told", 8),
+    ("lease: given", 100),
+    ("lease: nothing is left", 50),
+    ("lease: applied", 100),
+    ("lease: given back", 200),
+    ("lease: asked for again with another IKE SA", 30),
+    ("puzzle: a cookie is demanded", 1000),
+    ("puzzle: a puzzle is given", 80),
+    ("puzzle: its solution is right", 30),
+    ("puzzle: we solve one", 40),
+    ("trap: laid", 500),
+    ("trap: a packet asks", 1000),
+    ("trap: a packet asks in vain, so soon", 10),
+    ("trap: tried", 700),
+    ("trap: failed, again later", 60),
+    ("crash: shown by its token", 50),
+    ("crash: a hint, the peer is probed", 1000),
+    ("crash: the peer begins anew", 100),
 ];
 
 /// The same certificates in every run: Ed25519 keys that are written here, so that a seed gives the same octets
@@ -256,7 +350,7 @@ fn ten_thousand_seeds() {
     sum.print(count, start.elapsed().as_secs_f64());
     assert!(sum.failures.is_empty(), "{} of {count} seeds failed", sum.failures.len());
     if count >= SEEDS && std::env::var("HANDFAST_KIND").is_err() {
-        for &(name, least) in REACHED {
+        for &(name, least) in REACHED.iter().chain(TAKEN) {
             let count = sum.stats.get(name);
             assert!(count >= least, "“{name}” was reached {count} times and not {least}");
         }
@@ -281,4 +375,12 @@ fn the_same_seed_tells_the_same_story() {
         let (one, other) = (tell(), tell());
         assert_eq!((one.hash, one.result), (other.hash, other.result), "{tale}");
     }
+}
+
+/// None is forgotten, and none is looked for that is not there.
+#[test]
+fn every_branch_of_the_procedures_is_looked_for() {
+    let wanted: Vec<&str> = TAKEN.iter().map(|(name, _)| *name).collect();
+    let named: Vec<&str> = sa::Branch::ALL.iter().map(|branch| branch.name()).collect();
+    assert_eq!(wanted, named);
 }

@@ -22,7 +22,7 @@ use crate::{Common, Cx, limits};
 use base::Instant;
 use crypto::Spis;
 use policy::Connection;
-use sa::{Answer, Drop, Event, Fate, Job, JobId, Puzzle, Reason, Refusal, RefusalKind};
+use sa::{Answer, Branch, Drop, Event, Fate, Job, JobId, Puzzle, Reason, Refusal, RefusalKind};
 use wire::num::ExchangeType;
 
 /// What we do about a puzzle.
@@ -101,6 +101,9 @@ impl Solving {
     /// Asks again with the cookie and what there is beside it.
     fn on(self, sa: &mut Common, cx: &mut Cx<'_>, solution: Option<Vec<u8>>) -> Next {
         let path = sa.path;
+        if solution.is_some() {
+            cx.reach(Branch::PuzzleSolved);
+        }
         match self.init.once_more(sa, cx, Again::Cookie(self.cookie, solution)) {
             Ok(next) => next,
             Err((init, why)) => {

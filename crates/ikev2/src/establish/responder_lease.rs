@@ -9,7 +9,7 @@ use crate::ike_sa::{Datagram, End, Known, Next, Stage};
 use crate::{Common, Cx, limits};
 use base::Instant;
 use policy::{ChildKe, Leased};
-use sa::{Answer, Job, JobId, Reason, RefusalKind};
+use sa::{Answer, Branch, Job, JobId, Reason, RefusalKind};
 use std::sync::Arc;
 use wire::num::NotifyType;
 
@@ -55,6 +55,7 @@ impl Leasing {
             //# If the responder encounters an error while attempting to assign an IP address to the initiator […] it
             //# responds with an INTERNAL_ADDRESS_FAILURE notification. The IKE SA is still created even if the initial
             //# Child SA cannot be created because of this failure.
+            cx.reach(Branch::LeaseExhausted);
             checked.wants.leases.release(sa, cx);
             let names: Vec<&str> = pools.iter().map(|pool| pool.name.as_str()).collect();
             let why = format!(
@@ -64,6 +65,7 @@ impl Leasing {
             checked.refuse_child(NotifyType::INTERNAL_ADDRESS_FAILURE, &why);
             return Proving::begin(sa, cx, checked);
         }
+        cx.reach(Branch::LeaseGiven);
         checked.wants.leases.gave(leased);
         checked.wants.reply = Some(asked.reply(pools, leased));
         checked.chosen.connection = filled_in(&connection, &[], &asked.selectors(leased));

@@ -25,8 +25,8 @@ use base::{Instant, MessageId};
 use crypto::{KePrivate, Spis, Suite};
 use policy::{Connection, IkeSuite};
 use sa::{
-    Admission, Answer, CookieOwner, Demand, Drop, Event, Fate, Given, JobId, Pressure, Puzzle, Reason,
-    Refusal, RefusalKind, Shown, Side,
+    Admission, Answer, Branch, CookieOwner, Demand, Drop, Event, Fate, Given, JobId, Pressure, Puzzle,
+    Reason, Refusal, RefusalKind, Shown, Side,
 };
 use std::sync::Arc;
 use wire::num::{ExchangeType, NotifyType, Prf, ProtocolId, TransformType};
@@ -72,6 +72,7 @@ pub(super) fn admit(cx: &mut Cx<'_>, door: &mut Door, knock: &Knock<'_>) -> Resu
         //# If [the cookies] do not match, the responder MUST treat it as if there was no cookie
         (_, None) => {
             let cookie = door.cookies.bake(cx.suite, owner);
+            cx.reach(Branch::PuzzleCookie);
             Err(Turned::With(vec![Notify::new(NotifyType::COOKIE, cookie)]))
         }
     }
@@ -89,7 +90,7 @@ struct Trial<'a> {
 impl Trial<'_> {
     fn judge(
         &self,
-        cx: &Cx<'_>,
+        cx: &mut Cx<'_>,
         door: &mut Door,
         knock: &Knock<'_>,
         shown: Option<Shown>,
@@ -111,6 +112,7 @@ impl Trial<'_> {
         });
         match worked {
             Some((given, bits)) if self.is_enough(&given, bits) => {
+                cx.reach(Branch::PuzzleTaken);
                 Ok(Passed { proven: true, solved: Some(given), unsolved: false })
             }
             //= rfc8019 §7.1.5
@@ -146,7 +148,8 @@ impl Trial<'_> {
 
     //= rfc8019 §7.1.1
     //# Note that the PUZZLE notification MUST always be accompanied with the COOKIE notification
-    fn give(&self, cx: &Cx<'_>, door: &mut Door, before: u8) -> Turned {
+    fn give(&self, cx: &mut Cx<'_>, door: &mut Door, before: u8) -> Turned {
+        cx.reach(Branch::PuzzleGiven);
         let puzzle = Puzzle { prf: self.prf, difficulty: self.demand.asked };
         let cookie = door.cookies.bake_puzzle(cx.suite, self.owner, (puzzle, before), cx.now.mono);
         Turned::With(vec![

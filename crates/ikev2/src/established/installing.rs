@@ -5,7 +5,7 @@ use crate::child::ChildSa;
 use crate::{Common, Cx, delete, idle, rekey_child};
 use base::Instant;
 use dataplane::Op;
-use sa::{Event, JobId, RefusalKind};
+use sa::{Branch, Event, JobId, RefusalKind};
 use wire::num::{ExchangeType, NotifyType};
 use wire::{Notify, Payload};
 
@@ -32,6 +32,7 @@ impl Established {
                 rekey_child::ours_done(self, sa, cx, replaces, Some(id));
             }
             Some(why) => {
+                cx.reach(Branch::CreateNotInstalled);
                 cx.directory.release_spi(child.agreed.spi_in);
                 self.queue_delete(vec![delete::Named::of(&child)]);
                 let reason = format!("The data plane could not install child `{}`: {why}", child.name);
@@ -62,6 +63,7 @@ impl Established {
                 rekey_child::theirs_done(self, sa, cx, replaces, Some(id));
             }
             Some(why) => {
+                cx.reach(Branch::CreateNotInstalled);
                 let notify = match to.exchange {
                     ExchangeType::IKE_AUTH => NotifyType::NO_PROPOSAL_CHOSEN,
                     _ => NotifyType::NO_ADDITIONAL_SAS,

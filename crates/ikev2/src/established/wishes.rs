@@ -3,7 +3,7 @@
 use super::{Asked, Established};
 use crate::child::ChildSa;
 use crate::{Again, Common, Cx};
-use sa::{Event, Refusal, RefusalKind, Reply, Side};
+use sa::{Branch, Event, Refusal, RefusalKind, Reply, Side};
 
 impl Established {
     /// A child stands.
@@ -38,6 +38,7 @@ impl Established {
     pub(crate) fn seek_address(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
         let asks = self.proved_as == Side::Initiator && !self.chosen.connection.configuration.vips.is_empty();
         if asks && self.leases.received().is_none() && self.children.is_empty() && !sa.wishes.is_empty() {
+            cx.reach(Branch::LeaseSought);
             let wishes = std::mem::take(&mut sa.wishes);
             cx.again.push(Again { wishes, ..self.successor(sa, sa.path) });
         }

@@ -20,7 +20,7 @@ use crate::contents::Contents;
 use crate::{Common, Cx, limits};
 use dataplane::{AddressRange, Mode, Op, Selector};
 use policy::{Configuration, Connection, DnsName, Domain, Identity, Leased, Pool, SplitDns, TrustAnchor};
-use sa::{Job, JobId, LeaseRequest, Received};
+use sa::{Branch, Job, JobId, LeaseRequest, Received};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -529,6 +529,7 @@ impl Leases {
             held.resolver = Some(cx.out.job(sa.id, Job::UseResolver { connection, received }));
         }
         let list: Vec<String> = received.addresses.iter().map(IpAddr::to_string).collect();
+        cx.reach(Branch::LeaseApplied);
         cx.note(sa.id, format!("Our address in the peer's network is {}.", list.join(", ")));
         held.received = Some(received);
     }
@@ -561,6 +562,7 @@ impl Leases {
     pub(crate) fn release(&mut self, sa: &Common, cx: &mut Cx<'_>) {
         let Some(held) = self.0.take() else { return };
         for job in held.jobs {
+            cx.reach(Branch::LeaseReturned);
             cx.out.job(sa.id, Job::Release(job));
         }
         if let Some(job) = held.resolver {

@@ -9,7 +9,7 @@ use crate::contents::Contents;
 use crate::established::{After, Asked, Asking, Established};
 use crate::ext::mobike;
 use crate::{Common, Cx, limits};
-use sa::{Path, Side};
+use sa::{Branch, Path, Side};
 use wire::num::{ExchangeType, NotifyType};
 use wire::{Notify, Payload};
 
@@ -81,6 +81,7 @@ fn heed(
     mobike.heard = Some(to.id);
     let side = mobike.side;
     if tells {
+        cx.reach(Branch::MoveTold);
         mobike.peer = mobike::peer_addresses(to.path.remote.ip(), contents);
     }
     match side {
@@ -127,6 +128,7 @@ fn take_path(
     }
     let before = std::mem::replace(&mut sa.path, path);
     if before != path {
+        cx.reach(Branch::MoveTaken);
         cx.note(sa.id, format!("The peer has moved: its path is now {path} instead of {before}."));
         resend(of, sa, cx);
     }
@@ -147,6 +149,7 @@ fn take_path(
 pub(crate) fn begin_verify(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>) -> Option<Asking> {
     let (cookie, payload) = cookie(cx);
     let request = of.channel.ask(sa, cx, ExchangeType::INFORMATIONAL, &[payload])?;
+    cx.reach(Branch::MoveVerify);
     Some(Asking { request, what: Asked::Verify(Verify { path: sa.path, cookie }) })
 }
 
@@ -174,6 +177,7 @@ pub(crate) fn on_verified(
         }
         return After::Stay;
     }
+    cx.reach(Branch::MoveVerified);
     note_proven(mobike, sa.path.remote.ip());
     let before = mobike.children_at;
     leave_behind(of, sa, cx, before);

@@ -160,7 +160,8 @@ impl Realm {
             12 => self.cut(),
             13 => self.change_weather(),
             14 => self.rebind(),
-            15 | 16 => self.move_away(),
+            15 => self.move_away(),
+            16 => self.change_further_address(),
             17 => self.take_down(),
             18 => self.change_data_plane(),
             _ => {
@@ -237,6 +238,11 @@ impl Realm {
             return;
         };
         self.mark("flood");
+        let anew = !self.is_gentle && self.dice.chance(700);
+        if anew {
+            self.order(link.caller, Order::Down(Target::Connection(link.name.clone())));
+            self.world.run(Duration::from_secs(1));
+        }
         for number in 0..FLOOD {
             let mut message = first.message().to_vec();
             self.dice.fill(&mut message[..8]);
@@ -245,7 +251,7 @@ impl Realm {
             let delay = Duration::from_millis(self.dice.below(10_000));
             self.world.inject(delay, forged);
         }
-        if self.dice.chance(500) {
+        if anew {
             // An honest one comes in the midst of it.
             self.world.run(Duration::from_secs(5));
             self.call(&link);
@@ -292,6 +298,21 @@ impl Realm {
             self.mark("a NAT box starts anew");
             self.world.restart_nat(link.caller);
         }
+    }
+
+    /// The further address of a gateway goes, or comes back.
+    fn change_further_address(&mut self) {
+        let link = self.link();
+        let host = self.world.host(link.peers[0]);
+        let mut addresses: Vec<String> = host.had.iter().map(ToString::to_string).collect();
+        if addresses.len() < 2 || host.is_asleep(self.world.now()) {
+            return self.move_away();
+        }
+        let first = host.address.to_string();
+        addresses.retain(|address| *address != first && host.addresses.len() == 1);
+        addresses.insert(0, first);
+        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        self.world.readdress(link.peers[0], &addresses);
     }
 
     /// A site gets another address, goes behind a NAT box, or comes from behind one.

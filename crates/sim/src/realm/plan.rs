@@ -160,13 +160,16 @@ fn star_of(dice: &mut SimRng, manner: &Manner) -> (Vec<Site>, Vec<Link>) {
     for (name, address) in [HUB, TWIN].into_iter().take(1 + usize::from(twins)) {
         let site = gateway(name, address, manner);
         let mut site = lived(dice, if mobile.1 { site.mobile() } else { site }, manner);
+        if mobile.1 && dice.chance(400) {
+            site = site.also_at(&[if name == HUB.0 { "198.51.100.11" } else { "198.51.100.12" }]);
+        }
         if twins && name == HUB.0 {
             site.connections[0].extensions.redirect = redirect(rule);
         }
         if pressed {
             site.settings.cookie_threshold = dice.below(3) as usize;
-            site.settings.puzzle_threshold = 2 + dice.below(6) as usize;
-            site.settings.puzzle_difficulty = 4;
+            site.settings.puzzle_threshold = dice.pick(&[0, 2, 1000]);
+            site.settings.puzzle_difficulty = 9;
             site.settings.max_half_open = 24;
         }
         sites.push(site);
@@ -394,6 +397,7 @@ fn lived(dice: &mut SimRng, mut site: Site, manner: &Manner) -> Site {
     }
     let window = dice.pick(&[1, 1, 2, 8]);
     let childless = if dice.chance(100) { Childless::Prefer } else { Childless::Allow };
+    let tries = dice.pick(&[0, 0, 0, 2]);
     let encap = if dice.chance(100) { EncapChoice::Force } else { EncapChoice::Auto };
     let timeout = if dice.chance(200) { Duration::from_secs(60) } else { Duration::ZERO };
     if dice.chance(500) {
@@ -406,6 +410,7 @@ fn lived(dice: &mut SimRng, mut site: Site, manner: &Manner) -> Site {
         connection.window = window;
         connection.extensions.childless = childless;
         connection.encap = encap;
+        connection.keyingtries = tries;
         connection.dpd_delay = unit.max(Duration::from_secs(2)) * 15;
         connection.dpd_timeout = timeout;
         for of in &mut connection.children {

@@ -20,6 +20,7 @@ impl World {
             !matches!(happening, Happening::JobDone(of, _) | Happening::OpDone(of, _) if *of == index)
         });
         let host = &mut self.hosts[index];
+        self.stats.taken(&host.core.branches());
         host.crashes += 1;
         if let Some(make) = &host.make_core {
             host.core = make(host.crashes);
