@@ -7,7 +7,7 @@ use crate::schema;
 use crate::value::{choice, id_pattern, identity, ip, shown};
 use policy::{
     AddressPattern, AuthMethod, Certificate, Connection, EndAction, IdPattern, Identity, LocalAuth,
-    RemoteAuth, StartAction, closeness,
+    PublicKey, RemoteAuth, StartAction, closeness,
 };
 use std::ops::Range;
 use toml::de::DeTable;
@@ -51,18 +51,22 @@ impl Loader<'_> {
             false => None,
         };
         let mut certs = self.certificates(section, "certs");
-        match (chosen, section.has("certs")) {
-            (AuthMethod::Psk, true) => {
-                let hint = "Remove `certs`, or set `auth = \"pubkey\"`.".to_string();
-                self.reader.error(
-                    &section.place("certs"),
-                    format!("[{}] has `certs`, but authenticates by pre-shared key.", section.path),
-                    Some(hint),
-                );
+        let proofs = || ["certs", "pubkeys"].into_iter().filter(|key| section.has(key));
+        match (chosen, proofs().count()) {
+            (AuthMethod::Psk, 1..) => {
+                for key in proofs() {
+                    let hint = format!("Remove `{key}`, or set `auth = \"pubkey\"`.");
+                    self.reader.error(
+                        &section.place(key),
+                        format!("[{}] has `{key}`, but authenticates by pre-shared key.", section.path),
+                        Some(hint),
+                    );
+                }
             }
-            (AuthMethod::Pubkey, false) => {
+            (AuthMethod::Pubkey, 0) => {
                 let at = if section.has("auth") { section.value_place("auth") } else { section.at.clone() };
-                let hint = "Add `certs = \"FILE\"`, or set `auth = \"psk\"`.".to_string();
+                let hint =
+                    "Add `certs = \"FILE\"` or `pubkeys = \"FILE\"`, or set `auth = \"psk\"`.".to_string();
                 self.reader.error(
                     &at,
                     format!(
@@ -74,12 +78,13 @@ impl Loader<'_> {
             }
             _ => {}
         }
+        let pubkey = self.own_public_key(section);
         drop_roots(&mut certs);
         let id = id.or_else(|| match certs.first() {
             Some(own) => trust::identities(own).into_iter().next(),
             None => only_address(addrs),
         });
-        Some(LocalAuth { method: chosen, id, certs })
+        Some(LocalAuth { method: chosen, id, certs, pubkey })
     }
 
     fn read_remote(
@@ -98,12 +103,28 @@ impl Loader<'_> {
         // What could not be read is told; no default takes its place.
         let method = if section.has("auth") { chosen? } else { ours? };
         let id = if section.has("id") { given_id? } else { default_remote_id(method, addrs) };
+        let pubkeys = self.public_keys(section);
+        let id = match (&id, addrs) {
+            (IdPattern::Any, addrs) if section.has("pubkeys") && !section.has("id") => {
+                only_address(addrs).map_or(IdPattern::Any, IdPattern::Is)
+            }
+            _ => id,
+        };
+        if section.has("pubkeys") && method == AuthMethod::Pubkey && !matches!(id, IdPattern::Is(_)) {
+            let message =
+                format!("[{}]: a public key carries no name, so `id` must say who has it.", section.path);
+            let hint = "Write the one identity that the peer shows.".to_string();
+            let place = if section.has("id") { section.value_place("id") } else { section.place("pubkeys") };
+            self.reader.error(&place, message, Some(hint));
+        }
+        // Whoever is known by a key needs no authority, unless one is named.
         let authorities = match (method, section.has("cacerts")) {
+            (AuthMethod::Pubkey, false) if section.has("pubkeys") => Vec::new(),
             (AuthMethod::Pubkey, false) => self.authorities.clone(),
             _ => named,
         };
         if method == AuthMethod::Psk {
-            for key in ["certs", "cacerts"].into_iter().filter(|key| section.has(key)) {
+            for key in ["certs", "cacerts", "pubkeys"].into_iter().filter(|key| section.has(key)) {
                 let hint = format!("Remove `{key}`, or set `auth = \"pubkey\"`.");
                 self.reader.error(
                     &section.place(key),
@@ -113,17 +134,44 @@ impl Loader<'_> {
             }
         } else if certs.is_empty()
             && authorities.is_empty()
-            && !section.has("certs")
-            && !section.has("cacerts")
+            && !["certs", "cacerts", "pubkeys"].iter().any(|key| section.has(key))
         {
             let message = format!(
                 "[{}]: the peer authenticates by certificate, but nothing says which ones to trust.",
                 section.path
             );
-            let hint = "Add `cacerts = \"FILE\"` or `certs = \"FILE\"` here, or an [authorities.NAME] with `cacert`.".to_string();
+            let hint = "Add `cacerts = \"FILE\"`, `certs = \"FILE\"` or `pubkeys = \"FILE\"` here, or an [authorities.NAME] with `cacert`.".to_string();
             self.reader.error(&section.at, message, Some(hint));
         }
-        Some(RemoteAuth { method, id, certs, authorities })
+        Some(RemoteAuth { method, id, certs, authorities, pubkeys })
+    }
+
+    /// Our public key, where it takes the place of a certificate (RFC 7670).
+    fn own_public_key(&mut self, section: &Section<'_>) -> Option<PublicKey> {
+        let mut keys = self.public_keys(section);
+        if section.has("pubkeys") {
+            let at = section.place("pubkeys");
+            if section.has("certs") {
+                let message = format!("[{}] has both `certs` and `pubkeys`.", section.path);
+                self.reader.error(&at, message, Some("Keep the one that the peer knows us by.".to_string()));
+            } else if keys.len() > 1 {
+                let message = format!("[{}] names {} public keys of ours.", section.path, keys.len());
+                self.reader.error(&at, message, Some("Name the one that we sign with.".to_string()));
+            }
+        }
+        (!keys.is_empty()).then(|| keys.swap_remove(0))
+    }
+
+    /// The public keys of the files that `pubkeys` names.
+    fn public_keys(&mut self, section: &Section<'_>) -> Vec<PublicKey> {
+        let Some(names) = self.reader.list(section, "pubkeys") else { return Vec::new() };
+        let mut all = Vec::new();
+        for name in names {
+            let (suite, files) = (self.tools.suite, &self.files);
+            let keys = self.reader.parse(&name, |name| files.public_keys(suite, name).map_err(Fault::new));
+            all.extend(keys.unwrap_or_default());
+        }
+        all
     }
 
     /// The certificates of the files that `key` names, in their order.
@@ -184,6 +232,19 @@ impl Loader<'_> {
                 let hint =
                     "Use an identity that is in it, or leave `id` out to take the certificate's subject.";
                 self.reader.error(&place, capitalized(&why), Some(hint.to_string()));
+            }
+        }
+        if let Some(key) = &connection.local.pubkey
+            && connection.local.method == AuthMethod::Pubkey
+        {
+            let place = at(self, "local", "pubkeys");
+            match self.store.keys.iter_mut().find(|known| *known.spki == *key.spki) {
+                Some(known) => known.used = true,
+                None => {
+                    let message = format!("There is no private key for our public key `{}`.", key.name);
+                    let hint = "Name its file in [secrets.private.NAME].".to_string();
+                    self.reader.error(&place, message, Some(hint));
+                }
             }
         }
         let place = at(self, "remote", "certs");
@@ -311,7 +372,11 @@ impl Loader<'_> {
         let idle: Vec<Range<usize>> =
             self.store.keys.iter().filter(|key| !key.used).map(|key| key.at.clone()).collect();
         for at in idle {
-            self.reader.warn(&at, "No connection has a certificate that this private key belongs to.", None);
+            self.reader.warn(
+                &at,
+                "No connection has a certificate or public key that this private key belongs to.",
+                None,
+            );
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::limits::INCLUDED_FILE;
 use crate::value::shown;
 use base::Secret;
 use crypto::Suite;
-use policy::Certificate;
+use policy::{Certificate, PublicKey};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -48,6 +48,14 @@ impl Files {
         });
         self.certificates.insert(path, read.clone());
         read
+    }
+
+    /// The public keys of a file.
+    pub(crate) fn public_keys(&self, suite: &dyn Suite, name: &str) -> Result<Vec<PublicKey>, String> {
+        let path = self.path(name);
+        let content = read(&path, INCLUDED_FILE)?;
+        trust::public_keys(suite, content.bytes.expose())
+            .map_err(|why| format!("`{}` has no usable public key: {why}.", shown(&path.to_string_lossy())))
     }
 
     /// What a file holds.

@@ -57,11 +57,14 @@ pub const CONNECTION: Table = Table {
 
 /// How we authenticate.
 pub const LOCAL: Table =
-    Table { path: "connections.NAME.local", keys: &["auth", "id", "certs"], tables: &[] };
+    Table { path: "connections.NAME.local", keys: &["auth", "id", "certs", "pubkeys"], tables: &[] };
 
 /// How the peer authenticates.
-pub const REMOTE: Table =
-    Table { path: "connections.NAME.remote", keys: &["auth", "id", "certs", "cacerts"], tables: &[] };
+pub const REMOTE: Table = Table {
+    path: "connections.NAME.remote",
+    keys: &["auth", "id", "certs", "cacerts", "pubkeys"],
+    tables: &[],
+};
 
 /// A child SA.
 pub const CHILD: Table = Table {
@@ -189,7 +192,6 @@ pub(crate) const ABSENT: &[&str] = &[
     "aaa_id",
     "eap_id",
     "xauth_id",
-    "pubkeys",
     "ca_id",
     "groups",
     "revocation",

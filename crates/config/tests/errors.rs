@@ -200,9 +200,38 @@ fn a_key_that_is_another_certificates_is_refused() {
         "{shown}"
     );
     assert!(
-        shown.contains("warning: No connection has a certificate that this private key belongs to"),
+        shown.contains(
+            "warning: No connection has a certificate or public key that this private key belongs to"
+        ),
         "{shown}"
     );
+}
+
+#[test]
+fn s036_public_keys_need_their_private_key_and_a_name() {
+    let dir = Dir::with_certificates();
+    let text = "\
+[connections.a]
+local = { auth = \"pubkey\", pubkeys = \"moon.pub\", id = \"moon\" }
+remote = { id = \"sun\", pubkeys = \"sun.pub\" }
+children = { net = {} }
+[secrets.private.moon]
+file = \"moon.key\"
+";
+    assert!(dir.check(text).problems.is_empty(), "{}", all(&dir.check(text).problems));
+    for (from, to, wanted) in [
+        ("\"moon.key\"", "\"sun.key\"", "There is no private key for our public key `"),
+        ("id = \"sun\", ", "", "a public key carries no name"),
+        ("id = \"sun\"", "id = \"*.sun\"", "a public key carries no name"),
+        ("\"moon.pub\"", "\"moon.pem\"", "has no public key; `openssl pkey"),
+        ("\"sun.pub\"", "\"handfast.toml\"", "does not exist"),
+        ("\"moon.pub\",", "\"moon.pub\", certs = \"moon.pem\",", "has both `certs` and `pubkeys`"),
+        ("\"moon.pub\",", "[\"moon.pub\", \"sun.pub\"],", "names 2 public keys of ours"),
+        ("auth = \"pubkey\"", "auth = \"psk\"", "but authenticates by pre-shared key"),
+    ] {
+        let shown = all(&dir.check(&text.replacen(from, to, 1)).problems);
+        assert!(shown.contains(wanted), "{wanted}: {shown}");
+    }
 }
 
 #[test]

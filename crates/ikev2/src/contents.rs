@@ -6,6 +6,7 @@ use crate::limits;
 use base::{EspSpi, IkeSpi};
 use dataplane::{AddressRange, Selector};
 use policy::{Identity, Offer};
+use sa::PeerProof;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use wire::allowed::{Direction, Misfit, classify};
 use wire::num::{CertEncoding, ExchangeType, IdType, KeMethod, NotifyType, ProtocolId};
@@ -110,6 +111,15 @@ impl<'a> Contents<'a> {
     pub(crate) fn x509(&self) -> Vec<Vec<u8>> {
         let x509 = self.certs.iter().filter(|cert| cert.encoding == CertEncoding::X509_SIGNATURE);
         x509.take(limits::MAX_CERTS).map(|cert| cert.data.to_vec()).collect()
+    }
+
+    /// What the peer proves itself with: its AUTH value, and its certificates or its public key.
+    //= rfc7670 §3
+    //# the SubjectPublicKeyInfo structure of the PKIX certificate is used
+    pub(crate) fn proof(&self, auth: &Authentication<'_>) -> PeerProof {
+        let mut raw = self.certs.iter().filter(|cert| cert.encoding == CertEncoding::RAW_PUBLIC_KEY);
+        let raw_key = raw.next().map(|cert| cert.data.to_vec());
+        PeerProof { method: auth.method.0, data: auth.data.to_vec(), certs: self.x509(), raw_key }
     }
 
     /// The selectors of TSi and TSr.

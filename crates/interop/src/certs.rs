@@ -17,6 +17,8 @@ pub enum KeyKind {
 #[derive(Debug)]
 pub struct Credentials {
     folder: PathBuf,
+    /// Both know each other by their public keys, without certificates (RFC 7670).
+    pub raw: bool,
 }
 
 impl Credentials {
@@ -63,7 +65,7 @@ impl Credentials {
             args.extend(["--type", "pub", "--in", &public, "--dn", &dn, "--san", &host, "--outform", "pem"]);
             pki(&args, &cert)?;
         }
-        Ok(Credentials { folder: folder.to_path_buf() })
+        Ok(Credentials { folder: folder.to_path_buf(), raw: false })
     }
 
     /// Writes certificate and key of `side` to `to`, as PKCS#12 under the password `x`, the certificate by the name `own`.
@@ -75,7 +77,7 @@ impl Credentials {
         run("openssl", &[&args[..], &["-passout", "pass:x", "-out", &out]].concat()).map(drop)
     }
 
-    /// The file `ca.pem`, `left.pem`, `left.key`, `right.pem` or `right.key`.
+    /// The file `ca.pem`, or `left` or `right` with `.pem` (the certificate), `.key` or `.pub`.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }

@@ -133,8 +133,21 @@ impl HandfastConfig<'_> {
             }
             Err(credentials) => (
                 "pubkey",
-                format!("certs = [\"{}\"]", credentials.file(&format!("{}.pem", self.side)).display()),
-                format!("cacerts = [\"{}\"]", credentials.file("ca.pem").display()),
+                match credentials.raw {
+                    true => format!(
+                        "pubkeys = [\"{}\"]",
+                        credentials.file(&format!("{}.pub", self.side)).display()
+                    ),
+                    false => {
+                        format!("certs = [\"{}\"]", credentials.file(&format!("{}.pem", self.side)).display())
+                    }
+                },
+                match credentials.raw {
+                    true => {
+                        format!("pubkeys = [\"{}\"]", credentials.file(&format!("{other}.pub")).display())
+                    }
+                    false => format!("cacerts = [\"{}\"]", credentials.file("ca.pem").display()),
+                },
                 format!(
                     "[secrets.private.own]\nfile = \"{}\"\n",
                     credentials.file(&format!("{}.key", self.side)).display()

@@ -246,7 +246,7 @@ fn write_files(
     seen: &Path,
     uri: &str,
 ) -> Result<(), String> {
-    for name in ["x509", "x509ca", "private"] {
+    for name in ["x509", "x509ca", "pubkey", "private"] {
         std::fs::create_dir_all(folder.join(name)).map_err(|error| error.to_string())?;
     }
     let write = |name: &str, text: String| {
@@ -255,15 +255,21 @@ fn write_files(
     write("strongswan.conf", strongswan_conf(uri, &seen.join("log").display().to_string(), config))?;
     write("swanctl.conf", swanctl_conf(lab, config))?;
     let Err(credentials) = config.credentials else { return Ok(()) };
-    for (from, to) in [
-        ("ca.pem".to_string(), "x509ca/ca.pem"),
-        (format!("{}.pem", config.side), "x509/own.pem"),
-        (format!("{}.key", config.side), "private/own.key"),
-    ] {
+    let (side, other) = (config.side, other(config));
+    let key = (format!("{side}.key"), "private/own.key");
+    let files = match credentials.raw {
+        true => [(format!("{side}.pub"), "pubkey/own.pub"), (format!("{other}.pub"), "pubkey/peer.pub"), key],
+        false => [("ca.pem".to_string(), "x509ca/ca.pem"), (format!("{side}.pem"), "x509/own.pem"), key],
+    };
+    for (from, to) in files {
         std::fs::copy(credentials.file(&from), folder.join(to))
             .map_err(|error| format!("{from}: {error}"))?;
     }
     Ok(())
+}
+
+fn other(config: &CharonConfig<'_>) -> &'static str {
+    if config.side == "left" { "right" } else { "left" }
 }
 
 fn strongswan_conf(uri: &str, log: &str, config: &CharonConfig<'_>) -> String {
@@ -294,13 +300,16 @@ fn strongswan_conf(uri: &str, log: &str, config: &CharonConfig<'_>) -> String {
 }
 
 fn swanctl_conf(lab: &Lab, config: &CharonConfig<'_>) -> String {
-    let other = if config.side == "left" { "right" } else { "left" };
+    let other = other(config);
     let (auth, secrets) = match config.credentials {
         Ok(psk) => ("auth = psk", format!("secrets {{ ike-1 {{ secret = \"{psk}\" }} }}")),
         Err(_) => ("auth = pubkey", String::new()),
     };
-    let certs = if config.credentials.is_err() { "certs = own.pem" } else { "" };
-    let cacerts = if config.credentials.is_err() { "cacerts = ca.pem" } else { "" };
+    let (certs, cacerts) = match config.credentials {
+        Ok(_) => ("", ""),
+        Err(credentials) if credentials.raw => ("pubkeys = own.pub", "pubkeys = peer.pub"),
+        Err(_) => ("certs = own.pem", "cacerts = ca.pem"),
+    };
     let both = |which: &str| format!("{}/32,{}/128", lab.inner(which), lab.inner6(which));
     let (local_ts, remote_ts) = match config.selectors {
         Some((ours, theirs)) => (ours.to_string(), theirs.to_string()),

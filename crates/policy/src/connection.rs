@@ -141,6 +141,8 @@ pub struct LocalAuth {
     pub id: Option<Identity>,
     /// Our certificate, then the intermediates up to but without the root; empty with PSK.
     pub certs: Vec<Certificate>,
+    /// Our public key as it is, in place of a certificate (RFC 7670).
+    pub pubkey: Option<PublicKey>,
 }
 
 impl LocalAuth {
@@ -167,6 +169,8 @@ pub struct RemoteAuth {
     pub certs: Vec<Certificate>,
     /// Trust anchors for this peer.
     pub authorities: Vec<Certificate>,
+    /// Public keys that are accepted as they are (RFC 7670). They carry no name: `id` is then one identity.
+    pub pubkeys: Vec<PublicKey>,
 }
 
 /// A certificate, in DER, with what the protocol needs to know of it without parsing X.509.
@@ -183,6 +187,21 @@ pub struct Certificate {
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Certificate({})", self.subject)
+    }
+}
+
+/// A public key without a certificate (RFC 7670).
+#[derive(Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    /// Its SubjectPublicKeyInfo in DER.
+    pub spki: Arc<[u8]>,
+    /// What people call it: its kind, and the beginning of the SHA-1 of `spki`.
+    pub name: Arc<str>,
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", self.name)
     }
 }
 
@@ -293,7 +312,7 @@ mod tests {
         let certificate =
             |n: u8| Certificate { der: [n].as_slice().into(), subject: "CN=x".into(), spki_sha1: [n; 20] };
         let certs: Vec<_> = (1..=3).map(certificate).collect();
-        let local = LocalAuth { method: AuthMethod::Pubkey, id: None, certs };
+        let local = LocalAuth { method: AuthMethod::Pubkey, id: None, certs, pubkey: None };
         assert_eq!(local.certs_for(&[]).len(), 3, "no request");
         assert_eq!(local.certs_for(&[[9; 20]]).len(), 3, "the root, which we do not send");
         assert_eq!(local.certs_for(&[[3; 20]]).len(), 2, "it has our second intermediate");

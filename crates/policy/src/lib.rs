@@ -26,7 +26,7 @@ pub use configuration::{
 };
 pub use connection::{
     AddressPattern, AuthMethod, Certificate, Child, Connection, ConnectionId, EncapChoice, EndAction,
-    LocalAuth, Policy, RemoteAuth, SendCert, StartAction, Unique,
+    LocalAuth, Policy, PublicKey, RemoteAuth, SendCert, StartAction, Unique,
 };
 pub use dn::{dn_equal, dn_from_text, dn_to_text};
 pub use explain::{Mismatch, NearestProposal, NoProposal};

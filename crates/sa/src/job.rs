@@ -123,6 +123,8 @@ pub struct PeerProof {
     pub data: Vec<u8>,
     /// Its CERT payloads of encoding 4 (X.509 signature), in order, the end entity first.
     pub certs: Vec<Vec<u8>>,
+    /// Its first CERT payload of encoding 15 (RFC 7670): a SubjectPublicKeyInfo.
+    pub raw_key: Option<Vec<u8>>,
 }
 
 /// An AUTH value that we made.

@@ -188,12 +188,13 @@ pub fn connection(name: &str, address: IpAddr, peer: &str, peer_address: IpAddr)
         local_addrs: vec![AddressPattern::Range(AddressRange::host(address))],
         remote_addrs: vec![AddressPattern::Range(AddressRange::host(peer_address))],
         proposals: vec![ike(Encr::AES_GCM_16, 256, Integ::NONE, &[KeMethod::CURVE25519])],
-        local: LocalAuth { method: AuthMethod::Psk, id: Some(fqdn(name)), certs: Vec::new() },
+        local: LocalAuth { method: AuthMethod::Psk, id: Some(fqdn(name)), certs: Vec::new(), pubkey: None },
         remote: RemoteAuth {
             method: AuthMethod::Psk,
             id: IdPattern::Is(fqdn(peer)),
             certs: Vec::new(),
             authorities: Vec::new(),
+            pubkeys: Vec::new(),
         },
         children: vec![Arc::new(Child {
             name: "lan".to_string(),

@@ -41,7 +41,7 @@ impl Check<'_> {
             }
             (AuthMethod::Pubkey, RSA_SIGNATURE | 9..=11 | DIGITAL_SIGNATURE) => {
                 self.identity_is_wanted()?;
-                self.signature().map(Some)
+                self.signature()
             }
             (demanded, offered) => Err(theirs(self.wrong_method(demanded, offered))),
         }
@@ -72,21 +72,61 @@ impl Check<'_> {
         )))
     }
 
-    fn signature(&self) -> Result<Certificate, TrustRefusal> {
+    fn signature(&self) -> Result<Option<Certificate>, TrustRefusal> {
+        let remote = &self.connection.remote;
+        let knows_certificates = !remote.certs.is_empty() || !remote.authorities.is_empty();
+        if !remote.pubkeys.is_empty() && (self.proof.certs.is_empty() || !knows_certificates) {
+            return self.known_key().map(|()| None);
+        }
         let certificate = self.trusted_certificate()?;
         let spki = crate::certificate::public_key(&certificate.der)
             .ok_or_else(|| theirs("the peer's certificate cannot be read".into()))?;
-        let refused = |why: String| {
-            theirs(format!("the signature of {} is refused: {why}", quote(&certificate.subject)))
-        };
+        self.signed_by(spki, &certificate.subject)?;
+        Ok(Some(certificate))
+    }
+
+    fn signed_by(&self, spki: &[u8], name: &str) -> Result<(), TrustRefusal> {
+        let refused = |why: String| theirs(format!("the signature of {} is refused: {why}", quote(name)));
         let kind = KeyKind::of(spki).map_err(refused)?;
         match self.proof.method {
             RSA_SIGNATURE => self.rsa(spki, kind),
             DIGITAL_SIGNATURE => self.digital(spki, kind),
             method => self.ecdsa(spki, kind, method),
         }
-        .map_err(refused)?;
-        Ok(certificate)
+        .map_err(refused)
+    }
+
+    /// The signature was made with one of the public keys that are accepted as they are. Which one, the peer says by a CERT
+    /// payload, of this kind or with a certificate; else all are tried.
+    //= rfc7670 §4
+    //# An IKEv2 deployment using raw public keys needs to utilize an out-of-band public-key validation procedure […]. One way
+    //# […] is to use a configuration mechanism for provisioning raw public keys into the IKEv2 software.
+    fn known_key(&self) -> Result<(), TrustRefusal> {
+        let sent = match (&self.proof.raw_key, self.proof.certs.first()) {
+            (Some(raw), _) => Some(&raw[..]),
+            (None, Some(der)) => crate::certificate::public_key(der),
+            (None, None) => None,
+        };
+        let keys = &self.connection.remote.pubkeys;
+        let mut outcome = Err(theirs(self.unknown_key(sent)));
+        for key in keys.iter().filter(|key| sent.is_none_or(|sent| *key.spki == *sent)) {
+            outcome = self.signed_by(&key.spki, &key.name);
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
+    fn unknown_key(&self, sent: Option<&[u8]>) -> String {
+        let known = self.connection.remote.pubkeys.iter().take(4).map(|key| key.name.to_string());
+        let sent = sent.and_then(|spki| crate::raw::public_key(self.suite, spki).ok());
+        format!(
+            "the peer's public key{} is not among those that connection {} accepts: {}; name its file under the remote's `pubkeys`",
+            sent.map_or(String::new(), |key| format!(" {}", quote(&key.name))),
+            quote(&self.connection.name),
+            known.collect::<Vec<_>>().join(", ")
+        )
     }
 
     /// The certificate that the peer used: one of the pinned ones, or one that leads to an authority; in

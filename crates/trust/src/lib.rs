@@ -16,6 +16,7 @@ mod path;
 mod pem;
 mod prove;
 mod psk;
+mod raw;
 mod secrets;
 mod text;
 mod trust;
@@ -24,6 +25,7 @@ pub use certificate::{certificate, certificates, identities, identity_in_certifi
 pub use facts::{Facts, facts};
 pub use key::{KeyFormat, PrivateKey, private_key};
 pub use policy::{dn_equal, dn_from_text, dn_to_text};
+pub use raw::public_keys;
 pub use secrets::Secrets;
 pub use text::Malformed;
 pub use trust::Trust;

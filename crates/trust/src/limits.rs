@@ -25,3 +25,6 @@ pub const MIN_RSA_BITS: usize = 2048;
 
 /// Bits of an RSA modulus at most: the time of a verification grows with its square.
 pub const MAX_RSA_BITS: usize = 8192;
+
+/// Public keys that one file may hold (RFC 7670): each may have to be tried when a peer does not say which one it uses.
+pub const MAX_PUBLIC_KEYS: usize = 8;

@@ -31,18 +31,25 @@ impl Prove<'_> {
             let mic = self.shared_key_mic(remote)?;
             return Ok(AuthProof { method: SHARED_KEY_MIC, data: mic.expose().clone() });
         }
-        let Some(certificate) = auth.certs.first() else {
-            return Err("the connection authenticates by certificate but has none: give its `certs`".into());
+        let (key, ours) = match (auth.certs.first(), &auth.pubkey) {
+            (Some(certificate), _) => {
+                (self.secrets.key(certificate), format!("certificate {}", quote(&certificate.subject)))
+            }
+            (None, Some(pubkey)) => {
+                (self.secrets.key_of(&pubkey.spki), format!("public key {}", pubkey.name))
+            }
+            (None, None) => {
+                return Err(
+                    "the connection authenticates by certificate but has none: give its `certs` or `pubkeys`"
+                        .into(),
+                );
+            }
         };
-        let Some(key) = self.secrets.key(certificate) else {
-            return Err(format!(
-                "there is no private key for our certificate {}: add the key that belongs to it",
-                quote(&certificate.subject)
-            ));
+        let Some(key) = key else {
+            return Err(format!("there is no private key for our {ours}: add the key that belongs to it"));
         };
-        let kind = KeyKind::of(key.public_key()).map_err(|why| {
-            format!("our certificate {} cannot be used: {why}", quote(&certificate.subject))
-        })?;
+        let kind =
+            KeyKind::of(key.public_key()).map_err(|why| format!("our {ours} cannot be used: {why}"))?;
         match peer_hashes {
             [] => self.sign_the_old_way(key.as_ref(), kind),
             hashes => self.sign(key.as_ref(), kind, hashes),

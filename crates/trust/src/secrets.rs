@@ -61,7 +61,11 @@ impl Secrets {
 
     /// The private key of `certificate`.
     pub fn key(&self, certificate: &Certificate) -> Option<&Arc<dyn SigningKey>> {
-        let spki = crate::certificate::public_key(&certificate.der)?;
+        self.key_of(crate::certificate::public_key(&certificate.der)?)
+    }
+
+    /// The private key of a public key, which is given as SubjectPublicKeyInfo.
+    pub fn key_of(&self, spki: &[u8]) -> Option<&Arc<dyn SigningKey>> {
         self.keys.iter().find(|key| key.public_key() == spki)
     }
 }

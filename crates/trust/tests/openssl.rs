@@ -26,7 +26,7 @@ fn claim(certificate: &str, key_file: &str, remote: Identity) -> Claim {
     let mut secrets = trust::Secrets::new();
     secrets.add_key(load(key(key_file).der.expose()));
     let certs = vec![cert(&der(certificate))];
-    let local = policy::LocalAuth { method: policy::AuthMethod::Pubkey, id: None, certs };
+    let local = policy::LocalAuth { method: policy::AuthMethod::Pubkey, id: None, certs, pubkey: None };
     let proof = proof(&trust_with(local, psk_remote(), secrets), HASHES).unwrap();
     Claim { remote, wanted: policy::IdPattern::Any, proof, certs: vec![der(certificate)], wall: WALL }
 }

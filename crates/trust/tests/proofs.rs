@@ -196,7 +196,7 @@ fn malformed_authentication_data_is_refused() {
 fn our_own_side_lacks_something() {
     let entity = peer(Key::EcdsaP256);
     let certs = vec![cert(entity.der())];
-    let local = policy::LocalAuth { method: policy::AuthMethod::Pubkey, id: None, certs };
+    let local = policy::LocalAuth { method: policy::AuthMethod::Pubkey, id: None, certs, pubkey: None };
     let why = proof(&trust_with(local.clone(), psk_remote(), trust::Secrets::new()), HASHES).unwrap_err();
     assert!(why.ours && why.reason.contains("no private key for our certificate"), "{}", why.reason);
     let local = policy::LocalAuth { certs: vec![], ..local };

@@ -35,6 +35,8 @@ impl Dir {
             dir.write(&format!("{name}.pem"), end.pem());
             dir.write_private(&format!("{name}.key"), end.key_pem());
             dir.write(&format!("{name}.der"), end.der());
+            let certificate = trust::certificate(&Provider::new(), end.der()).unwrap();
+            dir.write(&format!("{name}.pub"), trust::facts(&certificate).unwrap().spki);
         }
         dir
     }

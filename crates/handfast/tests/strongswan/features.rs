@@ -107,6 +107,24 @@ fn s122_fragments_both_ways() {
     }
 }
 
+/// RFC 7670: each side knows the other by its public key alone.
+#[test]
+fn s036_raw_public_keys() {
+    for (ours, kind) in [("left", KeyKind::Ed25519), ("right", KeyKind::Ecdsa), ("left", KeyKind::Rsa)] {
+        if cannot_run("s036_raw_public_keys") {
+            return;
+        }
+        let raw = |lab: &interop::Lab| {
+            let credentials = Credentials::new(lab.folder(), kind).unwrap();
+            Some(Credentials { raw: true, ..credentials })
+        };
+        let mut pair = Setup { ours, ..Setup::default() }.start_with(raw);
+        pair.establish();
+        pair.ping();
+        pair.wire_is_clean();
+    }
+}
+
 #[test]
 fn further_children_with_and_without_key_exchange() {
     for (ours, esp) in

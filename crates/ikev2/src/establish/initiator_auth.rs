@@ -5,7 +5,7 @@ use super::initiator_init::{Agreement, float};
 use super::initiator_resume::in_words;
 use super::rivals::Rivals;
 use super::{
-    Deadline, Secrets, begin_after_nat, cert_payloads, cert_request, initiator_puzzle, is_fatal,
+    Deadline, Secrets, begin_after_nat, cert_payloads, cert_requests, initiator_puzzle, is_fatal,
     local_identity,
 };
 use crate::channel::{Authentic, Incoming, Message};
@@ -263,7 +263,7 @@ impl AwaitAuth {
         };
         ext::offer(Moment::AuthRequest, &mut facts, &mut payloads);
         if resumed.is_none() {
-            payloads.extend(cert_request(std::iter::once(&**connection)));
+            payloads.extend(cert_requests(std::iter::once(&**connection)));
         }
         let remote = resumed.or_else(|| expected(&chosen));
         payloads.extend(remote.map(|id| Payload::IdR(contents::identification(&id))));

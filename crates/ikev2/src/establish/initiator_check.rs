@@ -15,7 +15,7 @@ use crate::{Common, Cx, limits, redirect, resume};
 use base::{Instant, Secret};
 use crypto::Spis;
 use policy::{Connection, Identity};
-use sa::{Answer, Fate, Job, JobId, PeerProof, Reason, Refusal, RefusalKind, Side};
+use sa::{Answer, Fate, Job, JobId, Reason, Refusal, RefusalKind, Side};
 use wire::num::{AuthMethod, NotifyType};
 use wire::{Authentication, Identification};
 
@@ -105,7 +105,7 @@ fn ask(
         wanted: chosen.connection.remote.id.clone(),
         prf: secrets.suite.prf,
         octets: secrets.signed_octets(cx, Side::Responder, &id_r.octets_to_sign()),
-        proof: PeerProof { method: auth.method.0, data: auth.data.to_vec(), certs: contents.x509() },
+        proof: contents.proof(auth),
         wall: cx.now.wall,
     };
     cx.out.job(sa.id, job)

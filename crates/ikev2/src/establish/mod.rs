@@ -69,7 +69,7 @@ fn local_identity(connection: &Connection, sa: &Common) -> Identity {
     })
 }
 
-/// Our CERT payloads, where they are due. `asked`: the peer has sent a CERTREQ.
+/// Our CERT payloads, where they are due: our chain, or our public key as it is. `asked`: the peer has sent a CERTREQ.
 fn cert_payloads(connection: &Connection, asked: bool) -> impl Iterator<Item = Payload<'static>> {
     let due = connection.local.method == AuthMethod::Pubkey
         && match connection.send_cert {
@@ -77,31 +77,38 @@ fn cert_payloads(connection: &Connection, asked: bool) -> impl Iterator<Item = P
             SendCert::IfAsked => asked,
             SendCert::Never => false,
         };
-    let certs = if due { connection.local.certs.as_slice() } else { &[] };
+    let local = &connection.local;
     //= rfc7296 §3.6
     //# if a certificate chain is sent […] the first one MUST contain the public key used to sign AUTH
-    certs.iter().map(|cert| {
-        let encoding = CertEncoding::X509_SIGNATURE;
-        Payload::Cert(Certificate { encoding, data: cert.der.to_vec().into() })
-    })
+    let chain = local.certs.iter().map(|cert| (CertEncoding::X509_SIGNATURE, cert.der.to_vec()));
+    let key = local.pubkey.iter().map(|key| (CertEncoding::RAW_PUBLIC_KEY, key.spki.to_vec()));
+    let certs = chain.chain(key).filter(move |_| due);
+    certs.map(|(encoding, data)| Payload::Cert(Certificate { encoding, data: data.into() }))
 }
 
-/// The CERTREQ payload with the authorities of these connections, where one is due; so many of them as may be.
+/// The CERTREQ payloads where they are due: with the authorities of these connections, so many of them as may be, and for
+/// public keys as they are.
 //= rfc7296 §3.7
 //# The Certification Authority value is a concatenated list of SHA-1 hashes of the public keys of trusted CAs
-fn cert_request<'a>(connections: impl Iterator<Item = &'a Connection>) -> Option<Payload<'static>> {
+fn cert_requests<'a>(connections: impl Iterator<Item = &'a Connection>) -> Vec<Payload<'static>> {
+    let mut raw = false;
     let mut hashes: Vec<[u8; 20]> = Vec::new();
     for connection in connections.filter(|c| c.send_certreq && c.remote.method == AuthMethod::Pubkey) {
+        raw |= !connection.remote.pubkeys.is_empty();
         for authority in &connection.remote.authorities {
             if hashes.len() < limits::MAX_AUTHORITIES && !hashes.contains(&authority.spki_sha1) {
                 hashes.push(authority.spki_sha1);
             }
         }
     }
-    (!hashes.is_empty()).then(|| {
-        let encoding = CertEncoding::X509_SIGNATURE;
-        Payload::CertReq(CertRequest { encoding, authorities: hashes.concat().into() })
-    })
+    let x509 = (!hashes.is_empty()).then(|| (CertEncoding::X509_SIGNATURE, hashes.concat()));
+    //= rfc7670 §3
+    //# the Certification Authority field MUST be empty if the "Raw Public Key" certificate encoding is used
+    let raw = raw.then(|| (CertEncoding::RAW_PUBLIC_KEY, Vec::new()));
+    let request = |(encoding, authorities): (_, Vec<u8>)| {
+        Payload::CertReq(CertRequest { encoding, authorities: authorities.into() })
+    };
+    x509.into_iter().chain(raw).map(request).collect()
 }
 
 /// Something that must come until a moment.

@@ -14,7 +14,7 @@ use crate::{Common, Cx, Superseded, unique};
 use base::{Instant, Secret};
 use crypto::Spis;
 use policy::{ChildKe, Childless, Unique};
-use sa::{Answer, IkeSaId, Job, JobId, PeerProof, Reason, Refusal, RefusalKind, Side};
+use sa::{Answer, IkeSaId, Job, JobId, Reason, Refusal, RefusalKind, Side};
 use wire::Payload;
 use wire::num::NotifyType;
 
@@ -88,7 +88,7 @@ fn judge(
         wanted: chosen.connection.remote.id.clone(),
         prf: secrets.suite.prf,
         octets: secrets.signed_octets(cx, Side::Initiator, &id),
-        proof: PeerProof { method: auth.method.0, data: auth.data.to_vec(), certs: contents.x509() },
+        proof: contents.proof(auth),
         wall: cx.now.wall,
     };
     Judge::Keys(cx.out.job(sa.id, job))

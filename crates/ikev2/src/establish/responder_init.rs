@@ -3,7 +3,7 @@
 use super::responder_auth::{HalfOpen, Open};
 use super::responder_puzzle::{self, Passed, Puzzled, Waiting};
 use super::secrets::{Ingredients, Source};
-use super::{Secrets, Transcript, cert_request, init, responder_resume};
+use super::{Secrets, Transcript, cert_requests, init, responder_resume};
 use crate::contents::{self, Contents};
 use crate::door::{Arrival, Door};
 use crate::ext::{self, Agreed, Facts, Guest, Moment};
@@ -243,7 +243,7 @@ fn open(
     facts.agreed = &agreed;
     ext::offer(Moment::InitResponse, &mut facts, &mut payloads);
     payloads.extend(puzzle.map(|puzzle| Payload::Notify(Notify::new(NotifyType::PUZZLE, puzzle.emit()))));
-    payloads.extend(cert_request(among.iter().filter_map(|id| cx.policy.connection(*id)).map(|c| &**c)));
+    payloads.extend(cert_requests(among.iter().filter_map(|id| cx.policy.connection(*id)).map(|c| &**c)));
     let trace = Trace::new(ExchangeType::IKE_SA_INIT, MessageId(0), true, &payloads);
     let response = init::emit(ExchangeType::IKE_SA_INIT, spis, Side::Responder, payloads);
     let transcript = Transcript {

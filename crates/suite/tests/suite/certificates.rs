@@ -229,3 +229,65 @@ fn s037_the_two_sides_may_prove_themselves_differently() {
         world.until(established);
     }
 }
+
+/// A site that knows its peer by its public key, and is known by its own.
+fn keyed(site: Site, ours: &EndEntity, theirs: &[&EndEntity]) -> Site {
+    let key = |entity: &EndEntity| {
+        let certificate = trust::certificate(&Provider::new(), entity.der()).expect("a certificate");
+        let spki = trust::facts(&certificate).expect("facts").spki;
+        trust::public_keys(&Provider::new(), &spki).expect("a key").remove(0)
+    };
+    certified(site, ours, &Authority::root(Key::EcdsaP256, "Unused")).with(|connection| {
+        connection.local.certs.clear();
+        connection.local.pubkey = Some(key(ours));
+        connection.remote.authorities.clear();
+        connection.remote.pubkeys = theirs.iter().map(|entity| key(entity)).collect();
+    })
+}
+
+//= rfc7670 §3
+#[test]
+fn s036_every_kind_of_key_is_known_without_a_certificate() {
+    let root = Authority::root(Key::EcdsaP256, "Root");
+    let entity = |key, name: &str| root.issue(key, name, &[&format!("{name}.example")]);
+    for (n, key) in Key::ALL.into_iter().enumerate() {
+        let (ours, theirs) = (entity(key, "alice"), entity(Key::ALL[(n + 1) % Key::ALL.len()], "bob"));
+        let other = entity(Key::Ed25519, "other");
+        for send in [SendCert::Always, SendCert::IfAsked, SendCert::Never] {
+            let with = |site: Site| site.with(|connection| connection.send_cert = send);
+            let one = with(keyed(alice(), &ours, &[&other, &theirs]));
+            let mut world = world(40 + n as u64).peers(one, with(keyed(bob(), &theirs, &[&ours])));
+            world.up("alice");
+            world.until(established);
+            let id = world.status("bob")[0].remote_id.clone();
+            assert_eq!(id, Some(Identity::Fqdn("alice.example".to_string())), "{key:?} {send:?}");
+        }
+    }
+}
+
+/// A key that is not known, and a known key under another identity, are refused; so is a certificate with another key. One
+/// with the known key is as good as the key.
+//= rfc7670 §4
+#[test]
+fn s036_other_keys_and_other_names_are_refused() {
+    let root = Authority::root(Key::EcdsaP256, "Root");
+    let entity = |name: &str| root.issue(Key::Ed25519, name, &[&format!("{name}.example")]);
+    let (ours, theirs, other) = (entity("alice"), entity("bob"), entity("other"));
+    let knows = |entity: &EndEntity| keyed(bob(), &theirs, &[entity]);
+    let one = || keyed(alice(), &ours, &[&theirs]);
+    refused(world(50).peers(one(), knows(&other)), &["is not among those that connection", "`pubkeys`"]);
+    let silent = one().with(|connection| connection.send_cert = SendCert::Never);
+    refused(world(51).peers(silent, knows(&other)), &["does not verify"]);
+    let mallory = one().with(|c| c.local.id = Some(Identity::Fqdn("mallory.example".to_string())));
+    refused(world(52).peers(mallory, knows(&ours)), &["mallory.example"]);
+    let with_certificate = |entity: &EndEntity| {
+        let certificate = trust::certificate(&Provider::new(), entity.der()).expect("a certificate");
+        keyed(alice(), entity, &[&theirs]).with(|connection| {
+            (connection.local.certs, connection.local.pubkey) = (vec![certificate], None);
+        })
+    };
+    refused(world(53).peers(with_certificate(&other), knows(&ours)), &["is not among those"]);
+    let mut world = world(54).peers(with_certificate(&ours), knows(&ours));
+    world.up("alice");
+    world.until(established);
+}

@@ -136,7 +136,12 @@ fn check_auth(name: &str, read: &Read, octets: Vec<u8>, certs: &Path, logged: Op
         remote: remote.clone(),
         prf: prf(name),
         octets: SignedOctets(octets.into()),
-        proof: PeerProof { method: auth.method.0, data: auth.data.to_vec(), certs: chain.clone().collect() },
+        proof: PeerProof {
+            method: auth.method.0,
+            data: auth.data.to_vec(),
+            certs: chain.clone().collect(),
+            raw_key: None,
+        },
         wall: WallClock(1_800_000_000),
     };
     let keeper = keeper(certs, if name.contains("ecdsa") { AuthMethod::Pubkey } else { AuthMethod::Psk });

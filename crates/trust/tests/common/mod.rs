@@ -42,17 +42,35 @@ pub fn octets() -> SignedOctets {
 }
 
 pub fn psk_remote() -> RemoteAuth {
-    RemoteAuth { method: AuthMethod::Psk, id: IdPattern::Any, certs: vec![], authorities: vec![] }
+    RemoteAuth {
+        method: AuthMethod::Psk,
+        id: IdPattern::Any,
+        certs: vec![],
+        authorities: vec![],
+        pubkeys: Vec::new(),
+    }
 }
 
 pub fn trusting(authorities: &[&[u8]]) -> RemoteAuth {
     let authorities = authorities.iter().map(|der| cert(der)).collect();
-    RemoteAuth { method: AuthMethod::Pubkey, id: IdPattern::Any, certs: vec![], authorities }
+    RemoteAuth {
+        method: AuthMethod::Pubkey,
+        id: IdPattern::Any,
+        certs: vec![],
+        authorities,
+        pubkeys: Vec::new(),
+    }
 }
 
 pub fn pinning(certs: &[&[u8]]) -> RemoteAuth {
     let certs = certs.iter().map(|der| cert(der)).collect();
-    RemoteAuth { method: AuthMethod::Pubkey, id: IdPattern::Any, certs, authorities: vec![] }
+    RemoteAuth {
+        method: AuthMethod::Pubkey,
+        id: IdPattern::Any,
+        certs,
+        authorities: vec![],
+        pubkeys: Vec::new(),
+    }
 }
 
 fn connection(local: LocalAuth, remote: RemoteAuth) -> Connection {
@@ -93,12 +111,12 @@ pub fn prover(entity: &EndEntity) -> Trust {
     let mut secrets = Secrets::new();
     secrets.add_key(load(&entity.key));
     let certs = entity.chain.iter().map(|der| cert(der)).collect();
-    trust_with(LocalAuth { method: AuthMethod::Pubkey, id: None, certs }, psk_remote(), secrets)
+    trust_with(LocalAuth { method: AuthMethod::Pubkey, id: None, certs, pubkey: None }, psk_remote(), secrets)
 }
 
 /// An end that checks its peer as `remote` says.
 pub fn checker(remote: RemoteAuth) -> Trust {
-    let local = LocalAuth { method: AuthMethod::Psk, id: None, certs: vec![] };
+    let local = LocalAuth { method: AuthMethod::Psk, id: None, certs: vec![], pubkey: None };
     trust_with(local, remote, Secrets::new())
 }
 
@@ -106,7 +124,7 @@ pub fn checker(remote: RemoteAuth) -> Trust {
 pub fn sharing(ids: &[&str], secret: &str) -> Trust {
     let mut secrets = Secrets::new();
     secrets.add_psk(ids.iter().map(|id| IdPattern::Is(fqdn(id))).collect(), Secret::from(secret.as_bytes()));
-    let local = LocalAuth { method: AuthMethod::Psk, id: None, certs: vec![] };
+    let local = LocalAuth { method: AuthMethod::Psk, id: None, certs: vec![], pubkey: None };
     trust_with(local, psk_remote(), secrets)
 }
 
@@ -160,6 +178,7 @@ impl Claim {
                 method: self.proof.method,
                 data: self.proof.data.clone(),
                 certs: self.certs.clone(),
+                raw_key: None,
             },
             wall: self.wall,
         };
