@@ -115,8 +115,9 @@ fn s036_raw_public_keys() {
             return;
         }
         let raw = |lab: &interop::Lab| {
-            let credentials = Credentials::new(lab.folder(), kind).unwrap();
-            Some(Credentials { raw: true, ..credentials })
+            let mut credentials = Credentials::new(lab.folder(), kind).unwrap();
+            credentials.raw = true;
+            Some(credentials)
         };
         let mut pair = Setup { ours, ..Setup::default() }.start_with(raw);
         pair.establish();
