@@ -137,6 +137,10 @@ pub(crate) fn mark(
     for cert in local.certs.iter().chain(&remote.certs).chain(&remote.authorities) {
         print.extend(&*cert.der);
     }
+    // That of a public key is its beginning.
+    for key in local.pubkey.iter().chain(&remote.pubkeys) {
+        print.extend(&*key.spki);
+    }
     let mut mark = cx.suite.prf(PRF)?.compute(secret.expose(), &[b"mark of a connection", &print]);
     let octets = std::mem::take(mark.expose_mut());
     Some(octets.into_iter().take(MARK).collect())
