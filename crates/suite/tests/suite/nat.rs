@@ -1,7 +1,8 @@
 //! NAT between the sites (RFC 7296 §2.23, RFC 3948).
 
-use policy::{AddressPattern, EncapChoice};
-use sim::established;
+use policy::{AddressPattern, EncapChoice, IdPattern, Pool, Unique};
+use sim::site::ip;
+use sim::{Flow, Site, established};
 use std::time::Duration;
 use suite::{World, alice, answered, bob, is_clean, world};
 
@@ -161,4 +162,55 @@ fn two_sites_behind_one_box_are_told_apart() {
     world.until(|world| world.host("hub").dataplane.sad().count() == 2 && world.is_quiet());
     assert!(world.is_mirrored());
     assert_eq!(world.status("hub").len(), 2);
+}
+
+/// Two clients of one network behind one box, with the same kind of identity: each has an address of its own, and what is
+/// for it reaches it.
+#[test]
+fn two_clients_behind_one_nat_have_addresses_of_their_own() {
+    for (by_address, unique) in
+        [(false, Unique::No), (true, Unique::No), (false, Unique::Replace), (true, Unique::Keep)]
+    {
+        let client = |name: &str, address: &str| {
+            let site = Site::psk(name, address, "bob", "198.51.100.2").child(|child| child.local_ts.clear());
+            site.behind("203.0.113.9", Duration::from_secs(120)).with(|c| {
+                c.configuration.vips = vec![ip("0.0.0.0")];
+                if by_address {
+                    c.local.id = None;
+                }
+            })
+        };
+        let road = Pool {
+            name: "road".into(),
+            addrs: vec![sim::site::net("10.3.0.0/24").addresses],
+            ..Pool::default()
+        };
+        let gateway = bob().child(|child| child.remote_ts.clear()).with(|c| {
+            (c.unique, c.remote_addrs) = (unique, vec![AddressPattern::Any]);
+            c.remote.id = IdPattern::Any;
+            c.configuration.pools = vec![std::sync::Arc::new(road)];
+        });
+        let mut world = world(40).site(client("alice", "192.168.7.10")).site(client("carol", "192.168.7.11"));
+        world = world.site(gateway);
+        for name in ["alice", "carol"] {
+            world.up(name);
+            world.until(answered);
+        }
+        let mut given = Vec::new();
+        for name in ["alice", "carol"] {
+            let received = world.status(name)[0].received.clone().expect("an address");
+            let there = Flow::udp(received.addresses[0], ip("10.2.0.9"));
+            world.ping(name, there, Duration::from_millis(50));
+            world.ping("bob", there.reversed(), Duration::from_millis(50));
+            given.push(received.addresses[0]);
+        }
+        assert_eq!(given, [ip("10.3.0.1"), ip("10.3.0.2")], "{by_address} {unique:?}");
+        world.run(Duration::from_secs(60));
+        world.traffic_stops();
+        world.traffic_lands();
+        let traffic = &world.traffic;
+        assert!(traffic.sent > 4_000, "{traffic:?}");
+        assert_eq!((traffic.arrived, traffic.unprotected), (traffic.sent, 0), "{traffic:?}");
+        assert_eq!(world.status("bob").len(), 2);
+    }
 }
