@@ -4,7 +4,7 @@ use crate::load::Loader;
 use crate::reader::{Fault, Section, Text};
 use crate::schema;
 use crate::settings::set;
-use crate::value::{decode_hex, identity, number, range, shown};
+use crate::value::{decode_hex, identity, number, range, shown, truth};
 use dataplane::AddressRange;
 use policy::{Configuration, DnsName, Domain, Pool, Reservation, SplitDns, TrustAnchor, nearest};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -113,6 +113,8 @@ impl Loader<'_> {
     /// `vips`, `pools` and what the peer may say of names.
     pub(crate) fn read_configuration(&mut self, section: &Section<'_>) -> Configuration {
         let vips = self.entries(section, "vips", vip);
+        let mut link = false;
+        set(&mut link, self.reader.scalar(section, "ipv6_link", truth));
         let mut pools = Vec::new();
         for text in self.reader.list(section, "pools").unwrap_or_default() {
             match self.pools.iter().find(|pool| pool.name == text.text) {
@@ -130,12 +132,12 @@ impl Loader<'_> {
         }
         let dnssec_anchors = self.entries(section, "dnssec_anchors", anchor_domain);
         for key in ["split_dns", "dnssec_anchors"].into_iter().filter(|key| section.has(key)) {
-            if vips.is_empty() {
+            if vips.is_empty() && !link {
                 let message = format!("`{}.{key}` has no effect without `vips`.", section.path);
                 self.reader.warn(&section.place(key), message, None);
             }
         }
-        Configuration { vips, pools, split_dns, dnssec_anchors }
+        Configuration { vips, link, pools, split_dns, dnssec_anchors }
     }
 
     fn unknown_pool(&mut self, text: &Text) {

@@ -48,6 +48,7 @@ pub const CONNECTION: Table = Table {
         "redirect_above",
         "unique",
         "vips",
+        "ipv6_link",
         "pools",
         "split_dns",
         "dnssec_anchors",

@@ -34,6 +34,8 @@ fn a_client_says_what_it_wants() {
     assert_eq!(names, ["internal", "a.b"]);
     assert_eq!(configuration("vips = \"::\"", "").split_dns, SplitDns::Any);
     assert_eq!(configuration("", ""), Configuration::default());
+    let read = configuration("ipv6_link = true\nsplit_dns = \"none\"", "");
+    assert!(read.link && read.asks() && read.vips.is_empty());
 }
 
 #[test]

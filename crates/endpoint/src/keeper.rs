@@ -9,12 +9,12 @@
 //!
 //! Of each child there is one negotiation at most, however many causes ask for it.
 
-use crate::limits::{GRACE, LONGEST_RETRY, MISSED_REST, MISSES, STEADY};
+use crate::limits::{ADDRESS_WAIT, GRACE, LONGEST_RETRY, MISSED_REST, MISSES, STEADY};
 use base::Instant;
 use dataplane::TrapId;
 use ikev2::Packet;
 use policy::{Child, Connection, Ends, Policy};
-use sa::{JobId, OrderId};
+use sa::{JobId, OrderId, RefusalKind};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -266,11 +266,25 @@ impl Keeper {
     }
 
     /// A child did not come up.
-    pub(crate) fn failed(&mut self, now: Instant, connection: &Connection, child: &str) -> Option<Next> {
+    //= rfc7296 §3.15.4
+    //# Such a timeout should not be too short […] because these error situations may not be able to be fixed quickly; the
+    //# timeout should likely be several minutes.
+    pub(crate) fn failed(
+        &mut self,
+        now: Instant,
+        connection: &Connection,
+        child: &str,
+        why: RefusalKind,
+    ) -> Option<Next> {
         let want = self.wants.get_mut(&Name::new(&connection.name, child))?;
         want.tries = want.tries.saturating_add(1);
         let wait = back_off(connection, want.tries);
-        if connection.keyingtries != 0 && want.tries >= connection.keyingtries {
+        let (wait, in_vain) = match why {
+            RefusalKind::NoAddress => (wait.max(ADDRESS_WAIT), false),
+            RefusalKind::NoAddressFamily => (MISSED_REST, true),
+            _ => (wait, false),
+        };
+        if in_vain || connection.keyingtries != 0 && want.tries >= connection.keyingtries {
             *want = Want { tries: 0, packet: None, state: State::Resting(now + wait), ..*want };
             return Some(Next::GiveUp);
         }

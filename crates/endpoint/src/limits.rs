@@ -6,6 +6,10 @@ use std::time::Duration;
 /// within this time.
 pub const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
+/// A peer that has no address for us is asked again after this long at least: addresses become free when others go
+/// (RFC 7296 §3.15.4: "several minutes").
+pub const ADDRESS_WAIT: Duration = Duration::from_secs(180);
+
 /// A child that is lost while its IKE SA stands, or another one with the same connection, is asked for after this long: a
 /// peer that begins anew usually asks for it itself, and then there would be two.
 pub const GRACE: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use crate::keeper::{Attempt, Name, Next, TrapState, child_of};
 use crate::limits::{LONGEST_RETRY, RESOLVE_PATIENCE};
 use base::{Instant, Now};
 use dataplane::{Mode, Op, Outcome, TrapSpec};
-use ikev2::{Again, Origin, Wish};
+use ikev2::{Again, IkeSa, Origin, Wish};
 use policy::{AddressPattern, Child, Connection, ConnectionId, EndAction, Ends};
 use sa::{Answer, Branch, Event, IkeSaId, Job, JobId, OrderId, Path, Refusal, RefusalKind, Reply, Target};
 use std::collections::BTreeMap;
@@ -69,8 +69,14 @@ impl Endpoint {
 
     /// An IKE SA of that connection that can carry further children, now or soon.
     pub(crate) fn usable(&self, connection: &str) -> Option<IkeSaId> {
-        let fits = |sa: &ikev2::IkeSa| sa.is_usable() && sa.connection() == Some(connection);
+        let fits = |sa: &IkeSa| sa.is_usable() && sa.connection() == Some(connection) && !self.is_in_vain(sa);
         self.table.iter().find(|(_, sa)| fits(sa)).map(|(id, _)| id)
+    }
+
+    /// Whether an IKE SA stands without the address that it needs: another one asks anew.
+    fn is_in_vain(&self, sa: &IkeSa) -> bool {
+        let of = sa.connection().and_then(|name| self.world.policy.by_name(name));
+        of.is_some_and(|(_, of)| sa.lacks_address(&of.configuration))
     }
 
     fn stands(&self, name: &Name) -> bool {
@@ -175,6 +181,12 @@ impl Endpoint {
         path: Path,
         wish: Wish,
     ) -> Result<(), Refusal> {
+        let name = connection.1.name.clone();
+        let in_vain =
+            self.table.iter().filter(|(_, sa)| sa.connection() == Some(&name) && self.is_in_vain(sa));
+        for ike in in_vain.map(|(ike, _)| ike).collect::<Vec<_>>() {
+            self.step(now, ike, |sa, cx| sa.make_room(cx));
+        }
         let id = self.world.out.next_ike();
         let sa = ikev2::initiate(&mut self.world.cx(now), id, connection, path, wish)?;
         self.world.out.new_ike();
@@ -231,7 +243,7 @@ impl Endpoint {
             if self.stands(&name) {
                 // The peer has brought it up meanwhile.
                 self.keeper.stands(now, &name);
-            } else if let Some(next) = self.keeper.failed(now, of, &child) {
+            } else if let Some(next) = self.keeper.failed(now, of, &child, refusal.kind) {
                 let key = (next, refusal.reason.clone());
                 told.entry(key).or_insert_with(|| (Vec::new(), refusal)).0.push(child);
             }
@@ -280,6 +292,7 @@ impl Endpoint {
     /// Another policy is in force.
     pub(crate) fn renew(&mut self, now: Instant, before: &policy::Policy) {
         let after = self.world.policy.clone();
+        self.world.directory.forget_memories(|name| after.by_name(name).is_some());
         let gone = self.keeper.reload(now, before, &after);
         self.remove_traps(gone);
         let print = |policy: &policy::Policy, name: &str| policy.by_name(name).map(|(_, c)| format!("{c:?}"));

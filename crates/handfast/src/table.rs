@@ -96,6 +96,9 @@ pub(crate) fn ike_sa(out: &mut String, ike: &IkeSaStatus) {
         };
         let _ = writeln!(out, "  our address there {}{servers}{domains}", ike.virtual_addresses.join(", "));
     }
+    if !ike.subnets.is_empty() {
+        let _ = writeln!(out, "  networks there {}", ike.subnets.join(", "));
+    }
     if !ike.leased.is_empty() {
         let _ = writeln!(out, "  its address here {}", ike.leased.join(", "));
     }

@@ -80,6 +80,8 @@ pub(crate) enum Traffic {
     Of(Box<Agreement>),
     /// The addresses of one packet.
     Pair(Selector, Selector),
+    /// Networks of the peer, with all that is configured on our side.
+    To(Vec<Selector>),
 }
 
 /// A peer's proposal, with what else the decision depends on.
@@ -144,11 +146,17 @@ impl Proposed {
         match traffic {
             Traffic::Configured => {}
             Traffic::Of(old) => (self.local, self.remote, self.keeps) = (old.local, old.remote, true),
+            Traffic::To(there) => self.remote = there,
             Traffic::Pair(here, there) => {
                 (self.local, self.remote) = policy::propose_pair(&self.child, ends(sa), (here, there));
             }
         }
         self
+    }
+
+    /// Our own traffic, or the peer's.
+    pub(crate) fn traffic(&self, own: bool) -> &[Selector] {
+        if own { &self.local } else { &self.remote }
     }
 
     /// What to ask for instead, when the peer refuses with SINGLE_PAIR_REQUIRED.

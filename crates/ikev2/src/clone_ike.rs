@@ -160,6 +160,7 @@ fn stand(of: &Established, sa: &Common, cx: &mut Cx<'_>, fresh: Fresh, ours: Opt
     let mut common = fresh.common(cx, sa);
     common.origin = Origin::default();
     let mut stage = Box::new(of.beside(fresh));
+    stage.leases = of.leases.beside();
     cx.out.tell(Event::IkeUp(common.facts(&stage.known(), cx.now.mono)));
     cx.note(common.id, format!("It stands beside IKE SA {}, by the same proof (RFC 7791).", sa.id.0));
     if let Some((wish, contents)) = ours {

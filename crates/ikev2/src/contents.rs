@@ -93,6 +93,21 @@ impl<'a> Contents<'a> {
         }
     }
 
+    /// The same as a copy.
+    pub(crate) fn child_copy(&self) -> Contents<'static> {
+        let copy = Contents {
+            sa: self.sa.clone(),
+            ke: self.ke.clone(),
+            nonce: self.nonce.clone(),
+            ts_i: self.ts_i.clone(),
+            ts_r: self.ts_r.clone(),
+            notifies: self.notifies.clone(),
+            cp: self.cp.clone(),
+            ..Contents::default()
+        };
+        copy.child_owned()
+    }
+
     /// The first notification of that type.
     pub(crate) fn notify(&self, kind: NotifyType) -> Option<&Notify<'a>> {
         self.notifies.iter().find(|notify| notify.kind == kind)

@@ -19,7 +19,7 @@ use crate::rekey_child::Replaces;
 use crate::{Common, Cx, clone_ike, established, limits, rekey_child, rekey_ike};
 use base::{EspSpi, Secret};
 use crypto::{KePrivate, Nonces};
-use dataplane::ChildId;
+use dataplane::{ChildId, Selector};
 use policy::{Child, ChildKe};
 use sa::{Branch, Event, Refusal, RefusalKind, Side};
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub(crate) struct Asked {
     pub(crate) replaces: Option<ChildId>,
     nonce: Vec<u8>,
     ke: Option<(KeMethod, Box<dyn KePrivate>)>,
+    /// The networks that it is for, where those are not the configured ones.
+    to: Option<Vec<Selector>>,
     /// The method that the peer has asked for instead of our first.
     corrected: bool,
     /// SPIs that the peer has deleted since, which we do not know: the answer may be about one of them.
@@ -67,23 +69,17 @@ impl Asked {
     }
 }
 
-/// Asks for a child; `wished` is the key exchange method that the peer has asked for.
-pub(crate) fn begin(
-    of: &mut Established,
-    sa: &mut Common,
-    cx: &mut Cx<'_>,
-    child: Arc<Child>,
-    wished: Option<KeMethod>,
-) -> Option<Asking> {
-    ask(of, sa, cx, Plan { wished, ..Plan::new(child, Traffic::Configured) })
-}
-
 /// Asks for a child, in another's place or not.
 pub(crate) fn ask(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, plan: Plan) -> Option<Asking> {
     let Plan { child, traffic, wished, replaces } = plan;
+    let to = match &traffic {
+        Traffic::To(there) => Some(there.clone()),
+        _ => None,
+    };
     let proposed = Proposed::new(sa, cx, child, true).about(sa, traffic);
     let nonce = cx.random(limits::NONCE_LEN);
     let mut payloads: Vec<Payload<'static>> = Vec::new();
+    payloads.extend(of.leases.link_notify(proposed.traffic(of.leases.received().is_some())));
     payloads.extend(replaces.map(|(_, spi)| Payload::Notify(rekey_child::notify(spi))));
     payloads.extend([proposed.sa_payload(), Payload::Nonce(nonce.clone().into())]);
     let mut ke = None;
@@ -106,7 +102,8 @@ pub(crate) fn ask(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, plan: 
     };
     let replaces = replaces.map(|(id, _)| id);
     cx.reach(if replaces.is_some() { Branch::RekeyChildAsked } else { Branch::CreateAsked });
-    let asked = Asked { proposed, replaces, nonce, ke, corrected: wished.is_some(), deleted: Vec::new() };
+    let corrected = wished.is_some();
+    let asked = Asked { proposed, replaces, nonce, ke, to, corrected, deleted: Vec::new() };
     Some(Asking { request, what: established::Asked::Child(Box::new(asked)) })
 }
 
@@ -165,7 +162,8 @@ fn on_error(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, asked: Asked
             Some(old) => rekey_child::again(of, sa, cx, old, wished),
             None => {
                 cx.reach(Branch::CreateOtherGroup);
-                of.queue_first(Task::CreateWith(asked.proposed.child, wished));
+                let traffic = asked.to.map_or(Traffic::Configured, Traffic::To);
+                of.queue_first(Task::CreateWith(asked.proposed.child, traffic, wished));
             }
         }
         return;
@@ -179,7 +177,12 @@ fn on_error(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, asked: Asked
     if notify.kind == NotifyType::TEMPORARY_FAILURE {
         cx.note(sa.id, format!("The peer is busy: child `{}` is asked for again later.", child.name));
         cx.reach(Branch::CreateLater);
-        return of.queue_later(cx, Task::Create(asked.proposed.child));
+        let child = asked.proposed.child;
+        let task = match asked.to {
+            Some(to) => Task::CreateFor(child, Traffic::To(to)),
+            None => Task::Create(child),
+        };
+        return of.queue_later(cx, task);
     }
     cx.reach(Branch::CreateRefused);
     let refusal = child::refused_in_create(notify, &of.chosen.connection, child);
@@ -262,9 +265,14 @@ pub(crate) fn on_request(
             Err(busy(of))
         }
         Some(notify) => rekey_child::on_request(of, sa, cx, (to, contents), notify),
-        None => {
-            answer(of, sa, cx, (to, contents), None).map(|waiting| of.install_then_answer(sa, cx, waiting))
-        }
+        None => match established::grant_on_create(of, sa, cx, (to, contents)) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let waiting = answer(of, sa, cx, (to, contents), None);
+                waiting.map(|waiting| of.install_then_answer(sa, cx, waiting))
+            }
+            Err(no_child) => Err(no_child),
+        },
     };
     if let Err(no_child) = done {
         refuse(of, sa, cx, to, no_child);
@@ -306,7 +314,10 @@ pub(crate) fn answer(
     let sent = contents.ke.as_ref().map(|ke| ke.method);
     let request = ChildRequest { contents, ke: ChildKe::Payload(sent), nat: of.nat };
     let decided = match old {
-        None => Decided::new(sa, cx, &connection, &request)?,
+        None => {
+            let meant = of.leases.means(contents).unwrap_or_else(|| connection.clone());
+            Decided::new(sa, cx, &meant, &request)?
+        }
         Some(old) => Decided::again(sa, cx, &connection, &request, old)?,
     };
     let method = decided.agreed.suite.ke;

@@ -7,6 +7,7 @@
 //! ```
 
 mod begin;
+mod granting;
 mod heed;
 mod installing;
 pub(crate) mod lifetimes;
@@ -14,6 +15,7 @@ mod tasks;
 mod wishes;
 
 pub(crate) use begin::{AuthAnswer, Authenticated, Core, FirstChild, Identities, Waiting};
+pub(crate) use granting::{Granting, on_create as grant_on_create};
 pub(crate) use lifetimes::ChildDues;
 pub(crate) use tasks::Task;
 
@@ -63,6 +65,8 @@ pub(crate) struct Established {
     pub(crate) peer_window: u32,
     /// Requests of the peer that wait for the data plane.
     pub(crate) answering: Vec<Answering>,
+    /// Requests of the peer that wait for an address.
+    pub(crate) granting: Vec<Granting>,
     /// Children that we asked for and that the data plane is installing.
     pub(crate) installing: Vec<Installing>,
     /// Children that have a successor: what is still under way to them comes in.
@@ -211,6 +215,11 @@ impl Stage for Established {
                 self.go_on(sa, cx);
                 return self;
             }
+            Answer::Leased(leased) => {
+                granting::on_leased(&mut self, sa, cx, job, &leased);
+                self.go_on(sa, cx);
+                return self;
+            }
             _ => return self,
         };
         if probe::on_counters(&mut self, sa, cx, job, &outcome)
@@ -246,6 +255,7 @@ impl Stage for Established {
             return self.on_silence(sa, cx, fate);
         }
         self.give_up_on_dataplane(sa, cx);
+        self.give_up_on_leases(sa, cx);
         self.release_retired(sa, cx);
         if let Some(end) = self.on_lifetimes(sa, cx) {
             return self.close(sa, cx, end);
@@ -268,6 +278,7 @@ impl Stage for Established {
         let tidy = self.channel.tidy_at().map(|at| (at, Reason::Expire));
         let answering = self.answering.iter().map(|answering| (answering.until, Reason::Expire));
         let installing = self.installing.iter().map(|installing| (installing.until, Reason::Expire));
+        let granting = self.granting.iter().map(|granting| (granting.until, Reason::Expire));
         let probe = self.probe_at(sa).map(|at| (at, Reason::Liveness));
         let look = self.look.as_ref().map(|look| (look.until, Reason::Liveness));
         let dead = probe::dead_at(self, sa).map(|at| (at, Reason::Expire));
@@ -277,7 +288,7 @@ impl Stage for Established {
         let later = self.later.iter().map(|(at, _)| (*at, Reason::Rekey));
         let dues = self.next_due().map(|at| (at, Reason::Rekey));
         let one = [tidy, probe, look, dead, keepalive, spent, dues].into_iter().flatten();
-        let many = asking.chain(answering).chain(installing).chain(retired).chain(later);
+        let many = asking.chain(answering).chain(granting).chain(installing).chain(retired).chain(later);
         one.chain(many).min_by_key(|(at, _)| *at)
     }
 
@@ -359,7 +370,7 @@ impl Established {
         self.hear_lost_children(sa, cx, contents);
         payloads.extend(move_path::on_request(self, sa, cx, to, contents));
         payloads.extend(self.answer_ticket_request(sa, cx, false));
-        self.channel.respond(sa, cx, to, &payloads);
+        granting::on_informational(self, sa, cx, (to, contents), payloads);
         After::Stay
     }
 
@@ -527,6 +538,7 @@ impl Established {
         for wish in std::mem::take(&mut sa.wishes) {
             cx.out.reply(wish.order, Reply::Refused(refusal.clone()));
         }
+        self.granting.clear();
         self.leases.release(sa, cx);
         self.end_tickets(sa, cx, fate);
         cx.directory.leave(&self.identities.pair, sa.id);

@@ -6,7 +6,7 @@ use crate::ext::configuration::Leases;
 use crate::{Cx, Origin, limits, move_path};
 use base::{EspSpi, IkeSpi, Instant, MessageId};
 use dataplane::{ChildId, Op, Selector};
-use policy::{Connection, ConnectionId, Gateway, Identity, IkeSuite, Unique};
+use policy::{Configuration, Connection, ConnectionId, Gateway, Identity, IkeSuite, Unique};
 use sa::{
     Answer, Branch, Event, Fate, IkeFacts, IkeSaId, IkeStatus, JobId, OrderId, Path, Reason, Refusal,
     RefusalKind, Reply, Side,
@@ -189,7 +189,7 @@ impl IkeSa {
     /// Brings children up, now or when it is established.
     pub fn wish(&mut self, cx: &mut Cx<'_>, wish: Wish) {
         self.common.wishes.push(wish);
-        self.on_established(cx, |stage, sa, cx| stage.seek_address(sa, cx));
+        self.on_established(cx, |_, _, _| ());
     }
 
     /// Deletes the child SAs of that name; how many there are.
@@ -352,6 +352,25 @@ impl IkeSa {
     /// Whether both sides have proved who they are, and neither is leaving.
     pub fn is_established(&mut self) -> bool {
         self.stage.as_mut().is_some_and(|stage| stage.established().is_some())
+    }
+
+    /// It stands without the address that it needs, and another one is to ask anew: it ends.
+    pub fn make_room(&mut self, cx: &mut Cx<'_>) {
+        cx.reach(Branch::LeaseSought);
+        self.close(cx, End { tell_peer: true, fate: Fate::Replaced });
+    }
+
+    /// Whether it has not got the address that it was to ask for, and is of no use without: nothing hangs on it.
+    //= rfc7296 §3.15.4
+    //# If the initiator does not receive the IP address(es) required by its policy, it MAY keep the IKE SA up […], or it MAY
+    //# tear down the IKE SA by sending a Delete payload inside a separate INFORMATIONAL exchange and later retry IKE SA from
+    //# the beginning after some timeout.
+    pub fn lacks_address(&self, wanted: &Configuration) -> bool {
+        let known =
+            self.stage.as_ref().filter(|stage| stage.name() == "established").map(|stage| stage.known());
+        let empty = |known: &Known<'_>| known.children.is_empty() && known.leases.is_some_and(Leases::lacks);
+        let asks = wanted.asks() && self.common.side == Side::Initiator;
+        asks && known.is_some_and(|known| empty(&known))
     }
 
     /// The SPI that we drew.

@@ -81,6 +81,9 @@ pub const MAX_TODO: usize = 512;
 /// Servers, networks and domains of one kind that a CFG_REPLY may name: far more than a network has for its clients.
 pub const MAX_RECEIVED: usize = 32;
 
+/// Octets of an IKEv2 Link ID (RFC 5739) that we keep and send again.
+pub const MAX_LINK_ID: usize = 256;
+
 /// Certificates that a peer may send: a chain with cross-signed intermediates has fewer.
 pub const MAX_CERTS: usize = 10;
 

@@ -11,12 +11,26 @@ use std::sync::Arc;
 pub struct Configuration {
     /// `vips`: the addresses that we ask the peer for; an unspecified one (`0.0.0.0`, `::`) is any of its family.
     pub vips: Vec<IpAddr>,
+    /// `ipv6_link`: whether we ask the peer for an IPv6 link with prefixes of its own (RFC 5739).
+    pub link: bool,
     /// `pools`: where the peer's addresses come from. With one, a peer that asks for none gets no child SA.
     pub pools: Vec<Arc<Pool>>,
     /// `split_dns`: the domains that the peer's name servers may answer for (RFC 8598 §5).
     pub split_dns: SplitDns,
     /// `dnssec_anchors`: the domains below which the peer may set trust anchors (RFC 8598 §6); none: it may not at all.
     pub dnssec_anchors: Vec<DnsName>,
+}
+
+impl Configuration {
+    /// Whether we ask the peer for addresses.
+    pub fn asks(&self) -> bool {
+        self.link || !self.vips.is_empty()
+    }
+
+    /// Whether we ask for addresses such as this one.
+    pub fn asks_for(&self, any: IpAddr) -> bool {
+        self.link && any.is_ipv6() || self.vips.iter().any(|vip| vip.is_ipv4() == any.is_ipv4())
+    }
 }
 
 /// Which INTERNAL_DNS_DOMAIN attributes a client takes.
@@ -187,6 +201,14 @@ impl Leased {
     pub fn selector(&self) -> Option<Selector> {
         AddressRange::from_prefix(self.address, self.prefix_len).map(Selector::addresses)
     }
+}
+
+/// The address with this interface identifier in an IPv6 network (RFC 5739 §4.1).
+pub fn address_in(network: &AddressRange, interface: [u8; 8]) -> Option<IpAddr> {
+    let (IpAddr::V6(start), IpAddr::V6(end)) = (network.start(), network.end()) else { return None };
+    let (start, end) = (u128::from(start), u128::from(end));
+    let identifier = u128::from(u64::from_be_bytes(interface));
+    Some(Ipv6Addr::from(start | identifier & (start ^ end)).into())
 }
 
 /// The link-local address of an interface identifier (RFC 5739 §4.1, RFC 4291 §2.5.6).

@@ -5,7 +5,7 @@ use dataplane::Selector;
 use std::net::IpAddr;
 
 /// Whether `allowed` together allow all of `selector`: one of them, or several that join up.
-pub(crate) fn within(selector: &Selector, allowed: &[Selector]) -> bool {
+pub fn within(selector: &Selector, allowed: &[Selector]) -> bool {
     let mut left = vec![Block::of(selector)];
     for block in allowed.iter().map(Block::of) {
         left = left.iter().flat_map(|piece| piece.without(&block)).collect();

@@ -22,12 +22,13 @@ mod text;
 
 pub use choose::{ChildKe, Choice, choose_child, choose_ike, is_aead};
 pub use configuration::{
-    Configuration, DnsName, Domain, Leased, Pool, Reservation, SplitDns, TrustAnchor, link_local,
+    Configuration, DnsName, Domain, Leased, Pool, Reservation, SplitDns, TrustAnchor, address_in, link_local,
 };
 pub use connection::{
     AddressPattern, AuthMethod, Certificate, Child, Connection, ConnectionId, EncapChoice, EndAction,
     LocalAuth, Policy, PublicKey, RemoteAuth, SendCert, StartAction, Unique,
 };
+pub use cover::within;
 pub use dn::{dn_equal, dn_from_text, dn_to_text};
 pub use explain::{Mismatch, NearestProposal, NoProposal};
 pub use extensions::{Childless, Extensions, Gateway, Redirect};

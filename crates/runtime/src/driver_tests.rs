@@ -260,6 +260,7 @@ fn received() -> sa::Received {
     sa::Received {
         addresses: vec!["10.3.0.1".parse().unwrap()],
         dns: vec!["10.2.0.53".parse().unwrap()],
+        subnets: dataplane::AddressRange::from_prefix("10.2.0.0".parse().unwrap(), 16).into_iter().collect(),
         domains: vec![policy::Domain { name: domain, anchors: Vec::new() }],
         ..sa::Received::default()
     }

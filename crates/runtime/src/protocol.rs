@@ -318,6 +318,9 @@ pub struct IkeSaStatus {
     /// What they answer for; empty: everything.
     #[serde(default)]
     pub dns_domains: Vec<String>,
+    /// The networks that it says are to be reached through it.
+    #[serde(default)]
+    pub subnets: Vec<String>,
     /// What we gave the peer: addresses, and prefixes with their length.
     #[serde(default)]
     pub leased: Vec<String>,

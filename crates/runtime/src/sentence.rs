@@ -105,7 +105,7 @@ fn not_started(connection: &str, children: &[String], reason: &str, again: Optio
     };
     let next = match again {
         Some(wait) => format!("Trying again in {} s.", wait.as_secs()),
-        None => "It is not tried again by itself: keyingtries is reached.".to_string(),
+        None => "It is not tried again by itself: keyingtries is reached, or the peer has said that it would be in vain.".to_string(),
     };
     format!("{what}: {} {next}", say_reason(reason))
 }
@@ -314,6 +314,7 @@ pub(crate) const fn refusal_name(kind: RefusalKind) -> &'static str {
         RefusalKind::PeerError => "peer_error",
         RefusalKind::NotFound => "not_found",
         RefusalKind::NoAddress => "no_address",
+        RefusalKind::NoAddressFamily => "no_address_family",
         RefusalKind::Protocol => "protocol",
     }
 }

@@ -63,6 +63,7 @@ pub(crate) fn ike_sa(status: &IkeStatus) -> IkeSaStatus {
             .map_or(Vec::new(), |r| r.addresses.iter().map(ToString::to_string).collect()),
         dns: received.map_or(Vec::new(), |r| r.dns.iter().map(ToString::to_string).collect()),
         dns_domains: received.map_or(Vec::new(), |r| r.domains.iter().map(|d| d.name.to_string()).collect()),
+        subnets: received.map_or(Vec::new(), |r| r.subnets.iter().map(ToString::to_string).collect()),
         leased: status.leased.iter().map(leased).collect(),
         child_sas: status.children.iter().map(child_sa).collect(),
     }

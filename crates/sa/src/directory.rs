@@ -4,7 +4,7 @@
 use crate::{IkeSaId, Side};
 use base::{EspSpi, IkeSpi, Instant, Rng};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Both identities of an IKE SA as one key: ours, then the peer's, each as its ID payload has it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -44,6 +44,17 @@ pub struct Whereabouts {
     pub remote: SocketAddr,
 }
 
+/// What a peer has told of addresses, for the next IKE SA with it.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Memory {
+    /// Those that it gave us last.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it has IPv4 and IPv6 addresses, where it says so (RFC 8983).
+    pub families: Option<(bool, bool)>,
+    /// Our interface identifier on the IPv6 link with it, and the Link ID, empty before it has told one.
+    pub link: Option<([u8; 8], Vec<u8>)>,
+}
+
 /// Established IKE SAs by the identities of their ends, and the ESP SPIs that are in use.
 #[derive(Debug, Default)]
 pub struct Directory {
@@ -51,6 +62,8 @@ pub struct Directory {
     spis: BTreeSet<EspSpi>,
     /// The IKE SAs in `pairs`.
     places: BTreeMap<IkeSaId, (Whereabouts, Spis)>,
+    /// By the names of connections: as many as the configuration has.
+    memories: BTreeMap<String, Memory>,
 }
 
 impl Directory {
@@ -103,6 +116,22 @@ impl Directory {
                 self.pairs.remove(pair);
             }
         }
+    }
+
+    /// What the peer of that connection has told.
+    pub fn memory(&self, connection: &str) -> Memory {
+        self.memories.get(connection).cloned().unwrap_or_default()
+    }
+
+    /// What the peer of that connection tells.
+    pub fn memory_mut(&mut self, connection: &str) -> &mut Memory {
+        self.memories.entry(connection.to_string()).or_default()
+    }
+
+    /// The configuration is another one: what is not in it is forgotten, and which addresses peers have is to be seen anew.
+    pub fn forget_memories(&mut self, exists: impl Fn(&str) -> bool) {
+        self.memories.retain(|name, _| exists(name));
+        self.memories.values_mut().for_each(|memory| memory.families = None);
     }
 
     /// How many IKE SAs are established.

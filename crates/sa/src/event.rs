@@ -181,6 +181,7 @@ pub enum RefusalKind {
     PeerError,
     NotFound,
     NoAddress,
+    NoAddressFamily,
     Protocol,
 }
 

@@ -24,7 +24,7 @@ pub use act::{Act, Cause, Reason};
 pub use branch::{Branch, Branches};
 pub use cookie::{CookieJar, CookieOwner, Given, Shown};
 pub use crash::{CRASH_SECRET, crash_token};
-pub use directory::{Directory, Origin, PairKey, Whereabouts};
+pub use directory::{Directory, Memory, Origin, PairKey, Whereabouts};
 pub use event::{ChildFacts, Drop, Event, Fate, IkeFacts, MessageTrace, Refusal, RefusalKind};
 pub use half_open::{Admission, Demand, HalfOpen, Place, Pressure};
 pub use job::{Answer, AuthProof, Job, JobId, PeerProof, SignedOctets, TrustRefusal};
@@ -34,7 +34,7 @@ pub use outbox::Outbox;
 pub use path::Path;
 pub use puzzle::Puzzle;
 pub use rate::{RateLimit, SourceRates};
-pub use received::Received;
+pub use received::{Link, Received};
 pub use settings::{Backoff, Settings};
 pub use shard::Shard;
 

@@ -9,6 +9,8 @@ use std::net::IpAddr;
 pub struct Received {
     /// Our addresses in the peer's network.
     pub addresses: Vec<IpAddr>,
+    /// The IPv6 link that we have there.
+    pub link: Option<Link>,
     /// Name servers there.
     pub dns: Vec<IpAddr>,
     /// NetBIOS name servers.
@@ -19,6 +21,17 @@ pub struct Received {
     pub subnets: Vec<AddressRange>,
     /// What the name servers answer for; none: for everything.
     pub domains: Vec<Domain>,
+}
+
+/// An IPv6 link with the peer (RFC 5739).
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Link {
+    /// Our interface identifier.
+    pub interface: [u8; 8],
+    /// The IKEv2 Link ID, by which the peer knows it again.
+    pub id: Vec<u8>,
+    /// The prefixes that are ours.
+    pub prefixes: Vec<AddressRange>,
 }
 
 impl Received {

@@ -152,6 +152,11 @@ impl Host {
         }
     }
 
+    /// From now on no job of it is ever answered.
+    pub fn forget_jobs(&mut self) {
+        self.keeper_nature.forget = 1000;
+    }
+
     /// Which of its addresses leads to each of these.
     pub(crate) fn routes(&self, remotes: &[IpAddr]) -> Vec<(IpAddr, Option<IpAddr>)> {
         let source =

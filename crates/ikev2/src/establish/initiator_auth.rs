@@ -19,7 +19,7 @@ use crate::{Common, Cx, limits, resume};
 use base::Instant;
 use crypto::Spis;
 use policy::{Child, Childless, Connection, IdPattern, Identity};
-use sa::{Answer, Fate, Job, JobId, PairKey, Reason, Refusal, RefusalKind, Side};
+use sa::{Answer, Fate, Job, JobId, Memory, PairKey, Reason, Refusal, RefusalKind, Side};
 use std::sync::Arc;
 use wire::num::{AuthMethod, ExchangeType, NotifyType};
 use wire::{Authentication, Payload};
@@ -250,6 +250,7 @@ impl AwaitAuth {
             payloads.extend(cert_payloads(connection, cert_asked));
         }
         let first_contact = is_first_contact(cx, &chosen, &local);
+        secrets.agreed.memory = remembered(cx, connection);
         let mut facts = Facts {
             suite: cx.suite,
             settings: cx.settings,
@@ -385,6 +386,19 @@ fn first_child(sa: &Common, connection: &Connection) -> Option<Arc<Child>> {
         .flat_map(|wish| &wish.open)
         .find_map(|name| children.iter().find(|c| c.name == *name));
     wished.or(children.first()).cloned()
+}
+
+/// What we know of the peer's addresses. An interface identifier for a link is drawn once.
+fn remembered(cx: &mut Cx<'_>, connection: &Connection) -> Memory {
+    if connection.configuration.link && cx.directory.memory(&connection.name).link.is_none() {
+        let mut interface = [0; 8];
+        cx.rng.fill(&mut interface);
+        // RFC 4291 §2.5.1: it is of our own making, not of a card; and it is never zero.
+        let [first, .., last] = &mut interface;
+        (*first, *last) = (*first & !2, *last | 1);
+        cx.directory.memory_mut(&connection.name).link = Some((interface, Vec::new()));
+    }
+    cx.directory.memory(&connection.name)
 }
 
 /// Whether we have no other IKE SA with that peer.

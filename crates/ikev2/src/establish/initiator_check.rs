@@ -7,7 +7,7 @@ use crate::child::{self, Proposed};
 use crate::closing::Closing;
 use crate::contents::{self, Contents};
 use crate::established::{Authenticated, Established, FirstChild, Identities};
-use crate::ext::configuration::clip;
+use crate::ext::configuration::{clip, without_families};
 use crate::ext::{self, Agreed, Facts, Moment, Nat};
 use crate::ike_sa::{Chosen, Datagram, End, Known, Next, Stage};
 use crate::ticket::Former;
@@ -74,7 +74,10 @@ impl Checking {
         secrets.agreed = agreed;
         let first =
             proposed.map(|proposed| first_child_of(&chosen, (sa, secrets.agreed.nat), proposed, &contents));
-        let first = with_addresses(&mut chosen, &mut secrets.agreed, &remote, first);
+        let mut first = with_addresses(&mut chosen, &mut secrets.agreed, &remote, first);
+        if let Some(FirstChild::Refused(_, refusal) | FirstChild::Unacceptable(_, refusal)) = &mut first {
+            without_families(&chosen.connection.configuration, &secrets.agreed, refusal);
+        }
         let identities = Identities::new(local, remote);
         let answered = Answered { chosen, secrets, identities, first };
         match judge {
@@ -212,8 +215,13 @@ fn with_addresses(
         Some(Ok(filled)) => filled,
     };
     chosen.connection = filled;
+    // A child that comes later is for no more than what is configured.
+    let later = chosen.connection.children.iter().flat_map(|child| child.remote_ts.iter().copied());
+    match &first {
+        Some(FirstChild::Agreed(_, agreement)) => agreed.restrict_names(peer, &agreement.remote),
+        _ => agreed.restrict_names(peer, &later.collect::<Vec<_>>()),
+    }
     let Some(FirstChild::Agreed(proposed, mut agreement)) = first else { return first };
-    agreed.restrict_names(peer, &agreement.remote);
     let find = |connection: &Connection| {
         connection.children.iter().find(|child| child.name == proposed.child.name).cloned()
     };

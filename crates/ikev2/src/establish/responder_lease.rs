@@ -36,7 +36,9 @@ impl Leasing {
             //# has failed to send a CP(CFG_REQUEST), IRAS MUST fail the request, and terminate the Child SA creation
             //# with a FAILED_CP_REQUIRED error. The FAILED_CP_REQUIRED is not fatal to the IKE SA
             let why = "The peer asks for no address, and `pools` makes that a condition: let it ask (`vips`), or remove `pools`.";
-            checked.refuse_child(NotifyType::FAILED_CP_REQUIRED, why);
+            if checked.wants.undecided.is_some() {
+                checked.refuse_child(NotifyType::FAILED_CP_REQUIRED, why);
+            }
             return Proving::begin(sa, cx, checked);
         };
         let job = cx.out.job(sa.id, Job::Lease(Box::new(request)));
@@ -66,9 +68,10 @@ impl Leasing {
             return Proving::begin(sa, cx, checked);
         }
         cx.reach(Branch::LeaseGiven);
-        checked.wants.leases.gave(leased);
+        let selectors = asked.selectors(leased);
+        checked.wants.leases.gave(leased, &selectors, &connection);
         checked.wants.reply = Some(asked.reply(pools, leased));
-        checked.chosen.connection = filled_in(&connection, &[], &asked.selectors(leased));
+        checked.chosen.connection = filled_in(&connection, &[], &selectors);
         if let Some(contents) = checked.wants.undecided.take() {
             let nat = checked.secrets.agreed.nat;
             let request = ChildRequest { contents: &contents, ke: ChildKe::Without, nat };

@@ -104,6 +104,9 @@ impl Established {
         first: Option<FirstChild>,
     ) -> Next {
         let received = peer.secrets.agreed.received.take();
+        if peer.chosen.connection.configuration.asks() {
+            cx.directory.memory_mut(&peer.chosen.connection.name).families = peer.secrets.agreed.families;
+        }
         if peer.secrets.agreed.initial_contact && peer.chosen.connection.unique != Unique::Never {
             unique::first_contact(sa, cx, &peer.identities.pair);
         }
@@ -220,6 +223,7 @@ impl Established {
             children: Vec::new(),
             asking: Vec::new(),
             answering: Vec::new(),
+            granting: Vec::new(),
             installing: Vec::new(),
             retired: Vec::new(),
             rekeys: Vec::new(),

@@ -242,8 +242,12 @@ impl Established {
 
     /// An IKE SA on `path` with all that this one has.
     pub(crate) fn successor(&self, sa: &Common, path: Path) -> Again {
-        let mut names: Vec<String> = self.children.iter().map(|child| child.name.clone()).collect();
-        names.dedup();
+        let mut names: Vec<String> = Vec::new();
+        for child in &self.children {
+            if !names.contains(&child.name) {
+                names.push(child.name.clone());
+            }
+        }
         let redirects = sa.origin.redirects.clone();
         let origin = Origin { succeeds: Some(sa.id), carried: names.clone(), redirects, ..Origin::default() };
         let wishes = vec![Wish::new(OrderId::NOBODY, names)];

@@ -18,8 +18,8 @@ use wire::num::{ExchangeType, KeMethod};
 pub(crate) enum Task {
     Create(Arc<Child>),
     /// With the key exchange method that the peer wants.
-    CreateWith(Arc<Child>, KeMethod),
-    /// For the traffic of one packet.
+    CreateWith(Arc<Child>, Traffic, KeMethod),
+    /// For the traffic of one packet, or for other networks of the peer.
     CreateFor(Arc<Child>, Traffic),
     RekeyChild(ChildId),
     /// With the key exchange method that the peer wants.
@@ -40,7 +40,7 @@ impl Task {
     /// Whether it makes a child of that name.
     pub(crate) fn creates(&self, name: &str) -> bool {
         match self {
-            Self::Create(child) | Self::CreateWith(child, _) | Self::CreateFor(child, _) => {
+            Self::Create(child) | Self::CreateWith(child, ..) | Self::CreateFor(child, _) => {
                 child.name == name
             }
             _ => false,
@@ -57,6 +57,7 @@ impl Established {
     /// Begins what waits, as far as the window allows.
     pub(crate) fn go_on(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
         self.settle_wishes(sa, cx);
+        self.reach(sa, cx);
         self.succeed(sa, cx);
         while self.may_ask() {
             // After it comes the deletion of this IKE SA, which must not exceed the window either.
@@ -66,8 +67,11 @@ impl Established {
             }
             let Some(task) = self.todo.pop_front() else { return };
             let asking = match task {
-                Task::Create(child) => create_child::begin(self, sa, cx, child, None),
-                Task::CreateWith(child, wished) => create_child::begin(self, sa, cx, child, Some(wished)),
+                Task::Create(child) => create_child::ask(self, sa, cx, Plan::new(child, Traffic::Configured)),
+                Task::CreateWith(child, traffic, wished) => {
+                    let plan = Plan { wished: Some(wished), ..Plan::new(child, traffic) };
+                    create_child::ask(self, sa, cx, plan)
+                }
                 Task::CreateFor(child, traffic) => create_child::ask(self, sa, cx, Plan::new(child, traffic)),
                 Task::RekeyChild(id) => rekey_child::begin(self, sa, cx, id, None),
                 Task::RekeyChildWith(id, wished) => rekey_child::begin(self, sa, cx, id, Some(wished)),
@@ -106,7 +110,7 @@ impl Established {
             .asking
             .iter()
             .any(|asking| !matches!(asking.what, Asked::Probe(_) | Asked::Told | Asked::Verify(_)));
-        !busy && self.answering.is_empty() && self.installing.is_empty()
+        !busy && self.answering.is_empty() && self.granting.is_empty() && self.installing.is_empty()
     }
 
     /// Whether a child SA that we have asked for may stand at the peer's already.

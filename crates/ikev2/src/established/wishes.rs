@@ -1,9 +1,12 @@
 //! Orders that want children up: what each waits for, and what it is told.
 
-use super::{Asked, Established};
-use crate::child::ChildSa;
-use crate::{Again, Common, Cx};
-use sa::{Branch, Event, Refusal, RefusalKind, Reply, Side};
+use super::{Asked, Established, Task};
+use crate::child::{ChildSa, Traffic};
+use crate::{Common, Cx};
+use dataplane::{Mode, Selector};
+use policy::Child;
+use sa::{Event, Refusal, RefusalKind, Reply};
+use std::sync::Arc;
 
 impl Established {
     /// A child stands.
@@ -30,17 +33,6 @@ impl Established {
                 wish.open.remove(index);
                 wish.refused.push((name.to_string(), refusal.clone()));
             }
-        }
-    }
-
-    /// Children are wished for that need an address of the peer's network, and the peer had none: another IKE SA asks for
-    /// it again, since nothing but IKE_AUTH does.
-    pub(crate) fn seek_address(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
-        let asks = self.proved_as == Side::Initiator && !self.chosen.connection.configuration.vips.is_empty();
-        if asks && self.leases.received().is_none() && self.children.is_empty() && !sa.wishes.is_empty() {
-            cx.reach(Branch::LeaseSought);
-            let wishes = std::mem::take(&mut sa.wishes);
-            cx.again.push(Again { wishes, ..self.successor(sa, sa.path) });
         }
     }
 
@@ -74,6 +66,47 @@ impl Established {
                 cx.out.reply(wish.order, reply);
             } else {
                 sa.wishes.push(wish);
+            }
+        }
+    }
+
+    /// Networks that the peer says it protects and that no child carries are asked for, as far as the configuration allows:
+    /// once, when all else stands.
+    //= rfc7296 §3.15.2
+    //# traffic to the addresses listed in the INTERNAL_IP4/6_SUBNET attributes should be sent through the gateway that
+    //# announces the attributes. If there are no existing Child SAs whose Traffic Selectors cover the address in question,
+    //# new SAs need to be created.
+    pub(super) fn reach(&mut self, sa: &Common, cx: &mut Cx<'_>) {
+        if !sa.wishes.is_empty() || self.is_making_child() || self.children.is_empty() {
+            return;
+        }
+        for subnet in self.leases.take_unreached() {
+            let carried: Vec<Selector> =
+                self.children.iter().flat_map(|child| child.agreed.remote.iter().copied()).collect();
+            let subnet = Selector::addresses(subnet);
+            if policy::within(&subnet, &carried) {
+                continue;
+            }
+            let part = |child: &Child| -> Vec<Selector> {
+                let allowed = child.remote_ts.iter().filter_map(|allowed| allowed.intersect(&subnet));
+                allowed.filter(|part| !policy::within(part, &carried)).collect()
+            };
+            let usable = |child: &&Arc<Child>| child.mode == Mode::Tunnel && !child.single_pair;
+            let children = self.chosen.connection.children.iter().filter(usable);
+            let found = children.map(|child| (child.clone(), part(child))).find(|(_, part)| !part.is_empty());
+            let addresses = subnet.addresses;
+            let text = match &found {
+                Some((child, _)) => {
+                    format!(
+                        "The peer protects {addresses} too: asking for it by a further child `{}`.",
+                        child.name
+                    )
+                }
+                None => format!("The peer protects {addresses} too, which no child's `remote_ts` allows."),
+            };
+            cx.note(sa.id, text);
+            if let Some((child, part)) = found {
+                self.queue(Task::CreateFor(child, Traffic::To(part)));
             }
         }
     }

@@ -25,7 +25,7 @@ use crate::contents::Contents;
 use base::{Rng, Secret};
 use crypto::{Spis, Suite};
 use policy::{Connection, Identity};
-use sa::{Path, Received, Settings};
+use sa::{Memory, Path, Received, Settings};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,6 +140,10 @@ pub(crate) struct Agreed {
     pub(crate) next_token: Option<Secret>,
     /// What the peer asks for by a configuration payload.
     pub(crate) asked: Option<Arc<configuration::Asked>>,
+    /// What the peer has told of addresses before.
+    pub(crate) memory: Memory,
+    /// Whether the peer has IPv4 and IPv6 addresses, where it says so.
+    pub(crate) families: Option<(bool, bool)>,
     /// What the peer gave us by a configuration payload.
     pub(crate) received: Option<Box<Received>>,
     /// Both may change their addresses; the peer's.

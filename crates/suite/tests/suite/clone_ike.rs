@@ -167,3 +167,40 @@ fn an_order_to_go_meanwhile_leaves_nothing() {
     assert!(matches!(world.reply(clone), Some(Reply::Refused(_))), "{:?}", world.reply(clone));
     assert_eq!((world.status("alice").len(), world.status("bob").len()), (0, 0));
 }
+
+/// The new one uses the address that the first one has of the gateway: its children are for it, and none is asked for.
+//= rfc7791 §5.2
+#[test]
+fn a_clone_uses_the_address_of_the_first() {
+    let dynamic = |mut site: Site, own: bool| {
+        for child in &mut site.connections[0].children {
+            let child = std::sync::Arc::make_mut(child);
+            if own { child.local_ts.clear() } else { child.remote_ts.clear() }
+        }
+        site
+    };
+    let one = cloning(alice()).also("dmz", "10.11.0.0/16", "10.12.0.0/16");
+    let one = dynamic(one.with(|c| c.configuration.vips = vec![sim::site::ip("0.0.0.0")]), true);
+    let road = policy::Pool {
+        name: "road".into(),
+        addrs: vec![sim::site::net("10.3.0.0/24").addresses],
+        ..policy::Pool::default()
+    };
+    let other = cloning(bob()).also("dmz", "10.12.0.0/16", "10.11.0.0/16");
+    let other = dynamic(other.with(|c| c.configuration.pools = vec![std::sync::Arc::new(road)]), false);
+    let mut world = world(9).peers(one, other);
+    world.up_child("alice", 0, Some("lan"));
+    world.until(answered);
+    world.run(SECOND);
+    let reply = order(&mut world, "alice", Some("dmz"));
+    assert!(matches!(&reply, Reply::Up { children, .. } if children == &["dmz"]), "{reply:?}");
+    assert_eq!(children(&mut world, "bob"), [vec!["lan".to_string()], vec!["dmz".to_string()]]);
+    for sa in world.status("alice") {
+        assert_eq!(sa.children[0].local_ts, [sim::site::net("10.3.0.1/32")]);
+    }
+    let newest = world.status("alice")[1].id;
+    world.order("alice", Order::Down(Target::Ike(newest)));
+    world.until(answered);
+    world.run(SECOND);
+    assert_eq!((world.status("bob")[0].leased.len(), world.host("alice").dataplane.addresses.len()), (1, 1));
+}

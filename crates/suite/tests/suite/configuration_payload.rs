@@ -4,9 +4,10 @@
 use base::EspSpi;
 use dataplane::{AddressRange, Selector};
 use policy::{
-    AddressPattern, DnsName, Domain, IdPattern, Identity, Pool, Reservation, SplitDns, TrustAnchor, Unique,
+    AddressPattern, Childless, DnsName, Domain, IdPattern, Identity, Pool, Reservation, SplitDns,
+    StartAction, TrustAnchor, Unique,
 };
-use sa::{RefusalKind, Reply};
+use sa::{Event, RefusalKind, Reply};
 use sim::site::{ip, net};
 use sim::{DataplaneNature, KeeperNature, Site};
 use std::net::IpAddr;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use suite::puppet::network;
 use suite::{Puppet, World, alice, answered, bob, notifies, world};
 use wire::num::{CfgAttributeType, CfgType, ExchangeType, NotifyType, PayloadType};
-use wire::{CfgAttribute, CfgValue, Configuration, IpSelector, Payload, TrafficSelector};
+use wire::{CfgAttribute, CfgValue, Configuration, IpSelector, Notify, Payload, TrafficSelector};
 
 const ANY: [&str; 1] = ["0.0.0.0"];
 
@@ -483,6 +484,25 @@ fn a_tunnel_for_everything_brings_no_domains() {
     assert_eq!((received.dns.len(), received.domains.len()), (1, 0));
 }
 
+/// Also where halves make up the whole, and where the child comes after the addresses.
+//= rfc8598 §2
+#[test]
+fn a_tunnel_for_everything_brings_no_domains_in_whatever_way_it_comes() {
+    let halves = || vec![net("0.0.0.0/1"), net("128.0.0.0/1")];
+    for childless in [Childless::Allow, Childless::Force] {
+        let mut road = pool(&["10.3.0.0/24"]);
+        road.dns = vec![ip("10.2.0.53")];
+        road.domains = vec![Domain { name: name("corp.example"), anchors: Vec::new() }];
+        let site = client(alice(), &ANY).child(|child| child.remote_ts = halves());
+        let site = site.with(|c| c.extensions.childless = childless);
+        let mut world = world(29).peers(site, gateway(road).child(|child| child.local_ts = halves()));
+        up(&mut world, "alice");
+        assert_eq!(world.status("alice")[0].children.len(), 1, "{childless:?}");
+        let received = world.status("alice")[0].received.clone().expect("what it received");
+        assert_eq!((received.dns.len(), received.domains.len()), (1, 0), "{childless:?}");
+    }
+}
+
 /// A gateway that says odd things.
 #[test]
 fn a_client_takes_from_a_reply_what_it_asked_for() {
@@ -607,4 +627,456 @@ fn a_rekeyed_ike_sa_keeps_the_address() {
     world.until(answered);
     world.run(Duration::from_secs(60));
     all_given_back(&world);
+}
+
+/// What an IKE SA that stands is told of: everything but addresses, at once; what is set is not taken.
+//= rfc7296 §2.20
+//= rfc7296 §3.15.1
+#[test]
+fn configuration_is_asked_for_in_informational() {
+    let mut road = pool(&["10.3.0.0/24"]);
+    road.dns = vec![ip("10.2.0.53")];
+    for pools in [true, false] {
+        let mut world = world(19).site(if pools { gateway(road.clone()) } else { bob() });
+        let mut alice = Puppet::alice();
+        if pools {
+            ask_for_address(&mut alice, &mut world, &[]);
+        } else {
+            alice.establish(&mut world);
+        }
+        let request = vec![
+            empty(CfgAttributeType::APPLICATION_VERSION),
+            empty(CfgAttributeType::INTERNAL_IP4_DNS),
+            empty(CfgAttributeType::SUPPORTED_ATTRIBUTES),
+            raw(20_000, b"private"),
+        ];
+        let asked = [cp(CfgType::REQUEST, request)];
+        let answer = alice.ask(&mut world, ExchangeType::INFORMATIONAL, &asked).expect("an answer");
+        let said = reply(&answer).expect("CFG_REPLY");
+        let kinds: Vec<CfgAttributeType> = said.iter().map(|(kind, _)| *kind).collect();
+        let mut expected =
+            vec![CfgAttributeType::APPLICATION_VERSION, CfgAttributeType::SUPPORTED_ATTRIBUTES];
+        if pools {
+            expected.insert(0, CfgAttributeType::INTERNAL_IP4_DNS);
+        }
+        assert_eq!(kinds, expected, "{pools}");
+        assert!(said.contains(&(CfgAttributeType::APPLICATION_VERSION, CfgValue::Empty)), "{said:?}");
+        // What is set is not taken; what answers nothing is passed over.
+        for kind in [CfgType::SET, CfgType::REPLY, CfgType::ACK, CfgType(99)] {
+            let value = CfgValue::Ip4([6, 6, 6, 6].into());
+            let odd = [cp(kind, vec![CfgAttribute::new(CfgAttributeType::INTERNAL_IP4_DNS, &value)])];
+            let answer = alice.ask(&mut world, ExchangeType::INFORMATIONAL, &odd).expect("an answer");
+            let expected = match kind {
+                CfgType::SET => vec![cp(CfgType::ACK, Vec::new())],
+                _ => Vec::new(),
+            };
+            assert_eq!(answer, expected, "{kind}");
+        }
+    }
+}
+
+/// Addresses asked for later: those that the peer has are told again, others leased, up to a limit; and all go back.
+//= rfc7296 §3.15.4
+//= rfc8983 §5
+#[test]
+fn an_address_is_asked_for_in_informational() {
+    let mut world = world(20).site(gateway(pool(&["10.3.0.0/24"])));
+    let mut alice = Puppet::alice();
+    assert_eq!(ask_for_address(&mut alice, &mut world, &[]), Some("10.3.0.1".into()));
+    let any = empty(CfgAttributeType::INTERNAL_IP4_ADDRESS);
+    let ask = |alice: &mut Puppet, world: &mut World, wanted: Vec<CfgAttribute<'static>>| {
+        let request = [cp(CfgType::REQUEST, wanted)];
+        alice.ask(world, ExchangeType::INFORMATIONAL, &request).expect("an answer")
+    };
+    let addresses = |answer: &[Payload<'_>]| -> Vec<String> {
+        let said = reply(answer).unwrap_or_default();
+        let address = |value: &CfgValue| match value {
+            CfgValue::Ip4(ip) => Some(ip.to_string()),
+            _ => None,
+        };
+        said.iter().filter_map(|(_, value)| address(value)).collect()
+    };
+    let again = ask(&mut alice, &mut world, vec![any.clone()]);
+    assert_eq!(addresses(&again), ["10.3.0.1"], "it has it");
+    let more = ask(&mut alice, &mut world, vec![any.clone(), any.clone()]);
+    assert_eq!(addresses(&more), ["10.3.0.1", "10.3.0.2"]);
+    assert!(notifies(&more).contains(&NotifyType::IP4_ALLOWED));
+    assert_eq!(world.status("bob")[0].leased.len(), 2);
+    let six = ask(&mut alice, &mut world, vec![empty(CfgAttributeType::INTERNAL_IP6_ADDRESS)]);
+    assert_eq!(notifies(&six), [NotifyType::IP4_ALLOWED, NotifyType::INTERNAL_ADDRESS_FAILURE]);
+    assert_eq!(reply(&six), None);
+    let all = ask(&mut alice, &mut world, vec![any; 40]);
+    assert_eq!(addresses(&all).len(), sa::limits::MAX_LEASED_ADDRESSES);
+    world.down("bob");
+    world.run(Duration::from_secs(60));
+    all_given_back(&world);
+}
+
+/// A further child with an address of its own.
+//= rfc7296 §2.19
+#[test]
+fn a_further_child_may_bring_a_further_address() {
+    let mut world = world(21).site(gateway(pool(&["10.3.0.0/24"])));
+    let mut alice = Puppet::alice();
+    assert_eq!(ask_for_address(&mut alice, &mut world, &[]), Some("10.3.0.1".into()));
+    let create = |alice: &mut Puppet, world: &mut World, cp: Option<Payload<'static>>| {
+        alice.esp_spi.0 += 1;
+        let mut payloads: Vec<Payload<'static>> = cp.into_iter().collect();
+        payloads.push(Payload::Sa(vec![alice.esp_proposal()]));
+        payloads.push(Payload::Nonce(vec![7; 32].into()));
+        payloads.extend([Payload::TsI(vec![all(true)]), Payload::TsR(vec![network(2)])]);
+        alice.ask(world, ExchangeType::CREATE_CHILD_SA, &payloads).expect("an answer")
+    };
+    let any = || cp(CfgType::REQUEST, vec![empty(CfgAttributeType::INTERNAL_IP4_ADDRESS)]);
+    let answer = create(&mut alice, &mut world, Some(any()));
+    let kinds: Vec<PayloadType> = answer.iter().map(Payload::kind).collect();
+    let place = |kind| kinds.iter().position(|found| *found == kind);
+    assert!(place(PayloadType::CP) < place(PayloadType::SA), "{kinds:?}");
+    let value = CfgValue::Ip4([10, 3, 0, 2].into());
+    assert_eq!(reply(&answer), Some(vec![(CfgAttributeType::INTERNAL_IP4_ADDRESS, value)]));
+    let spec = world.host("bob").dataplane.sad().last().unwrap();
+    assert_eq!(spec.remote_ts, [net("10.3.0.2/32")], "for this address");
+    // Without a wish it is for all that the peer has.
+    create(&mut alice, &mut world, None);
+    let spec = world.host("bob").dataplane.sad().last().unwrap();
+    assert_eq!(spec.remote_ts, [net("10.3.0.1/32"), net("10.3.0.2/32")]);
+}
+
+/// Whoever got no address gets no child later either, unless it asks then.
+//= rfc7296 §2.19
+#[test]
+fn a_child_without_an_address_is_refused_later_too() {
+    let mut world = world(22).site(gateway(pool(&["10.3.0.0/24"])));
+    let mut alice = Puppet::alice();
+    let answer = auth_with(&mut alice, &mut world, None, true);
+    assert_eq!(notifies(&answer).iter().filter(|kind| kind.is_error()).count(), 1);
+    let child = |cp: Option<Payload<'static>>, alice: &Puppet| {
+        let mut payloads: Vec<Payload<'static>> = cp.into_iter().collect();
+        payloads.push(Payload::Sa(vec![alice.esp_proposal()]));
+        payloads.push(Payload::Nonce(vec![7; 32].into()));
+        payloads.extend([Payload::TsI(vec![all(true)]), Payload::TsR(vec![network(2)])]);
+        payloads
+    };
+    let payloads = child(None, &alice);
+    let answer = alice.ask(&mut world, ExchangeType::CREATE_CHILD_SA, &payloads).expect("an answer");
+    assert_eq!(notifies(&answer), [NotifyType::FAILED_CP_REQUIRED]);
+    assert_eq!(world.host("bob").dataplane.sad().count(), 0);
+    let request = cp(CfgType::REQUEST, vec![empty(CfgAttributeType::INTERNAL_IP4_ADDRESS)]);
+    let payloads = child(Some(request), &alice);
+    let answer = alice.ask(&mut world, ExchangeType::CREATE_CHILD_SA, &payloads).expect("an answer");
+    assert!(reply(&answer).is_some());
+    assert_eq!(world.host("bob").dataplane.sad().next().unwrap().remote_ts, [net("10.3.0.1/32")]);
+    world.down("bob");
+    world.run(Duration::from_secs(60));
+    all_given_back(&world);
+}
+
+/// The keeper of addresses never answers: the request is answered all the same, and nothing stays leased.
+#[test]
+fn a_keeper_that_does_not_answer_is_no_address() {
+    let mut world = world(23).site(gateway(pool(&["10.3.0.0/24"])));
+    let mut alice = Puppet::alice();
+    ask_for_address(&mut alice, &mut world, &[]);
+    world.host_mut("bob").forget_jobs();
+    let any = empty(CfgAttributeType::INTERNAL_IP4_ADDRESS);
+    let request = alice.request(ExchangeType::INFORMATIONAL, &[cp(CfgType::REQUEST, vec![any; 2])]);
+    alice.deaf(&world);
+    alice.send(&mut world, &request);
+    world.run(Duration::from_secs(25));
+    let answer = alice.hear(&mut world).expect("an answer");
+    assert!(notifies(&alice.open(&answer).1).contains(&NotifyType::INTERNAL_ADDRESS_FAILURE));
+    assert_eq!(world.host("bob").leases.holders(), 1);
+}
+
+/// When attempts of a site have failed: after how many seconds the next one comes.
+fn waits(world: &World, name: &str) -> Vec<Option<u64>> {
+    let wait = |(_, event): &(_, Event)| match event {
+        Event::NotStarted { again, .. } => Some(again.map(|wait| wait.as_secs())),
+        _ => None,
+    };
+    world.host(name).events.iter().filter_map(wait).collect()
+}
+
+/// Who got no address begins anew after minutes, with another IKE SA, as often as `keyingtries` says.
+//= rfc7296 §3.15.4
+//# Such a timeout should not be too short […]; the timeout should likely be several minutes.
+#[test]
+fn a_client_without_an_address_begins_anew() {
+    for tries in [0, 2] {
+        let dave = client(dave(), &ANY).starting(StartAction::Start).with(|c| c.keyingtries = tries);
+        let mut world =
+            world(24).site(client(alice(), &ANY)).site(dave).site(gateway(pool(&["10.3.0.1-10.3.0.1"])));
+        world.up("alice");
+        world.run(Duration::from_secs(100));
+        assert_eq!(waits(&world, "dave"), [Some(180)]);
+        assert_eq!((world.status("dave").len(), world.status("bob").len()), (1, 2));
+        world.run(Duration::from_secs(200));
+        assert_eq!(
+            waits(&world, "dave"),
+            if tries == 2 { [Some(180), None] } else { [Some(180), Some(180)] }
+        );
+        assert_eq!((world.status("dave").len(), world.status("bob").len()), (1, 2), "one at a time");
+        world.down("alice");
+        world.run(Duration::from_secs(400));
+        let expected: &[&str] = if tries == 2 { &[] } else { &["10.3.0.1"] };
+        assert_eq!(addresses(&mut world, "dave"), expected);
+        assert_eq!((world.status("dave").len(), world.status("bob").len()), (1, 1));
+        // A person does not have to take it down first.
+        up(&mut world, "dave");
+        assert_eq!(addresses(&mut world, "dave"), ["10.3.0.1"]);
+        assert_eq!((world.status("dave").len(), world.status("bob").len()), (1, 1));
+    }
+}
+
+/// A client that learns from its log to ask is let in when its file says so.
+//= rfc7296 §2.19
+#[test]
+fn a_client_that_did_not_ask_begins_anew_when_it_does() {
+    let start = |site: Site| site.starting(StartAction::Start);
+    let mut world = world(25).peers(start(alice()), gateway(pool(&["10.3.0.0/24"])));
+    world.run(Duration::from_secs(10));
+    assert_eq!(waits(&world, "alice"), [Some(180)]);
+    world.reload("alice", start(client(alice(), &ANY)));
+    world.run(Duration::from_secs(5));
+    assert_eq!(addresses(&mut world, "alice"), ["10.3.0.1"]);
+    assert_eq!((world.status("alice").len(), world.status("bob").len()), (1, 1));
+}
+
+/// A gateway of another family is not asked again and again, and the sentence says what to change.
+//= rfc8983 §5
+//# If the initiator only receives one single IP4_ALLOWED or IP6_ALLOWED notification from the responder, the initiator
+//# MUST NOT send a subsequent request for an alternate address family not supported by the responder.
+#[test]
+fn a_family_that_the_gateway_does_not_have_is_not_asked_for_again() {
+    for (vip, has, want) in [("::", "10.3.0.0/24", "\"0.0.0.0\""), ("0.0.0.0", "2001:db8:3::/64", "\"::\"")] {
+        let site = client(alice(), &[vip]).starting(StartAction::Start);
+        let mut world = world(26).peers(site, gateway(pool(&[has])));
+        world.run(Duration::from_secs(3600));
+        assert_eq!(waits(&world, "alice"), [None]);
+        let why = world.host("alice").events.iter().find_map(|(_, event)| match event {
+            Event::NotStarted { refusal, .. } => Some(refusal.clone()),
+            _ => None,
+        });
+        let refusal = why.expect("a line for the log");
+        assert_eq!(refusal.kind, RefusalKind::NoAddressFamily);
+        assert!(refusal.reason.contains(&format!("set `vips = {want}`")), "{}", refusal.reason);
+        assert_eq!(world.host("bob").count(|event| matches!(event, Event::IkeUp(_))), 1);
+    }
+}
+
+/// The next request asks for the address that we had, and for no family that the peer does not have.
+//= rfc7296 §3.15.1
+//# If a specific address is requested, it likely indicates that a previous connection existed with this address and the
+//# requestor would like to reuse that address.
+#[test]
+fn the_next_request_remembers_the_last_reply() {
+    let mut world = world(27).site(client(alice(), &["0.0.0.0", "::"]));
+    let mut kinds = Vec::new();
+    for round in 0..3 {
+        let mut bob = Puppet::bob();
+        bob.deaf(&world);
+        world.up("alice");
+        bob.answer_init(&mut world);
+        let (header, request) = bob.asked(&mut world).expect("IKE_AUTH");
+        let cp_of = |payload: &Payload<'static>| match payload {
+            Payload::Cp(cp) => Some(cp.clone()),
+            _ => None,
+        };
+        let asked = request.iter().find_map(cp_of).expect("CFG_REQUEST");
+        let value = CfgValue::Ip4([10, 2, 9, 9 + round].into());
+        let mut payloads = bob.auth_payloads();
+        let child = payloads.split_off(2);
+        payloads.push(Payload::Notify(Notify::new(NotifyType::IP4_ALLOWED, Vec::new())));
+        payloads.push(cp(
+            CfgType::REPLY,
+            vec![CfgAttribute::new(CfgAttributeType::INTERNAL_IP4_ADDRESS, &value)],
+        ));
+        payloads.extend(child);
+        payloads.retain(|payload| payload.kind() != PayloadType::TSI);
+        payloads.push(Payload::TsI(vec![network(2)]));
+        bob.reply(&mut world, &header, &payloads);
+        world.run(Duration::from_secs(1));
+        assert_eq!(addresses(&mut world, "alice"), [format!("10.2.9.{}", 9 + round)]);
+        let wishes: Vec<_> =
+            asked.attributes.iter().filter_map(|a| Some((a.kind, a.decode()?))).take(2).collect();
+        kinds.push(wishes);
+        world.down("alice");
+        let (header, _) = bob.asked(&mut world).expect("a deletion");
+        bob.reply(&mut world, &header, &[]);
+        world.run(Duration::from_secs(1));
+    }
+    let (v4, v6) = (CfgAttributeType::INTERNAL_IP4_ADDRESS, CfgAttributeType::INTERNAL_IP6_ADDRESS);
+    assert_eq!(kinds[0], [(v4, CfgValue::Empty), (v6, CfgValue::Empty)]);
+    let dns = (CfgAttributeType::INTERNAL_IP4_DNS, CfgValue::Empty);
+    assert_eq!(kinds[1], [(v4, CfgValue::Ip4([10, 2, 9, 9].into())), dns.clone()]);
+    assert_eq!(kinds[2], [(v4, CfgValue::Ip4([10, 2, 9, 10].into())), dns]);
+}
+
+/// Networks that the gateway has besides are reached by further children, as far as the client's file allows; once.
+//= rfc7296 §3.15.2
+//# If there are no existing Child SAs whose Traffic Selectors cover the address in question, new SAs need to be created.
+#[test]
+fn further_networks_of_the_gateway_are_reached() {
+    for (allowed, reached) in [("0.0.0.0/0", true), ("10.2.0.0/16", false)] {
+        let mut road = pool(&["10.3.0.0/24"]);
+        road.subnets = vec![range("10.2.0.0/16"), range("10.5.0.0/16"), range("10.6.0.0/16")];
+        let mut other = gateway(road).also("dmz", "10.5.0.0/16", "10.99.0.0/16");
+        std::sync::Arc::make_mut(&mut other.connections[0].children[1]).remote_ts.clear();
+        let site = client(alice(), &ANY).child(|child| child.remote_ts = vec![net(allowed)]);
+        let mut world = world(28).peers(site, other);
+        up(&mut world, "alice");
+        world.run(Duration::from_secs(5));
+        let mut theirs: Vec<_> =
+            world.status("alice")[0].children.iter().flat_map(|child| child.remote_ts.clone()).collect();
+        theirs.sort_by_key(|selector| selector.addresses.start());
+        let expected =
+            if reached { vec![net("10.2.0.0/16"), net("10.5.0.0/16")] } else { vec![net("10.2.0.0/16")] };
+        assert_eq!(theirs, expected);
+        let received = world.status("alice")[0].received.clone().expect("what it received");
+        assert_eq!(received.subnets.len(), 3);
+        let asked = world.host("bob").refusals().len();
+        assert_eq!(asked, usize::from(reached), "10.6.0.0/16 is no child of the gateway's");
+        let told = |text: &str| {
+            world
+                .host("alice")
+                .count(|event| matches!(event, Event::Note { text: said, .. } if said.contains(text)))
+        };
+        assert_eq!(told("which no child's `remote_ts` allows"), if reached { 0 } else { 2 });
+        world.run(Duration::from_secs(600));
+        assert_eq!(world.host("bob").refusals().len(), asked, "asked once");
+        assert!(world.is_mirrored());
+    }
+}
+
+/// A gateway with prefixes, for everything.
+fn link_gateway() -> Site {
+    let mut road = pool(&["10.3.0.0/24"]);
+    (road.prefixes, road.prefix_len) = (vec![range("2001:db8:100::/56")], 64);
+    gateway(road).child(|child| child.local_ts = vec![net("::/0")])
+}
+
+fn link_client(vips: &[&str]) -> Site {
+    let site = client(alice(), vips).with(|c| c.configuration.link = true);
+    site.child(|child| child.remote_ts = vec![net("::/0")])
+}
+
+/// A client with a link: its prefix and its link-local address are its traffic, and the next IKE SA has the same link.
+//= rfc5739 §4.1
+//= rfc5739 §4.2
+#[test]
+fn a_client_asks_for_a_link_and_has_it_again() {
+    let mut world = world(30).peers(link_client(&[]), link_gateway());
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        up(&mut world, "alice");
+        let received = world.status("alice")[0].received.clone().expect("what it received");
+        let link = received.link.clone().expect("a link");
+        assert_eq!(link.prefixes, [range("2001:db8:100::/64")]);
+        assert_eq!(link.interface[0] & 2, 0, "of its own making");
+        let local = policy::link_local(link.interface);
+        assert_eq!(received.addresses[1..], [local]);
+        assert!(link.prefixes[0].contains(received.addresses[0]));
+        let traffic = [net("2001:db8:100::/64"), Selector::addresses(AddressRange::host(local))];
+        assert_eq!(world.status("alice")[0].children[0].local_ts, traffic);
+        assert_eq!(world.status("bob")[0].children[0].remote_ts, traffic);
+        assert!(received.addresses.iter().all(|ip| world.host("alice").dataplane.addresses.contains_key(ip)));
+        seen.push(link);
+        world.down("alice");
+        world.until(answered);
+        world.run(Duration::from_secs(1));
+        all_given_back(&world);
+    }
+    assert_eq!(seen[0], seen[1]);
+}
+
+/// A gateway without prefixes gives an address, where one is asked for; else there is none.
+//= rfc5739 §4.5
+#[test]
+fn a_client_that_gets_no_link_takes_an_address() {
+    let six = || gateway(pool(&["2001:db8:3::/64"])).child(|child| child.local_ts = vec![net("::/0")]);
+    let mut world = world(31).peers(link_client(&["::"]), six());
+    up(&mut world, "alice");
+    assert_eq!(addresses(&mut world, "alice"), ["2001:db8:3::1"]);
+    assert_eq!(world.status("alice")[0].children[0].local_ts, [net("2001:db8:3::1/128")]);
+    let mut world = suite::world(32).peers(link_client(&[]), six());
+    let reply = up(&mut world, "alice");
+    assert_eq!(refused(&reply), RefusalKind::NoAddress);
+}
+
+fn link_id(payloads: &[Payload<'_>]) -> Option<Vec<u8>> {
+    payloads.iter().find_map(|payload| match payload {
+        Payload::Notify(notify) if notify.kind == NotifyType::LINK_ID => Some(notify.data.to_vec()),
+        _ => None,
+    })
+}
+
+/// Requests about the link say so, and requests that do not are about something else.
+//= rfc5739 §4.3
+//# The peers MUST include a LINK_ID notification, containing the IKEv2 Link ID, in all CREATE_CHILD_SA requests (including
+//# rekeys) that are related to the virtual link.
+#[test]
+fn children_of_a_link_name_it() {
+    let mut world = world(33).site(link_gateway());
+    let mut alice = Puppet::alice();
+    let request = cp(CfgType::REQUEST, vec![link([2; 8], &[])]);
+    let answer = auth_with(&mut alice, &mut world, Some(request), false);
+    let said = reply(&answer).expect("CFG_REPLY");
+    let (_, CfgValue::Link(_, id)) = &said[0] else { panic!("{said:?}") };
+    for (named, allowed) in [(Some(id.clone()), true), (None, false), (Some(vec![9; 16]), false)] {
+        alice.esp_spi.0 += 1;
+        let mut payloads: Vec<Payload<'static>> = vec![
+            Payload::Sa(vec![alice.esp_proposal()]),
+            Payload::Nonce(vec![7; 32].into()),
+            Payload::TsI(vec![all(false)]),
+            Payload::TsR(vec![all(false)]),
+        ];
+        payloads.extend(named.map(|id| Payload::Notify(Notify::new(NotifyType::LINK_ID, id))));
+        let answer = alice.ask(&mut world, ExchangeType::CREATE_CHILD_SA, &payloads).expect("an answer");
+        assert_eq!(answer.iter().any(|p| p.kind() == PayloadType::SA), allowed, "{}", wire::summary(&answer));
+        assert_eq!(notifies(&answer).contains(&NotifyType::TS_UNACCEPTABLE), !allowed);
+        assert_eq!(link_id(&answer), None, "not in responses");
+    }
+    // The gateway's own request: new keys for a child of the link.
+    world.order("bob", sa::Order::Rekey(sa::Target::Child("net".to_string(), "lan".to_string())));
+    let (_, asked) = alice.asked(&mut world).expect("CREATE_CHILD_SA");
+    assert_eq!(link_id(&asked).as_ref(), Some(id));
+}
+
+/// A client names its link too, and odd links are none.
+//= rfc5739 §4.3
+#[test]
+fn a_client_names_its_link() {
+    let iid = |octets: [u8; 8]| octets;
+    for (theirs, good) in [(iid([0, 0, 0, 0, 0, 0, 0, 1]), true), (iid([0; 8]), false)] {
+        let mut world = world(34).site(link_client(&[]));
+        world.up("alice");
+        let mut bob = Puppet::bob();
+        bob.answer_init(&mut world);
+        let (header, request) = bob.asked(&mut world).expect("IKE_AUTH");
+        let ours = request.iter().find_map(|payload| match payload {
+            Payload::Cp(cp) => cp.attributes.iter().find_map(|a| match a.decode() {
+                Some(CfgValue::Link(interface, id)) => Some((interface, id)),
+                _ => None,
+            }),
+            _ => None,
+        });
+        assert!(ours.expect("INTERNAL_IP6_LINK").1.is_empty());
+        let prefix = CfgValue::Net6("2001:db8:7::".parse().unwrap(), 64);
+        let attributes =
+            vec![link(theirs, b"a link"), CfgAttribute::new(CfgAttributeType::INTERNAL_IP6_PREFIX, &prefix)];
+        let mut payloads = bob.auth_payloads();
+        payloads.truncate(3);
+        payloads.insert(2, cp(CfgType::REPLY, attributes));
+        payloads.extend([Payload::TsI(vec![all(false)]), Payload::TsR(vec![all(false)])]);
+        bob.reply(&mut world, &header, &payloads);
+        world.run(Duration::from_millis(100));
+        if !good {
+            let (_, asked) = bob.asked(&mut world).expect("a deletion");
+            assert!(asked.iter().any(|payload| payload.kind() == PayloadType::DELETE));
+            continue;
+        }
+        world.order("alice", sa::Order::Rekey(sa::Target::Child("net".to_string(), "lan".to_string())));
+        let (_, asked) = bob.asked(&mut world).expect("CREATE_CHILD_SA");
+        assert_eq!(link_id(&asked), Some(b"a link".to_vec()));
+    }
 }
