@@ -197,6 +197,8 @@ pub fn max_inner(spec: &CipherSpec, mode: Mode, remote: IpAddr, udp_encap: bool,
 pub struct Outbound {
     slots: Vec<Option<Place>>,
     by_id: BTreeMap<ChildId, Slot>,
+    /// How often a child was chosen.
+    turns: u64,
     policies: PolicyIndex,
     /// Those of children that are held or replaced: for what no child in use means.
     second: PolicyIndex,
@@ -213,6 +215,8 @@ struct Place {
     ours: Vec<Selector>,
     theirs: Vec<Selector>,
     second: bool,
+    /// When it was chosen last, in the table's count of choices.
+    turn: u64,
 }
 
 /// What tells flows apart.
@@ -224,6 +228,7 @@ impl Outbound {
         Self {
             slots: Vec::new(),
             by_id: BTreeMap::new(),
+            turns: 0,
             policies: PolicyIndex::default(),
             second: PolicyIndex::default(),
             traps: BTreeMap::new(),
@@ -240,7 +245,7 @@ impl Outbound {
         let id = child.id;
         let second = child.hold && child.replaces.is_some_and(|old| self.by_id.contains_key(&old));
         let slot = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
-        let place = Place { child, ours: local_ts.to_vec(), theirs: remote_ts.to_vec(), second };
+        let place = Place { child, ours: local_ts.to_vec(), theirs: remote_ts.to_vec(), second, turn: 0 };
         self.by_id.insert(id, slot);
         match self.slots.get_mut(slot) {
             Some(free) => *free = Some(place),
@@ -254,12 +259,14 @@ impl Outbound {
         }
     }
 
-    /// What we send leaves by this child from now on, not by what it replaces or what replaces it. `false` when there is
-    /// none of this name.
+    /// What we send leaves by this child from now on, not by what it replaces, what else replaces that, or what replaces
+    /// it. `false` when there is none of this name.
     pub fn use_child(&mut self, id: ChildId) -> bool {
         let Some(&slot) = self.by_id.get(&id) else { return false };
         let old = self.slots.get(slot).and_then(|place| place.as_ref()?.child.replaces);
-        let others = |child: &OutboundChild| Some(child.id) == old || child.replaces == Some(id);
+        let others = |child: &OutboundChild| {
+            Some(child.id) == old || child.replaces == Some(id) || old.is_some() && child.replaces == old
+        };
         for other in self.slots_of(others) {
             self.rank(other, true);
         }
@@ -268,23 +275,24 @@ impl Outbound {
         true
     }
 
-    /// Removes a child and answers it. Those that waited for its end wait no more; what it had replaced carries again, if
-    /// nothing else does.
+    /// Removes a child and answers it. If it was in use, those that waited for its end wait no more, and what it had
+    /// replaced carries again if nothing else does.
     pub fn remove(&mut self, id: ChildId) -> Option<OutboundChild> {
         let slot = self.by_id.remove(&id)?;
         self.policies.remove(slot);
         self.second.remove(slot);
         self.cache.fill(None);
-        let gone = self.slots.get_mut(slot)?.take()?.child;
-        let heirs = self.slots.iter().flatten().filter(|place| !place.second);
-        let has_heir = heirs.into_iter().any(|place| place.child.replaces == gone.replaces);
-        let orphan = gone.replaces.filter(|_| !has_heir);
-        let in_use = self.slots.iter().flatten().filter(|place| !place.second);
-        let replaced: Vec<ChildId> = in_use.filter_map(|place| place.child.replaces).collect();
-        let waits = |child: &OutboundChild| {
-            (child.replaces == Some(id) || Some(child.id) == orphan) && !replaced.contains(&child.id)
-        };
-        for other in self.slots_of(waits) {
+        let Place { child: gone, second, .. } = self.slots.get_mut(slot)?.take()?;
+        // One that is held or replaced already leaves the choice as it is.
+        if second {
+            return Some(gone);
+        }
+        let mut next = self.slots_of(|child| child.replaces == Some(id));
+        if next.is_empty() {
+            next = self.slots_of(|child| Some(child.id) == gone.replaces);
+        }
+        next.sort_by_key(|slot| self.slots.get(*slot).and_then(|place| Some(place.as_ref()?.turn)));
+        for other in next {
             self.rank(other, false);
         }
         Some(gone)
@@ -300,6 +308,10 @@ impl Outbound {
     fn rank(&mut self, slot: Slot, second: bool) {
         let Some(Some(place)) = self.slots.get_mut(slot) else { return };
         place.second = second;
+        if !second {
+            self.turns += 1;
+            place.turn = self.turns;
+        }
         self.policies.remove(slot);
         self.second.remove(slot);
         let index = if second { &mut self.second } else { &mut self.policies };

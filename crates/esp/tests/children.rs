@@ -442,6 +442,48 @@ fn of_a_child_and_its_successors_one_carries() {
     assert_eq!(find(&mut table, &inner), Some(5));
 }
 
+/// Both ends have made a successor of 1 at once, of which 3 is used; 4 is a further one.
+//= rfc7296 §2.8
+#[test]
+fn what_goes_unused_leaves_the_one_in_use_alone() {
+    let (ours, theirs) = ([selector("10.1.0.0/16")], [selector("10.2.0.0/16")]);
+    let inner = packet("10.1.0.9", "10.2.0.9", protocol::UDP, &udp(b"x"));
+    let orders =
+        [&[1, 2][..], &[2, 1], &[1, 2, 3], &[1, 3, 2], &[2, 1, 3], &[2, 3, 1], &[3, 1, 2], &[3, 2, 1]];
+    for (order, made) in orders.iter().flat_map(|order| [(order, [2, 3]), (order, [3, 2])]) {
+        let mut table = Outbound::new(rng(3));
+        table.install(successor(1, 99, false), &ours, &theirs);
+        for id in made {
+            table.install(successor(id, 1, true), &ours, &theirs);
+        }
+        table.use_child(ChildId(3));
+        let used = if order.contains(&3) { 4 } else { 3 };
+        if used == 4 {
+            table.install(successor(4, 3, false), &ours, &theirs);
+        }
+        for gone in *order {
+            table.remove(ChildId(*gone));
+            assert_eq!(find(&mut table, &inner), Some(used), "made {made:?}, gone {order:?}, up to {gone}");
+        }
+        table.remove(ChildId(used));
+        assert_eq!(find(&mut table, &inner), None);
+    }
+}
+
+#[test]
+fn of_two_successors_in_use_in_turn_the_other_waits() {
+    let mut table = Outbound::new(rng(3));
+    let (ours, theirs) = ([selector("10.1.0.0/16")], [selector("10.2.0.0/16")]);
+    let narrow = [selector("10.2.0.0/24")];
+    let inner = packet("10.1.0.9", "10.2.0.9", protocol::UDP, &udp(b"x"));
+    table.install(successor(1, 99, false), &ours, &theirs);
+    table.install(successor(2, 1, false), &ours, &narrow);
+    table.install(successor(3, 1, true), &ours, &theirs);
+    assert_eq!(find(&mut table, &inner), Some(2));
+    table.use_child(ChildId(3));
+    assert_eq!(find(&mut table, &inner), Some(3), "though the other one has narrower selectors");
+}
+
 #[test]
 fn a_trap_means_what_no_child_means() {
     let mut table = Outbound::new(rng(3));

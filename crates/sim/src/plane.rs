@@ -183,7 +183,7 @@ impl SimDataplane {
             Some(Op::Install(spec)) => self.install(*spec, rng),
             Some(Op::Remove(id)) => match self.sad.remove(&id) {
                 Some(child) => {
-                    self.is_gone(&child.spec);
+                    self.is_gone(&child);
                     Ok(Outcome::Counters(child.counters(now)))
                 }
                 None if self.refused.remove(&id) => Ok(Outcome::Failed("It is not installed.".to_string())),
@@ -279,30 +279,38 @@ impl SimDataplane {
         Ok(Outcome::Done)
     }
 
-    /// What we send leaves by this child from now on, not by what it replaces or what replaces it.
+    /// What we send leaves by this child from now on, not by what it replaces, what else replaces that, or what replaces
+    /// it.
     fn put_first(&mut self, id: ChildId) {
         self.turns += 1;
         let old = self.sad.get(&id).and_then(|child| child.spec.replaces);
         for child in self.sad.values_mut() {
+            let replaces = child.spec.replaces;
             if child.spec.id == id {
                 (child.second, child.turn) = (false, self.turns);
-            } else if Some(child.spec.id) == old || child.spec.replaces == Some(id) {
+            } else if Some(child.spec.id) == old || replaces == Some(id) || old.is_some() && replaces == old {
                 child.second = true;
             }
         }
     }
 
-    /// A child was removed: those that waited for its end wait no more, and what it had replaced carries again, if
-    /// nothing else does.
-    fn is_gone(&mut self, gone: &ChildSpec) {
-        let in_use = |child: &Installed| child.spec.replaces == gone.replaces && !child.second;
-        let orphan = gone.replaces.filter(|_| !self.sad.values().any(in_use));
-        let in_use = self.sad.values().filter(|child| !child.second);
-        let replaced: BTreeSet<ChildId> = in_use.filter_map(|child| child.spec.replaces).collect();
-        for child in self.sad.values_mut().filter(|child| !replaced.contains(&child.spec.id)) {
-            if child.spec.replaces == Some(gone.id) || Some(child.spec.id) == orphan {
-                child.second = false;
-            }
+    /// A child was removed. If it was in use, those that waited for its end wait no more, and what it had replaced carries
+    /// again if nothing else does.
+    fn is_gone(&mut self, gone: &Installed) {
+        if gone.second {
+            return;
+        }
+        let (id, old) = (gone.spec.id, gone.spec.replaces);
+        let is_held = self.sad.values().any(|child| child.spec.replaces == Some(id));
+        let next = |child: &&mut Installed| match is_held {
+            true => child.spec.replaces == Some(id),
+            false => Some(child.spec.id) == old,
+        };
+        let mut next: Vec<&mut Installed> = self.sad.values_mut().filter(next).collect();
+        next.sort_by_key(|child| child.turn);
+        for child in next {
+            self.turns += 1;
+            (child.second, child.turn) = (false, self.turns);
         }
     }
 

@@ -128,6 +128,22 @@ fn a_replaced_child_does_not_come_back_when_the_one_before_it_goes() {
 }
 
 #[test]
+fn what_goes_unused_leaves_the_one_in_use_alone() {
+    for order in [[1, 2], [2, 1]] {
+        let mut end = End::new(true);
+        end.plain(1, None, false);
+        end.plain(2, Some(1), true);
+        end.plain(3, Some(1), true);
+        end.does(Op::Use(ChildId(2)));
+        end.does(Op::Use(ChildId(3)));
+        for gone in order {
+            end.does(Op::Remove(ChildId(gone)));
+            assert_eq!(end.leaves_by(), Some(3), "{order:?}");
+        }
+    }
+}
+
+#[test]
 fn what_a_redundant_successor_had_replaced_carries_again() {
     let mut end = End::new(true);
     end.plain(1, None, false);

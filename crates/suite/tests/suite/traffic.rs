@@ -61,6 +61,30 @@ fn new_keys_cost_no_packet_whoever_asks() {
     }
 }
 
+/// The next keys come while what the last ones have replaced still takes in what is under way.
+//= rfc7296 §2.8
+#[test]
+fn new_keys_cost_no_packet_however_soon_they_come() {
+    for seed in 1..=10 {
+        let mut world = world(seed).peers(alice(), bob());
+        world.up("alice");
+        world.until(established);
+        world.traffic("alice", "bob", OFTEN);
+        for turn in 0..60 {
+            if turn % 4 != 1 {
+                rekey(&mut world, "alice");
+            }
+            if turn % 4 != 2 {
+                rekey(&mut world, "bob");
+            }
+            world.run(Duration::from_secs(2));
+        }
+        assert_nothing_lost(&mut world);
+        assert_eq!(world.traffic.lost_by_weather, 0, "seed {seed}");
+        assert!(world.stats.get("child up") > 120, "{:?}", world.stats);
+    }
+}
+
 /// Requests, responses and packets are lost, overtake each other and come twice.
 //= rfc7296 §2.8
 #[test]
