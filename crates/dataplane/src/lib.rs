@@ -119,12 +119,13 @@ pub struct TrapSpec {
 pub enum Op {
     /// Installs both directions and the policies of a child SA.
     Install(Box<ChildSpec>),
-    /// Removes a child SA; what it counted comes back.
+    /// Removes a child SA; what it counted comes back. What we send leaves as before, unless it left by this one: then it
+    /// leaves by those that replace it or, where there are none, by the one that it has replaced.
     Remove(ChildId),
     /// Reads the counters.
     Query(ChildId),
-    /// What we send leaves by this child from now on, not by the one that it replaces ([`ChildSpec::hold_outbound`]) nor by
-    /// those that replace it. Asked again, it changes nothing.
+    /// What we send leaves by this child from now on, not by the one that it replaces ([`ChildSpec::hold_outbound`]), nor by
+    /// others that replace that one, nor by those that replace it. Asked again, it changes nothing.
     Use(ChildId),
     /// Installs a trap policy.
     Trap(TrapSpec),
