@@ -1,6 +1,7 @@
 //! Traffic through a tunnel: pings, and a stream of TCP whose content is checked.
 
 use crate::{Lab, Process, run, wait_until};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -93,8 +94,9 @@ impl Pinging {
 
     /// Which of those before the last answer had none, each with the time of the answer after it.
     pub fn unanswered(&self) -> String {
-        let (mut expected, mut missing) = (1u64, String::new());
-        for line in self.process.output().lines().filter(|line| line.contains(" bytes from ")) {
+        let output = self.process.output();
+        let (mut expected, mut missing) = (1u64, BTreeMap::new());
+        for line in output.lines().filter(|line| line.contains(" bytes from ")) {
             let Some((time, rest)) =
                 line.split_once(" icmp_seq=").map(|(before, rest)| (before.split(' ').next(), rest))
             else {
@@ -107,12 +109,17 @@ impl Pinging {
             else {
                 continue;
             };
-            for gone in expected..number {
-                missing.push_str(&format!("{gone} before {}\n", time.unwrap_or_default()));
-            }
+            // It may be late only.
+            missing.remove(&number);
+            missing.extend((expected..number).map(|gone| (gone, time.unwrap_or_default())));
             expected = expected.max(number + 1);
         }
-        missing
+        missing.iter().map(|(gone, time)| format!("{gone} before {time}\n")).collect()
+    }
+
+    /// How many of those before the last answer had none.
+    pub fn lost(&self) -> u64 {
+        self.unanswered().lines().count() as u64
     }
 
     /// Ends it: sent and answered.

@@ -228,7 +228,7 @@ impl Pair {
     }
 
     /// What the peer's kernel dropped, in all and by its counters (`xfrm_stat`). `XfrmAcquireError` is what came for an SA
-    /// that the peer has not made yet: sent too early.
+    /// that the peer has not made yet: sent too early; `XfrmInNoStates` what came for one that it has no more: too late.
     fn dropped_by_peer(&self) -> (u64, String) {
         let side = if self.left_is_ours { "right" } else { "left" };
         // Of this thread: the process is in another namespace.
