@@ -3,6 +3,7 @@
 
 mod capture;
 mod certs;
+mod flood;
 mod handfast;
 mod kernel;
 mod lab;
@@ -14,6 +15,7 @@ mod traffic;
 
 pub use capture::{Capture, Wire};
 pub use certs::{Credentials, KeyKind};
+pub use flood::{Flooded, flood};
 pub use handfast::{Handfast, HandfastConfig};
 pub use kernel::{Boot, Ended, Kernel, in_kernel, inside};
 pub use lab::{Family, Lab, Link, Net, Process, wait_until};
