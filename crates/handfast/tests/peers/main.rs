@@ -227,9 +227,9 @@ impl Pair {
         sent
     }
 
-    /// What the peer's kernel dropped, in all and by its counters (`xfrm_stat`). `XfrmAcquireError` is what came for an SA
-    /// that the peer has not made yet: sent too early; `XfrmInNoStates` what came for one that it has no more: too late.
-    fn dropped_by_peer(&self) -> (u64, String) {
+    /// What the peer's kernel dropped, by its counters (`xfrm_stat`). `XfrmAcquireError` is what came for an SA that the peer has
+    /// not made yet: sent too early; `XfrmInNoStates` what came for one that it has no more: too late.
+    fn dropped_by_peer(&self) -> Vec<(String, u64)> {
         let side = if self.left_is_ours { "right" } else { "left" };
         // Of this thread: the process is in another namespace.
         let counts = interop::in_namespace(&self.lab.ns(side), || {
@@ -238,22 +238,21 @@ impl Pair {
         let counts = counts.unwrap_or_else(|error| panic!("xfrm_stat: {error}"));
         let counts = counts.lines().filter_map(|line| {
             let (name, count) = line.split_once(char::is_whitespace)?;
-            Some((name, count.trim().parse::<u64>().ok().filter(|count| *count > 0)?))
+            Some((name.to_string(), count.trim().parse().ok().filter(|count| *count > 0)?))
         });
-        let counts: Vec<(&str, u64)> = counts.collect();
-        (counts.iter().map(|(_, count)| count).sum(), format!("{counts:?}"))
+        counts.collect()
     }
 
     /// Everything that helps to see what went wrong.
     fn explain(&self, what: &str, error: &str) -> String {
         let name = self.peer.name();
         format!(
-            "{what}: {error}\n--- handfast: {:?} ---\n{}\n{}\n--- {name}: {:?} ---\n{}\n{}",
+            "{what}: {error}\n--- handfast: {:?} ---\n{}\n{}\n--- {name}: {:?} ---\n{:?}\n{}",
             self.handfast.sas(),
             self.handfast.command(&["status", "--json"]).unwrap_or_else(|error| error),
             self.handfast.log(),
             self.peer.sas(),
-            self.dropped_by_peer().1,
+            self.dropped_by_peer(),
             self.peer.log()
         )
     }
