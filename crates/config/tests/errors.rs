@@ -385,7 +385,7 @@ fn cve_2018_5389_a_short_secret_is_warned_about() {
 #[test]
 fn s114_a_time_that_is_no_time_is_refused() {
     let dir = Dir::new();
-    let [error] = &dir.errors(&with_child("inactivity = \"0.5s\""))[..] else { panic!() };
+    let [error] = &dir.errors(&with_child("inactivity = \"500ms\""))[..] else { panic!() };
     assert!(error.contains("too short for `inactivity`") && error.contains("at least 1s"), "{error}");
 }
 

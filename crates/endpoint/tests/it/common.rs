@@ -439,6 +439,12 @@ impl Pair {
         self.now.mono = until;
     }
 
+    /// Lets an initiator wait that has been asked for a cookie: the next request has it.
+    pub fn heed_cookie(&mut self) {
+        self.now.mono = self.now.mono + ikev2::limits::COOKIE_PATIENCE;
+        self.tick();
+    }
+
     pub fn tick(&mut self) {
         let mut flights = Vec::new();
         for end in [&mut self.a, &mut self.b] {

@@ -109,6 +109,10 @@ fn a_second_ike_sa_is_replaced_or_refused_as_configured() {
         pair.settle();
         // Another process behind the same identity, which does not say INITIAL_CONTACT.
         pair.a = crate::common::End::new(vec![a], Default::default(), 77);
+        if unique == Unique::Keep {
+            // The same address and port would be the peer itself, which proves itself anew.
+            pair.nat = Some(format!("{A}:1024").parse().unwrap());
+        }
         pair.up();
         // From the same address it may be the same peer that changes over: the older one stays a little while.
         pair.pass(Duration::from_secs(15));
