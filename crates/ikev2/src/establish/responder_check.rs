@@ -221,9 +221,12 @@ impl Claimed {
         others.retain(|other| Some(*other) != former);
         // Whether all addresses that the peer has are free for it.
         let alone = former.is_some() && others.is_empty();
-        let welcome = self.secrets.agreed.initial_contact || unique::is_succession(sa, cx, &others);
+        // Looks at all the others: for who is asked about them only.
+        let is_welcome = |sa: &Common, cx: &Cx<'_>| {
+            self.secrets.agreed.initial_contact || unique::is_succession(sa, cx, &others)
+        };
         match connection.unique {
-            Unique::Keep if !welcome => {
+            Unique::Keep if !is_welcome(sa, cx) => {
                 let reason = format!(
                     "`{}` has an IKE SA with us already, from another address or port, and `unique = \"keep\"` keeps the older one.",
                     self.identities.remote
