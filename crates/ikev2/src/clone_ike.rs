@@ -87,13 +87,12 @@ fn on_error(
     notify: &Notify<'_>,
 ) {
     if let Some(method) = rekey_ike::corrected(ike, notify) {
-        let asking = begin(of, sa, cx, wish, Some(method));
-        return of.asking.extend(asking);
+        return of.queue_first(Task::CloneIke(Box::new(wish), Some(method)));
     }
     let (kind, hint) = match notify.kind {
         NotifyType::TEMPORARY_FAILURE => {
             cx.note(sa.id, "The peer is busy: the IKE SA beside this one is asked for later.");
-            return of.queue_later(cx, Task::CloneIke(wish));
+            return of.queue_later(cx, Task::CloneIke(Box::new(wish), None));
         }
         NotifyType::NO_ADDITIONAL_SAS => {
             (RefusalKind::NoAdditionalSas, "It takes no further IKE SA with us: take one down first.")
@@ -181,7 +180,7 @@ impl Established {
             return cx.out.reply(wish.order, Reply::Refused(refusal));
         }
         let order = wish.order;
-        if !self.queue(Task::CloneIke(wish)) {
+        if !self.queue(Task::CloneIke(Box::new(wish), None)) {
             let reason = format!("{} exchanges wait already, which is the limit.", limits::MAX_TODO);
             cx.out.reply(order, Reply::Refused(self.refusal(RefusalKind::Busy, reason)));
         }

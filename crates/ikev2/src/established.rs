@@ -26,7 +26,7 @@ use crate::contents::Contents;
 use crate::ext::configuration::Leases;
 use crate::ext::{Agreed, Moment, Nat};
 use crate::fault::Fault;
-use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage, Wish, refusal_of};
+use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage, refusal_of};
 use crate::move_path::Mobility;
 use crate::rekey_child::{Rekey, Replaces, Retired};
 use crate::resume::Resumption;
@@ -531,7 +531,12 @@ impl Established {
         let refusal = refusal_of(fate, sa.path, Some(&self.chosen.connection.name));
         self.asking.iter().for_each(|asking| abandon(cx, &asking.what, &refusal));
         for task in self.todo.drain(..).chain(self.later.drain(..).map(|(_, task)| task)) {
-            if let Task::Probe(Some(order)) | Task::CloneIke(Wish { order, .. }) = task {
+            let order = match task {
+                Task::Probe(order) => order,
+                Task::CloneIke(wish, _) => Some(wish.order),
+                _ => None,
+            };
+            if let Some(order) = order {
                 cx.out.reply(order, Reply::Refused(refusal.clone()));
             }
         }

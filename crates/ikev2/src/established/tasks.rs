@@ -10,6 +10,7 @@ use base::Instant;
 use dataplane::ChildId;
 use policy::Child;
 use sa::OrderId;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use wire::Payload;
 use wire::num::{ExchangeType, KeMethod};
@@ -25,7 +26,8 @@ pub(crate) enum Task {
     /// With the key exchange method that the peer wants.
     RekeyChildWith(ChildId, KeMethod),
     RekeyIke,
-    CloneIke(Wish),
+    /// With the key exchange method that the peer has asked for, if it has.
+    CloneIke(Box<Wish>, Option<KeMethod>),
     Delete(Vec<Named>),
     /// An INFORMATIONAL request with these payloads.
     Tell(Vec<Payload<'static>>),
@@ -59,6 +61,30 @@ impl Established {
         self.settle_wishes(sa, cx);
         self.reach(sa, cx);
         self.succeed(sa, cx);
+        self.begin_tasks(sa, cx);
+        self.slim();
+    }
+
+    /// Gives back the room of lists that are empty, as all of these nearly always are: it is more than what else an IKE SA
+    /// takes.
+    fn slim(&mut self) {
+        fn free<T>(list: &mut Vec<T>) {
+            if list.is_empty() {
+                *list = Vec::new();
+            }
+        }
+        free(&mut self.asking);
+        free(&mut self.answering);
+        free(&mut self.installing);
+        free(&mut self.retired);
+        free(&mut self.rekeys);
+        free(&mut self.later);
+        if self.todo.is_empty() {
+            self.todo = VecDeque::new();
+        }
+    }
+
+    fn begin_tasks(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
         while self.may_ask() {
             // After it comes the deletion of this IKE SA, which must not exceed the window either.
             let waits = !self.is_at_rest() || !self.asking.is_empty();
@@ -76,7 +102,7 @@ impl Established {
                 Task::RekeyChild(id) => rekey_child::begin(self, sa, cx, id, None),
                 Task::RekeyChildWith(id, wished) => rekey_child::begin(self, sa, cx, id, Some(wished)),
                 Task::RekeyIke => rekey_ike::begin(self, sa, cx, None),
-                Task::CloneIke(wish) => clone_ike::begin(self, sa, cx, wish, None),
+                Task::CloneIke(wish, wished) => clone_ike::begin(self, sa, cx, *wish, wished),
                 Task::Delete(named) => delete::begin(self, sa, cx, named),
                 Task::Probe(order) => probe::begin(self, sa, cx, order),
                 Task::Update => move_path::begin_update(self, sa, cx),
@@ -240,7 +266,7 @@ impl Established {
         for asking in std::mem::take(&mut self.asking) {
             match asking.what {
                 Asked::Probe(Some(order)) => self.todo.push_front(Task::Probe(Some(order))),
-                Asked::CloneIke(asked) => self.todo.push_front(Task::CloneIke(asked.wish)),
+                Asked::CloneIke(asked) => self.todo.push_front(Task::CloneIke(Box::new(asked.wish), None)),
                 Asked::Update(_) => self.todo.push_front(Task::Update),
                 Asked::Verify(_) => self.todo.push_front(Task::Verify),
                 Asked::Probe(None)
