@@ -40,6 +40,8 @@ pub struct SimDataplane {
     pub addresses: BTreeMap<IpAddr, u32>,
     /// Operations that were asked for and are not done.
     pub(crate) under_way: BTreeMap<JobId, Op>,
+    /// Child SAs that were removed while their installation was under way.
+    given_up: BTreeSet<ChildId>,
     /// Installations refused. Their removal may be on its way before that is heard.
     pub refused: BTreeSet<ChildId>,
 }
@@ -114,6 +116,7 @@ impl SimDataplane {
             addresses: BTreeMap::new(),
             busy_until: Instant::default(),
             under_way: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             refused: BTreeSet::new(),
         }
     }
@@ -140,6 +143,7 @@ impl SimDataplane {
         let traps = std::mem::take(&mut self.traps);
         self.addresses.clear();
         self.under_way.clear();
+        self.given_up.clear();
         self.refused.clear();
         traps.values().flat_map(|trap| &trap.kept).map(|(_, number, _)| *number).collect()
     }
@@ -180,6 +184,9 @@ impl SimDataplane {
         rng: &mut SimRng,
     ) -> Result<(Outcome, Vec<u64>), String> {
         let outcome = match self.under_way.remove(&job) {
+            Some(Op::Install(spec)) if self.given_up.remove(&spec.id) => {
+                Ok(Outcome::Failed("It was removed before it was installed.".to_string()))
+            }
             Some(Op::Install(spec)) => self.install(*spec, rng),
             Some(Op::Remove(id)) => match self.sad.remove(&id) {
                 Some(child) => {
@@ -187,6 +194,7 @@ impl SimDataplane {
                     Ok(Outcome::Counters(child.counters(now)))
                 }
                 None if self.refused.remove(&id) => Ok(Outcome::Failed("It is not installed.".to_string())),
+                None if self.give_up(id) => Ok(Outcome::Failed("It was not installed yet.".to_string())),
                 None => Err(format!("{id:?} is removed and is not installed")),
             },
             Some(Op::Query(id)) => {
@@ -240,6 +248,12 @@ impl SimDataplane {
             None => Err(format!("{job:?} is done twice")),
         };
         Ok((outcome?, Vec::new()))
+    }
+
+    /// Gives up an installation that is under way, for whoever has waited too long for it; `false` when there is none.
+    fn give_up(&mut self, id: ChildId) -> bool {
+        let begun = self.under_way.values().any(|op| matches!(op, Op::Install(spec) if spec.id == id));
+        begun && self.given_up.insert(id)
     }
 
     fn install(&mut self, spec: ChildSpec, rng: &mut SimRng) -> Result<Outcome, String> {

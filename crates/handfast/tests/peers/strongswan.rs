@@ -39,13 +39,13 @@ kernel_tests! {
 }
 
 /// An answer of ours to a rekey that is lost leaves a peer that does not know our new SA: what we send must go by the old one
-/// until the peer uses the new one, or deletes the old one (RFC 7296 §2.8).
+/// until the peer uses the new one, or deletes the old one (RFC 7296 §2.8). Only the peer asks for new keys: strongSwan 5.9.8
+/// never uses a new SA of ours when its own request crosses ours and is lost, and comes again when ours is done.
 fn rekeying_through_loss() {
     let test = "strongswan::rekeying_while_answers_are_lost";
     let often = Duration::from_secs(60);
     let setup = Setup {
-        child_rekey: (often, often),
-        child: "rand_time = \"10s\"\nlife_time = \"20m\"\n",
+        child_rekey: (super::NEVER, often),
         theirs: ["", "rand_time = 10s", ""],
         ..Setup::new(Who::StrongSwan, INITIATOR)
     };

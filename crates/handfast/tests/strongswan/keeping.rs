@@ -70,6 +70,9 @@ fn s112_a_killed_peer_that_comes_back_gets_the_tunnel_back() {
         let first = pair.handfast.sas();
         pair.charon.process().signal(libc::SIGKILL);
         let killed = Instant::now();
+        // Else its sockets may stand in the way of the next one.
+        let gone = wait_until(PATIENCE, || !pair.charon.process().is_running());
+        assert!(gone, "{}", pair.explain("SIGKILL", "it runs on"));
         let dead = || wait_until(PATIENCE, || pair.handfast.sas().ike.is_empty());
         assert!(!noticed || dead(), "{}", pair.explain("the dead peer", "not noticed"));
         let missed = killed.elapsed();

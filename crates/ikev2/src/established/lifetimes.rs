@@ -198,13 +198,16 @@ impl Established {
         }
     }
 
-    /// A child was refused new keys: the next attempt comes after a wait that doubles each time; how long it is.
+    /// A child was refused new keys: the next attempt comes after a wait that doubles each time, but before the child's end,
+    /// as far as that allows; how long it is.
     pub(crate) fn rekey_child_refused(&mut self, cx: &mut Cx<'_>, id: ChildId) -> Duration {
         let jitter = cx.jitter(Duration::ZERO, limits::RETRY_SPREAD);
         let Some(child) = self.children.iter_mut().find(|child| child.id == id) else { return jitter };
         let doublings = child.setbacks.min(16);
         child.setbacks = child.setbacks.saturating_add(1);
-        let wait = limits::RETRY_WAIT.saturating_mul(1 << doublings).min(limits::LONGEST_REFUSAL) + jitter;
+        let left = child.dues.end.map_or(limits::LONGEST_REFUSAL, |end| end.since(cx.now.mono) / 2);
+        let most = limits::LONGEST_REFUSAL.min(left).max(limits::RETRY_WAIT);
+        let wait = limits::RETRY_WAIT.saturating_mul(1 << doublings).min(most) + jitter;
         child.dues.rekey = Some(cx.now.mono + wait);
         wait
     }

@@ -194,6 +194,7 @@ impl Realm {
         // What was under way since before the last move may mislead for as long as the first packets take.
         self.world.run(FLOW / 4);
         let before = self.world.traffic.clone();
+        let expired = self.world.stats.get("child down: Expired");
         self.world.run(FLOW / 4);
         let link = self.links[self.dice.below(self.links.len() as u64) as usize].clone();
         let target = match self.dice.chance(300) {
@@ -204,6 +205,10 @@ impl Realm {
         self.world.run(FLOW / 2);
         self.world.traffic_stops();
         self.world.traffic_lands();
+        // A request for new keys that was lost again and again may come too late, when it is sent next.
+        if self.world.stats.get("child down: Expired") > expired {
+            return;
+        }
         let after = &self.world.traffic;
         if after.losses_in_all() != before.losses_in_all() || after.under_way() > 0 {
             let (lost, of) = (after.losses_in_all() - before.losses_in_all(), after.sent - before.sent);
