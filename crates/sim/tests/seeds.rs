@@ -153,7 +153,7 @@ const TAKEN: &[(&str, u64)] = &[
     ("lease: nothing is left", 50),
     ("lease: applied", 100),
     ("lease: given back", 200),
-    ("lease: asked for again with another IKE SA", 30),
+    ("lease: asked for again with another IKE SA", 10),
     ("puzzle: a cookie is demanded", 1000),
     ("puzzle: a puzzle is given", 80),
     ("puzzle: its solution is right", 30),
