@@ -239,7 +239,7 @@ impl Loader<'_> {
         }
     }
 
-    fn selectors(&mut self, section: &Section<'_>, key: &str) -> Vec<Selector> {
+    pub(crate) fn selectors(&mut self, section: &Section<'_>, key: &str) -> Vec<Selector> {
         let Some(list) = self.reader.list(section, key) else { return Vec::new() };
         let mut selectors: Vec<Selector> = Vec::new();
         let mut dynamic = false;
@@ -279,18 +279,7 @@ impl Loader<'_> {
     }
 
     fn check_child(&mut self, section: &Section<'_>, child: &Child) {
-        let family = |v4: bool, ts: &[Selector]| {
-            ts.is_empty() || ts.iter().any(|s| s.addresses.start().is_ipv4() == v4)
-        };
-        let meet =
-            [true, false].into_iter().any(|v4| family(v4, &child.local_ts) && family(v4, &child.remote_ts));
-        if !meet {
-            let message = format!(
-                "In [{}], `local_ts` and `remote_ts` are of different IP versions: no packet can match both.",
-                section.path
-            );
-            self.reader.error(&section.value_place("remote_ts"), message, None);
-        }
+        self.check_sides(section, &child.local_ts, &child.remote_ts);
         if !child.inactivity.is_zero() && child.start_action == StartAction::Start {
             let message = format!(
                 "In [{}], `inactivity` takes the child down, and nothing brings it back but `handfast up` or the peer.",
@@ -298,20 +287,6 @@ impl Loader<'_> {
             );
             let hint = "With `start_action = \"trap|start\"` the next packet does.".to_string();
             self.reader.warn(&section.value_place("inactivity"), message, Some(hint));
-        }
-        let any_protocol = |ts: &[Selector]| ts.is_empty() || ts.iter().any(|s| s.protocol == 0);
-        let protocols =
-            |a: &[Selector], b: &[Selector]| a.iter().any(|a| b.iter().any(|b| a.protocol == b.protocol));
-        if meet
-            && !any_protocol(&child.local_ts)
-            && !any_protocol(&child.remote_ts)
-            && !protocols(&child.local_ts, &child.remote_ts)
-        {
-            let message = format!(
-                "In [{}], `local_ts` and `remote_ts` have no IP protocol in common: no packet can match both.",
-                section.path
-            );
-            self.reader.error(&section.value_place("remote_ts"), message, None);
         }
         if child.mode == Mode::Transport {
             for (key, ts) in [("local_ts", &child.local_ts), ("remote_ts", &child.remote_ts)] {
@@ -324,6 +299,30 @@ impl Loader<'_> {
                     self.reader.warn(&section.value_place(key), message, Some(hint));
                 }
             }
+        }
+    }
+
+    /// There are packets that both sides mean.
+    pub(crate) fn check_sides(&mut self, section: &Section<'_>, local: &[Selector], remote: &[Selector]) {
+        let family = |v4: bool, ts: &[Selector]| {
+            ts.is_empty() || ts.iter().any(|s| s.addresses.start().is_ipv4() == v4)
+        };
+        if ![true, false].into_iter().any(|v4| family(v4, local) && family(v4, remote)) {
+            let message = format!(
+                "In [{}], `local_ts` and `remote_ts` are of different IP versions: no packet can match both.",
+                section.path
+            );
+            return self.reader.error(&section.value_place("remote_ts"), message, None);
+        }
+        let any_protocol = |ts: &[Selector]| ts.is_empty() || ts.iter().any(|s| s.protocol == 0);
+        let protocols =
+            |a: &[Selector], b: &[Selector]| a.iter().any(|a| b.iter().any(|b| a.protocol == b.protocol));
+        if !any_protocol(local) && !any_protocol(remote) && !protocols(local, remote) {
+            let message = format!(
+                "In [{}], `local_ts` and `remote_ts` have no IP protocol in common: no packet can match both.",
+                section.path
+            );
+            self.reader.error(&section.value_place("remote_ts"), message, None);
         }
     }
 
@@ -495,7 +494,11 @@ fn version(text: &str) -> Result<(), Fault> {
 
 fn mode(text: &str) -> Result<Mode, Fault> {
     match text {
-        "beet" | "pass" | "drop" | "transport_proxy" => {
+        "pass" | "drop" => {
+            Err(Fault::new(format!("The mode `{text}` is swanctl's: here it is no child of a connection."))
+                .hint(format!("Write a [shunts.NAME] with `action = \"{text}\"` instead.")))
+        }
+        "beet" | "transport_proxy" => {
             Err(Fault::new(format!("The mode `{text}` is swanctl's, but this version does not have it."))
                 .hint("Possible: `tunnel`, `transport`."))
         }

@@ -18,6 +18,7 @@ mod reader;
 pub mod schema;
 mod secrets;
 mod settings;
+mod shunts;
 mod source;
 mod value;
 

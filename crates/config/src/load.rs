@@ -142,12 +142,13 @@ impl Loader<'_> {
         for (name, section) in self.reader.named(root, "connections") {
             connections.extend(self.read_connection(name, &section).map(Arc::new));
         }
+        let shunts = self.read_shunts(root);
         self.warn_idle_keys();
         if let (true, Some(at)) = (public, self.inline_secret.clone()) {
             let name = shown(&self.reader.source.file().to_string_lossy());
             self.warn_public(&at, &name);
         }
         let secrets = std::mem::take(&mut self.store.secrets);
-        Config { policy: Arc::new(Policy { connections }), secrets, daemon }
+        Config { policy: Arc::new(Policy { connections, shunts }), secrets, daemon }
     }
 }

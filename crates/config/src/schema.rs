@@ -12,8 +12,11 @@ pub struct Table {
 }
 
 /// The file itself.
-pub const ROOT: Table =
-    Table { path: "", keys: &[], tables: &["connections", "secrets", "authorities", "pools", "daemon"] };
+pub const ROOT: Table = Table {
+    path: "",
+    keys: &[],
+    tables: &["connections", "shunts", "secrets", "authorities", "pools", "daemon"],
+};
 
 /// A connection.
 pub const CONNECTION: Table = Table {
@@ -94,6 +97,10 @@ pub const CHILD: Table = Table {
     tables: &[],
 };
 
+/// What passes by the tunnels, or is dropped.
+pub const SHUNT: Table =
+    Table { path: "shunts.NAME", keys: &["action", "local_ts", "remote_ts"], tables: &[] };
+
 /// Secrets of two kinds.
 pub const SECRETS: Table = Table { path: "secrets", keys: &[], tables: &["ike", "private"] };
 
@@ -170,8 +177,8 @@ pub const LOG: Table = Table { path: "daemon.log", keys: &["level", "format"], t
 
 /// Every kind of table.
 pub const TABLES: &[Table] = &[
-    ROOT, CONNECTION, LOCAL, REMOTE, CHILD, SECRETS, IKE_SECRET, PRIVATE, AUTHORITY, POOL, POOL_HOST, DAEMON,
-    RESOLVER, LOG,
+    ROOT, CONNECTION, LOCAL, REMOTE, CHILD, SHUNT, SECRETS, IKE_SECRET, PRIVATE, AUTHORITY, POOL, POOL_HOST,
+    DAEMON, RESOLVER, LOG,
 ];
 
 /// Keys of swanctl.conf that ask for something that this version does not do: they are refused, since to

@@ -487,3 +487,38 @@ fn lifetimes_that_contradict_each_other_are_refused() {
         assert!(matches!(&errors[..], [one] if one.contains(wanted)), "{wanted}: {errors:?}");
     }
 }
+
+#[test]
+fn shunts_that_mean_nothing_are_refused() {
+    let dir = Dir::new();
+    let with_shunt = |lines: &str| format!("{}[shunts.wall]\n{lines}\n", with(""));
+    let good = "action = \"drop\"\nremote_ts = \"10.2.0.0/16\"\n";
+    assert!(dir.check(&with_shunt(good)).config.is_some());
+    for (lines, wanted) in [
+        ("remote_ts = \"10.2.0.0/16\"", "[shunts.wall] has no `action`."),
+        ("action = \"pass\"", "[shunts.wall] has no `remote_ts`."),
+        ("action = \"reject\"\nremote_ts = \"10.2.0.0/16\"", "reject"),
+        ("action = \"drop\"\nremote_ts = \"dynamic\"", "`shunts.wall.remote_ts` names no addresses"),
+        (&format!("{good}local_ts = \"dynamic\""), "leave it out: then it means every address"),
+        (&format!("{good}local_ts = \"2001:db8::/64\""), "different IP versions"),
+        (
+            "action = \"drop\"\nlocal_ts = \"10.1.0.0/16[udp]\"\nremote_ts = \"10.2.0.0/16[tcp]\"",
+            "no IP protocol in common",
+        ),
+        (&format!("{good}mode = \"tunnel\""), "Unknown key `mode` in [shunts.wall]"),
+    ] {
+        let errors = dir.errors(&with_shunt(lines));
+        assert!(errors.len() == 1 && errors[0].contains(wanted), "{lines}: {errors:?}");
+    }
+}
+
+#[test]
+fn swanctls_modes_without_an_sa_are_shunts_here() {
+    for mode in ["pass", "drop"] {
+        let [error] = &Dir::new().errors(&with_child(&format!("mode = \"{mode}\"")))[..] else { panic!() };
+        assert!(
+            error.contains(&format!("Write a [shunts.NAME] with `action = \"{mode}\"` instead.")),
+            "{error}"
+        );
+    }
+}

@@ -289,3 +289,29 @@ fn lifetimes_that_are_left_out_depend_on_the_others() {
     let (_, life) = lifetimes("", "rekey_bytes = 1000\nlife_bytes = \"2k\"\nrand_bytes = 0");
     assert_eq!(life.bytes, volume(1000, 2048, 0));
 }
+
+#[test]
+fn shunts_mean_every_address_of_ours_unless_they_say_which() {
+    let shunts = "[shunts.lan]\naction = \"pass\"\nremote_ts = \"10.9.0.0/16, 2001:db8:9::/48\"\n\
+                  [shunts.wall]\naction = \"drop\"\nlocal_ts = \"10.1.0.0/16\"\nremote_ts = \"0.0.0.0/0[tcp/25]\"\n\
+                  [shunts.six]\naction = \"drop\"\nremote_ts = \"::/0\"\n";
+    let config = Dir::new().good(&format!("{PSK}{shunts}"));
+    let shown: Vec<String> = config
+        .policy
+        .shunts
+        .iter()
+        .map(|shunt| {
+            let list =
+                |ts: &[dataplane::Selector]| ts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+            format!("{} {:?} {} {}", shunt.name, shunt.action, list(&shunt.local_ts), list(&shunt.remote_ts))
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "lan Pass 0.0.0.0/0,::/0 10.9.0.0/16,2001:db8:9::/48",
+            "wall Drop 10.1.0.0/16 0.0.0.0/0[tcp/25]",
+            "six Drop ::/0 ::/0",
+        ]
+    );
+}

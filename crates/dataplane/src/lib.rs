@@ -94,19 +94,32 @@ pub struct VolumeLimits {
     pub hard_packets: Option<u64>,
 }
 
-/// Names a trap policy within one data plane, from its installation to its removal.
+/// What becomes of the packets that a policy without an SA means (RFC 4301 §4.4.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Without {
+    /// PROTECT: where no child SA carries them they are kept, and ask for one ([`DataplaneEvent::Acquire`]).
+    Acquire,
+    /// BYPASS: they leave outside of all tunnels, also where a child SA means them.
+    Bypass,
+    /// DISCARD: where neither a child SA nor a trap means them they are dropped.
+    Discard,
+}
+
+/// Names a trap policy or a shunt within one data plane, from its installation to its removal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct TrapId(pub u64);
 
-/// A policy without an SA: what it means does not leave in the clear, but asks for a child SA
-/// ([`DataplaneEvent::Acquire`]). A child SA over the same traffic goes before it.
+/// A policy without an SA: a trap, or a shunt that passes or drops. A packet finds first the shunts that pass, then the child
+/// SAs, then the traps, then the shunts that drop; what is narrower counts only among policies of one kind.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TrapSpec {
     /// Its name in later operations and events.
     pub id: TrapId,
-    /// `connection/child`, for people.
+    /// `connection/child`, or the shunt's own, for people.
     pub name: String,
-    /// Tunnel or transport.
+    /// What becomes of the packets.
+    pub then: Without,
+    /// Tunnel or transport; no difference to a shunt.
     pub mode: Mode,
     /// Traffic on our side.
     pub local_ts: Vec<Selector>,
@@ -127,9 +140,9 @@ pub enum Op {
     /// What we send leaves by this child from now on, not by the one that it replaces ([`ChildSpec::hold_outbound`]), nor by
     /// others that replace that one, nor by those that replace it. Asked again, it changes nothing.
     Use(ChildId),
-    /// Installs a trap policy.
+    /// Installs a trap policy or a shunt.
     Trap(TrapSpec),
-    /// Removes a trap policy; the packets that it keeps are dropped.
+    /// Removes a trap policy, or a shunt; the packets that it keeps are dropped.
     Untrap(TrapId),
     /// This host has an address of the peer's network (RFC 7296 §2.19): packets that it sends through the tunnel may
     /// have it as source. An address that is assigned twice stays until it is unassigned twice.

@@ -9,6 +9,7 @@ mod again;
 mod keeper;
 pub mod limits;
 mod orders;
+mod shunts;
 mod start;
 mod table;
 
@@ -24,6 +25,7 @@ use sa::{
     Act, Branch, Branches, Cause, Directory, Drop, Event, Fate, IkeSaId, OrderId, Outbox, Path, RateLimit,
     Reason, Refusal, RefusalKind, Reply, Settings,
 };
+use shunts::Shunts;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ pub struct Endpoint {
     table: Table,
     door: Door,
     keeper: Keeper,
+    shunts: Shunts,
     /// How often unprotected hints are looked into.
     hints: RateLimit,
     /// Orders that wait for IKE SAs to end.
@@ -104,12 +107,14 @@ impl Endpoint {
             tickets: Tickets::default(),
         };
         let keeper = Keeper::new(&world.policy);
+        let shunts = Shunts::new(&world.policy);
         let hints = RateLimit::new(limits::HINTS_PER_SECOND);
         Self {
             world,
             table: Table::default(),
             door: Door::default(),
             keeper,
+            shunts,
             hints,
             tallies: BTreeMap::new(),
             sought: Vec::new(),
@@ -152,7 +157,8 @@ impl Endpoint {
     /// When [`Cause::Time`] is wanted next, and why.
     pub fn wake(&self) -> Option<(Instant, Reason)> {
         let sought = self.sought.iter().map(|sought| sought.until).min();
-        let keeper = self.keeper.wake().into_iter().chain(sought).map(|at| (at, Reason::Start));
+        let shunts = self.shunts.wake();
+        let keeper = self.keeper.wake().into_iter().chain(shunts).chain(sought).map(|at| (at, Reason::Start));
         self.table.wake().into_iter().chain(keeper).min_by_key(|(at, _)| *at)
     }
 

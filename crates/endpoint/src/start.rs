@@ -4,7 +4,7 @@ use crate::Endpoint;
 use crate::keeper::{Attempt, Name, Next, TrapState, child_of};
 use crate::limits::{LONGEST_RETRY, RESOLVE_PATIENCE};
 use base::{Instant, Now};
-use dataplane::{Mode, Op, Outcome, TrapSpec};
+use dataplane::{Mode, Op, Outcome, TrapSpec, Without};
 use ikev2::{Again, IkeSa, Origin, Wish};
 use policy::{AddressPattern, Child, Connection, ConnectionId, EndAction, Ends};
 use sa::{Answer, Branch, Event, IkeSaId, Job, JobId, OrderId, Path, Refusal, RefusalKind, Reply, Target};
@@ -15,6 +15,7 @@ use std::sync::Arc;
 impl Endpoint {
     /// Does all that is due, after whatever has happened.
     pub(crate) fn tend(&mut self, now: Now) {
+        self.lay_shunts(now.mono);
         loop {
             self.take_in();
             self.supersede(now);
@@ -132,6 +133,11 @@ impl Endpoint {
 
     /// The answer to a job that no IKE SA waits for.
     pub(crate) fn own_answer(&mut self, now: Now, job: JobId, answer: Answer) {
+        if let Answer::Dataplane(outcome) = &answer
+            && self.shunt_answer(now.mono, job, outcome)
+        {
+            return;
+        }
         if let Some(again) = self.found(job) {
             self.on_gateway(now, again, answer);
         } else if let Some((order, connection)) = self.keeper.looked_up(job) {
@@ -295,6 +301,7 @@ impl Endpoint {
         self.world.directory.forget_memories(|name| after.by_name(name).is_some());
         let gone = self.keeper.reload(now, before, &after);
         self.remove_traps(gone);
+        self.renew_shunts(now);
         let print = |policy: &policy::Policy, name: &str| policy.by_name(name).map(|(_, c)| format!("{c:?}"));
         self.world.tickets.forget(|name| print(before, name) != print(&after, name));
     }
@@ -349,6 +356,7 @@ impl Endpoint {
         let spec = TrapSpec {
             id,
             name: format!("{}/{}", name.connection, name.child),
+            then: Without::Acquire,
             mode: child.mode,
             local_ts,
             remote_ts,

@@ -8,7 +8,7 @@ use crate::sa::{IvPool, OutboundSa, SealError, max_payload};
 use crate::volume::Volume;
 use base::Rng;
 use crypto::CipherSpec;
-use dataplane::{ChildId, Counters, Mode, Selector, TrapId};
+use dataplane::{ChildId, Counters, Mode, Selector, TrapId, Without};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -202,8 +202,11 @@ pub struct Outbound {
     policies: PolicyIndex,
     /// Those of children that are held or replaced: for what no child in use means.
     second: PolicyIndex,
+    /// Traps and shunts; their places in the three tables below.
     traps: BTreeMap<TrapId, Slot>,
     trap_policies: PolicyIndex,
+    bypasses: PolicyIndex,
+    discards: PolicyIndex,
     cache: Vec<Option<(Flow, Slot)>>,
     ivs: IvPool,
 }
@@ -233,6 +236,8 @@ impl Outbound {
             second: PolicyIndex::default(),
             traps: BTreeMap::new(),
             trap_policies: PolicyIndex::default(),
+            bypasses: PolicyIndex::default(),
+            discards: PolicyIndex::default(),
             cache: vec![None; FLOW_CACHE],
             ivs: IvPool::new(rng),
         }
@@ -318,21 +323,37 @@ impl Outbound {
         index.insert(slot, &place.ours, &place.theirs);
     }
 
-    /// Adds a trap policy; one of the same name is replaced.
-    pub fn trap(&mut self, id: TrapId, local_ts: &[Selector], remote_ts: &[Selector]) {
+    /// Adds a trap policy or a shunt; one of the same name is replaced.
+    pub fn trap(&mut self, id: TrapId, then: Without, local_ts: &[Selector], remote_ts: &[Selector]) {
         self.untrap(id);
         let mut taken: Vec<Slot> = self.traps.values().copied().collect();
         taken.sort_unstable();
         let slot =
             taken.iter().enumerate().find(|(free, slot)| free != *slot).map_or(taken.len(), |(free, _)| free);
         self.traps.insert(id, slot);
-        self.trap_policies.insert(slot, local_ts, remote_ts);
+        let policies = match then {
+            Without::Acquire => &mut self.trap_policies,
+            Without::Bypass => &mut self.bypasses,
+            Without::Discard => &mut self.discards,
+        };
+        policies.insert(slot, local_ts, remote_ts);
     }
 
-    /// Removes a trap policy; `false` when there is none of this name.
+    /// Removes a trap policy or a shunt; `false` when there is none of this name.
     pub fn untrap(&mut self, id: TrapId) -> bool {
-        let slot = self.traps.remove(&id);
-        slot.inspect(|&slot| self.trap_policies.remove(slot)).is_some()
+        let Some(slot) = self.traps.remove(&id) else { return false };
+        for policies in [&mut self.trap_policies, &mut self.bypasses, &mut self.discards] {
+            policies.remove(slot);
+        }
+        true
+    }
+
+    /// Whether a packet leaves outside of all tunnels, whatever child means it: to be asked before [`Outbound::find`]. A
+    /// fragment that hides its ports is not what a policy with ports means.
+    //= rfc4301 §4.4.1, §7.3
+    #[inline]
+    pub fn bypasses(&self, packet: &Packet) -> bool {
+        !self.bypasses.is_empty() && self.bypasses.find(packet).is_some()
     }
 
     /// The trap that means a packet which no child was found for.
@@ -352,9 +373,10 @@ impl Outbound {
         self.slots.iter_mut().flatten().map(|place| &mut place.child)
     }
 
-    /// Whether a packet that no child was found for may pass outside the tunnels: none that could be part of what a
-    /// child protects (a fragment without its ports), and nothing that has a meaning on one link only.
-    //= rfc4301 §7.3
+    /// Whether a packet that no child and no trap was found for may pass outside the tunnels: none that is to be discarded,
+    /// none that could be part of what a child protects or what is to be discarded (a fragment without its ports), and
+    /// nothing that has a meaning on one link only.
+    //= rfc4301 §4.4.1, §7.3
     pub fn may_pass(&self, packet: &Packet) -> bool {
         let hidden = packet.is_fragment && packet.ports.is_none();
         let routable = |ip: IpAddr| match ip {
@@ -365,8 +387,11 @@ impl Outbound {
         };
         routable(packet.source)
             && routable(packet.destination)
+            && self.discards.find(packet).is_none()
             && !(hidden
-                && [&self.policies, &self.second, &self.trap_policies].iter().any(|p| p.may_match(packet)))
+                && [&self.policies, &self.second, &self.trap_policies, &self.discards]
+                    .iter()
+                    .any(|policies| policies.may_match(packet)))
     }
 
     /// The child that `packet` leaves by, and the IVs to seal it with.

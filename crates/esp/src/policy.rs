@@ -73,6 +73,11 @@ impl PolicyIndex {
         });
     }
 
+    /// Whether nothing is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.prefixes.is_empty() && self.ranges.is_empty()
+    }
+
     /// Whether a fragment that hides its ports may belong to a child.
     pub(crate) fn may_match(&self, packet: &Packet) -> bool {
         let prefixes = self.prefixes.values().flat_map(BTreeMap::values).flatten();

@@ -5,7 +5,7 @@ mod common;
 use base::{EspSpi, Instant};
 use common::{arrival, build, packet, rng, seal, selector, spec, udp};
 use crypto::Suite;
-use dataplane::{ChildId, Mode, Selector};
+use dataplane::{ChildId, Mode, Selector, Without};
 use esp::checksum::pseudo_header;
 use esp::ip::{Packet, protocol, set_tos};
 use esp::{Inbound, NotSent, Outbound, OutboundSa, Refused};
@@ -493,12 +493,45 @@ fn a_trap_means_what_no_child_means() {
     fragment[7] = 100;
     let fragment = Packet::parse(&fragment).unwrap();
     let web = Selector { protocol: 17, start_port: 80, end_port: 80, ..theirs[0] };
-    table.trap(dataplane::TrapId(1), &ours, &[web]);
+    table.trap(dataplane::TrapId(1), Without::Acquire, &ours, &[web]);
     assert_eq!(table.find_trap(&parsed), None);
     assert!(!table.may_pass(&fragment), "it may be part of what the trap means");
-    table.trap(dataplane::TrapId(2), &ours, &theirs);
+    table.trap(dataplane::TrapId(2), Without::Acquire, &ours, &theirs);
     assert_eq!(table.find_trap(&parsed), Some(dataplane::TrapId(2)));
     assert!(table.untrap(dataplane::TrapId(1)) && !table.untrap(dataplane::TrapId(1)));
-    table.trap(dataplane::TrapId(3), &ours, &[selector("10.2.0.9/32")]);
+    table.trap(dataplane::TrapId(3), Without::Acquire, &ours, &[selector("10.2.0.9/32")]);
     assert_eq!(table.find_trap(&parsed), Some(dataplane::TrapId(3)), "the narrowest");
+}
+
+//= rfc4301 §4.4.1
+#[test]
+fn what_passes_goes_before_children_and_what_is_dropped_after_traps() {
+    let mut table = Outbound::new(rng(3));
+    let (ours, theirs) = ([selector("10.1.0.0/16")], [selector("10.2.0.0/16")]);
+    let parse = |octets: &[u8]| Packet::parse(octets).unwrap();
+    let parsed = parse(&packet("10.1.0.9", "10.2.0.9", protocol::UDP, &udp(b"x")));
+    let other = parse(&packet("10.1.0.9", "10.3.0.9", protocol::UDP, &udp(b"x")));
+    let mut fragment = packet("10.1.0.9", "10.2.0.9", protocol::UDP, &udp(&[0; 64]));
+    fragment[7] = 100;
+    let fragment = parse(&fragment);
+    let [pass, trap, drop] = [1, 2, 3].map(dataplane::TrapId);
+    assert!(!table.bypasses(&parsed) && table.may_pass(&parsed));
+    table.trap(drop, Without::Discard, &ours, &[selector("10.2.0.9/32")]);
+    assert!(!table.may_pass(&parsed) && table.may_pass(&other));
+    assert_eq!((table.bypasses(&parsed), table.find_trap(&parsed)), (false, None));
+    // A trap that is wider than what is dropped goes first all the same.
+    table.trap(trap, Without::Acquire, &ours, &theirs);
+    assert_eq!(table.find_trap(&parsed), Some(trap));
+    table.trap(pass, Without::Bypass, &ours, &theirs);
+    assert!(table.bypasses(&parsed) && table.bypasses(&fragment) && !table.bypasses(&other));
+    assert_eq!(table.find_trap(&parsed), Some(trap), "the tables are apart");
+    // One of the same name is replaced, whatever it was.
+    let web = Selector { protocol: 17, start_port: 80, end_port: 80, ..theirs[0] };
+    table.trap(pass, Without::Discard, &ours, &[web]);
+    assert!(!table.bypasses(&parsed));
+    assert!(table.untrap(drop) && table.untrap(trap) && !table.untrap(drop));
+    assert!(table.may_pass(&parsed) && !table.may_pass(&fragment), "it may be part of what is dropped");
+    table.trap(pass, Without::Bypass, &ours, &[web]);
+    assert!(!table.bypasses(&fragment), "nobody knows its ports");
+    assert!(table.untrap(pass) && table.may_pass(&fragment));
 }

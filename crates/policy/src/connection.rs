@@ -1,6 +1,6 @@
 //! Connections and their children.
 
-use crate::{ChildLifetime, Configuration, Extensions, IdPattern, Identity, IkeLifetime, Proposal};
+use crate::{ChildLifetime, Configuration, Extensions, IdPattern, Identity, IkeLifetime, Proposal, Shunt};
 use dataplane::{AddressRange, Mode, Selector};
 use std::fmt;
 use std::net::IpAddr;
@@ -12,9 +12,16 @@ use std::time::Duration;
 pub struct Policy {
     /// In the order of the file; a [`ConnectionId`] is an index into it.
     pub connections: Vec<Arc<Connection>>,
+    /// What is not a matter of connections, in the order of the file.
+    pub shunts: Vec<Shunt>,
 }
 
 impl Policy {
+    /// A policy with these connections and without shunts.
+    pub fn of(connections: impl IntoIterator<Item = Connection>) -> Self {
+        Self { connections: connections.into_iter().map(Arc::new).collect(), shunts: Vec::new() }
+    }
+
     /// The connection of that id.
     pub fn connection(&self, id: ConnectionId) -> Option<&Arc<Connection>> {
         self.connections.get(id.0 as usize)

@@ -18,6 +18,7 @@ mod narrow;
 mod offer;
 mod proposal;
 mod select;
+mod shunt;
 mod text;
 
 pub use choose::{ChildKe, Choice, choose_child, choose_ike, is_aead};
@@ -42,4 +43,5 @@ pub use narrow::{
 pub use offer::{BadAnswer, accept_child, accept_ike, child_offers, first_ke, ike_offers};
 pub use proposal::{ChildSuite, IkeSuite, Offer, Proposal, Transform};
 pub use select::{Claims, NoConnection, by_claims, candidates};
+pub use shunt::{Shunt, ShuntAction};
 pub use text::{ProposalError, default_esp, default_ike, nearest, parse_esp, parse_ike};

@@ -116,6 +116,7 @@ fn three() -> Policy {
             connection("office", vec![prefix("198.51.100.7", 32)], IdPattern::Is(fqdn("office.example.org"))),
             connection("any", vec![AddressPattern::Any], IdPattern::Any),
         ],
+        ..Policy::default()
     }
 }
 
@@ -137,8 +138,10 @@ fn a_concrete_address_comes_before_a_prefix_before_any() {
 
 #[test]
 fn without_a_candidate_the_nearest_is_told() {
-    let policy =
-        Policy { connections: vec![connection("office", vec![prefix("198.51.100.7", 32)], IdPattern::Any)] };
+    let policy = Policy {
+        connections: vec![connection("office", vec![prefix("198.51.100.7", 32)], IdPattern::Any)],
+        ..Policy::default()
+    };
     let why = candidates(&policy, "192.0.2.1".parse().unwrap(), "203.0.113.9".parse().unwrap()).unwrap_err();
     assert_eq!(why.nearest, Some(ConnectionId(0)));
     assert_eq!(

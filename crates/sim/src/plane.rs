@@ -4,7 +4,7 @@
 use crate::traffic::{EspPacket, Flow, Refused};
 use crate::{Datagram, SimRng, limits};
 use base::Instant;
-use dataplane::{ChildId, ChildSpec, Counters, DataplaneEvent, Op, Outcome, TrapId, TrapSpec};
+use dataplane::{ChildId, ChildSpec, Counters, DataplaneEvent, Op, Outcome, TrapId, TrapSpec, Without};
 use sa::JobId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -31,7 +31,7 @@ pub struct SimDataplane {
     nature: DataplaneNature,
     sad: BTreeMap<ChildId, Installed>,
     traps: BTreeMap<TrapId, Trap>,
-    /// What a trap has ever meant: none of that leaves in the clear, whatever happens to children.
+    /// What a trap has ever meant, and what a shunt drops: none of that leaves in the clear, whatever happens to children.
     meant: Vec<TrapSpec>,
     /// Numbers the moments at which a child became the one to leave by.
     turns: u64,
@@ -99,9 +99,11 @@ pub(crate) enum Outgoing {
     Leaves(Datagram),
     /// A trap keeps it.
     Kept,
-    /// The child has carried all that it may, or the trap keeps as many as it can.
+    /// The child has carried all that it may, the trap keeps as many as it can, or a shunt drops it.
     Dropped,
-    /// Neither a child nor a trap means it.
+    /// A shunt lets it pass, whatever child means it.
+    Passed,
+    /// Neither a child nor a trap nor a shunt means it.
     Unprotected,
 }
 
@@ -209,17 +211,16 @@ impl SimDataplane {
                 Ok(Outcome::Done)
             }
             Some(Op::Trap(spec)) => {
-                self.meant.push(spec.clone());
+                if spec.then != Without::Bypass {
+                    self.meant.push(spec.clone());
+                }
                 let trap = Trap { spec, kept: VecDeque::new(), told: None };
                 match self.traps.insert(trap.spec.id, trap) {
                     None => Ok(Outcome::Done),
                     Some(before) => Err(format!("{:?} is installed twice", before.spec.id)),
                 }
             }
-            Some(Op::Untrap(id)) => {
-                let trap = self.traps.remove(&id).ok_or(format!("{id:?} is removed and is not installed"))?;
-                return Ok((Outcome::Done, trap.kept.iter().map(|(_, number, _)| *number).collect()));
-            }
+            Some(Op::Untrap(id)) => return Ok((Outcome::Done, self.untrap(id)?)),
             Some(Op::Assign(address)) => {
                 *self.addresses.entry(address).or_default() += 1;
                 Ok(Outcome::Done)
@@ -254,6 +255,15 @@ impl SimDataplane {
     fn give_up(&mut self, id: ChildId) -> bool {
         let begun = self.under_way.values().any(|op| matches!(op, Op::Install(spec) if spec.id == id));
         begun && self.given_up.insert(id)
+    }
+
+    /// Removes a trap or a shunt; answers which kept packets go with it.
+    fn untrap(&mut self, id: TrapId) -> Result<Vec<u64>, String> {
+        let trap = self.traps.remove(&id).ok_or(format!("{id:?} is removed and is not installed"))?;
+        if trap.spec.then == Without::Discard {
+            self.meant.retain(|spec| spec.id != id);
+        }
+        Ok(trap.kept.iter().map(|(_, number, _)| *number).collect())
     }
 
     fn install(&mut self, spec: ChildSpec, rng: &mut SimRng) -> Result<Outcome, String> {
@@ -342,14 +352,24 @@ impl SimDataplane {
         number: u64,
         flow: &Flow,
     ) -> (Outgoing, Option<DataplaneEvent>) {
+        if self.shunts(flow, Without::Bypass) {
+            return (Outgoing::Passed, None);
+        }
         if let Some(child) = self.choose(flow).and_then(|id| self.sad.get_mut(&id)) {
             return child.send(number);
         }
-        let means = |trap: &&mut Trap| flow.is_within(&trap.spec.local_ts, &trap.spec.remote_ts);
+        let means = |trap: &&mut Trap| trap.spec.then == Without::Acquire && trap.means(flow);
+        let dropped = self.shunts(flow, Without::Discard);
         match self.traps.values_mut().find(means) {
             Some(trap) => trap.keep(now, number, flow),
+            None if dropped => (Outgoing::Dropped, None),
             None => (Outgoing::Unprotected, None),
         }
+    }
+
+    /// Whether a policy of that kind means a packet.
+    fn shunts(&self, flow: &Flow, then: Without) -> bool {
+        self.traps.values().any(|trap| trap.spec.then == then && trap.means(flow))
     }
 
     /// Takes out the kept packets that a child would carry now, and those that are too old.
@@ -391,6 +411,10 @@ impl SimDataplane {
 }
 
 impl Trap {
+    fn means(&self, flow: &Flow) -> bool {
+        flow.is_within(&self.spec.local_ts, &self.spec.remote_ts)
+    }
+
     fn keep(&mut self, now: Instant, number: u64, flow: &Flow) -> (Outgoing, Option<DataplaneEvent>) {
         let due = self.told.is_none_or(|told| now.since(told) >= limits::ACQUIRE_INTERVAL);
         let event = due.then(|| DataplaneEvent::Acquire { id: self.spec.id, packet: flow.selectors() });

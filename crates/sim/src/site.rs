@@ -6,8 +6,8 @@ use crypto::{SigningKey, Suite};
 use dataplane::{AddressRange, Mode, Selector};
 use policy::{
     AddressPattern, AuthMethod, Child, ChildLifetime, Configuration, Connection, EncapChoice, EndAction,
-    Extensions, IdPattern, Identity, IkeLifetime, LocalAuth, Policy, Proposal, RemoteAuth, SendCert,
-    StartAction, Unique,
+    Extensions, IdPattern, Identity, IkeLifetime, LocalAuth, Policy, Proposal, RemoteAuth, SendCert, Shunt,
+    ShuntAction, StartAction, Unique,
 };
 use sa::Settings;
 use std::net::IpAddr;
@@ -31,6 +31,8 @@ pub struct Site {
     pub nat: Option<(IpAddr, Duration)>,
     /// What it is configured to do.
     pub connections: Vec<Connection>,
+    /// And without a connection.
+    pub shunts: Vec<Shunt>,
     /// Its endpoint's settings.
     pub settings: Settings,
     /// Its data plane.
@@ -68,12 +70,25 @@ impl Site {
             further: Vec::new(),
             nat: None,
             connections: vec![connection(name, address, peer, peer_address)],
+            shunts: Vec::new(),
             settings: Settings::default(),
             dataplane: DataplaneNature::default(),
             keeper: KeeperNature::default(),
             make_keeper: keeper_of(PSK),
             secrets: vec![PSK.to_vec()],
         }
+    }
+
+    /// What its endpoint works by.
+    pub fn policy(&self) -> Policy {
+        Policy { shunts: self.shunts.clone(), ..Policy::of(self.connections.iter().cloned()) }
+    }
+
+    /// Has another shunt.
+    pub fn shunt(mut self, name: &str, action: ShuntAction, local_ts: &str, remote_ts: &str) -> Self {
+        let (local_ts, remote_ts) = (vec![net(local_ts)], vec![net(remote_ts)]);
+        self.shunts.push(Shunt { name: name.to_string(), action, local_ts, remote_ts });
+        self
     }
 
     /// Changes its (first) connection.

@@ -71,8 +71,7 @@ impl Core for Toy {
 fn toys(wake: Option<Instant>, script: impl FnMut(&Cause<'_>) -> Vec<Act> + Send + 'static) -> World {
     let add = |world: World, name: &str, address: &str, other: (&str, &str), toy: Toy| {
         let site = Site::psk(name, address, other.0, other.1);
-        let policy =
-            Arc::new(Policy { connections: site.connections.iter().cloned().map(Arc::new).collect() });
+        let policy = Arc::new(Policy::of(site.connections.iter().cloned()));
         world.site_with(site, policy, Box::new(toy))
     };
     let toy = |script: Script, wake| Toy { script, acts: VecDeque::new(), wake, half_open: 0 };

@@ -123,11 +123,13 @@ pub struct Traffic {
     /// Reached an SA whose selectors do not mean them, or that took them for replayed or forged, or that carries nothing
     /// any more.
     pub refused: u64,
-    /// Meant by no child and no trap: they would have left in the clear.
+    /// Let pass by a shunt: they left in the clear, as they may.
+    pub passed: u64,
+    /// Meant by no child, no trap and no shunt: they would have left in the clear.
     pub unprotected: u64,
     /// Of these the ones that a trap has meant once.
     pub leaked: u64,
-    /// Not sent: beyond what the child may carry, or what the trap keeps.
+    /// Not sent: beyond what the child may carry, or what the trap keeps, or what a shunt drops.
     pub dropped: u64,
     /// Of those that reached nobody the numbers, the SPIs and when: the first ones, for a test's message.
     pub losses: Vec<(Instant, u64, EspSpi)>,
@@ -163,7 +165,7 @@ impl Traffic {
 
     /// All that did not arrive, whatever the reason.
     pub fn losses_in_all(&self) -> u64 {
-        self.lost_by_us() + self.lost_by_weather + self.unprotected + self.dropped
+        self.lost_by_us() + self.lost_by_weather + self.passed + self.unprotected + self.dropped
     }
 
     /// How many are kept by traps or in the network.
@@ -265,6 +267,7 @@ impl World {
             }
             Outgoing::Kept => None,
             Outgoing::Dropped => Some(&mut self.traffic.dropped),
+            Outgoing::Passed => Some(&mut self.traffic.passed),
             Outgoing::Unprotected => {
                 let plain = self.hosts[index].dataplane.may_be_plain(&flow);
                 self.traffic.leaked += u64::from(!plain);

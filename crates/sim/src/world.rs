@@ -128,8 +128,7 @@ impl World {
     pub fn site(self, site: Site) -> Self {
         let index = self.hosts.len();
         let suite = Arc::new(Watched::new(self.suite.clone(), self.ledger.clone(), index));
-        let policy =
-            Arc::new(Policy { connections: site.connections.iter().cloned().map(Arc::new).collect() });
+        let policy = Arc::new(site.policy());
         let (seed, name, settings) = (self.seed, site.name.clone(), site.settings.clone());
         let of = policy.clone();
         let make = move |time: u64| -> Box<dyn Core> {
@@ -264,8 +263,7 @@ impl World {
 
     /// Gives a site another configuration.
     pub fn reload(&mut self, name: &str, site: Site) -> OrderId {
-        let connections = site.connections.into_iter().map(Arc::new).collect();
-        let policy = Arc::new(Policy { connections });
+        let policy = Arc::new(site.policy());
         self.host_mut(name).policy = policy.clone();
         self.order(name, Order::Reload(policy))
     }

@@ -16,7 +16,7 @@ use base::{EspSpi, Rng, Secret};
 use crypto::Suite;
 use dataplane::{
     AddressRange, ChildId, ChildSpec, Counters, DirectionSpec, Mode, Op, Outcome, Selector, TrapId, TrapSpec,
-    VolumeLimits,
+    VolumeLimits, Without,
 };
 use net::{SocketConfig, Sockets};
 use std::collections::HashMap;
@@ -153,10 +153,10 @@ fn successor(args: &Args, suite: &dyn Suite, n: &str, old: &str, hold: bool) -> 
     Ok(Op::Install(Box::new(ChildSpec { replaces, hold_outbound: hold, ..spec(args, suite, n.parse()?)? })))
 }
 
-fn trap(args: &Args, n: &str) -> Result<Op, Box<dyn Error>> {
+fn trap(args: &Args, n: &str, then: Without) -> Result<Op, Box<dyn Error>> {
     let spec = spec(args, &provider::Provider::new(), 1)?;
     let ChildSpec { name, mode, local_ts, remote_ts, .. } = spec;
-    Ok(Op::Trap(TrapSpec { id: TrapId(n.parse()?), name, mode, local_ts, remote_ts }))
+    Ok(Op::Trap(TrapSpec { id: TrapId(n.parse()?), name, then, mode, local_ts, remote_ts }))
 }
 
 /// The next event that has `word` in its name, of those within ten seconds.
@@ -240,7 +240,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             ["use", n] => println!("{:?}", engine.submit(Op::Use(ChildId(n.parse()?)))),
             ["remove", n] => println!("{:?}", engine.submit(Op::Remove(ChildId(n.parse()?)))),
-            ["trap", n] => println!("{:?}", engine.submit(trap(&args, n)?)),
+            ["trap", n] => println!("{:?}", engine.submit(trap(&args, n, Without::Acquire)?)),
+            ["pass", n] => println!("{:?}", engine.submit(trap(&args, n, Without::Bypass)?)),
+            ["drop", n] => println!("{:?}", engine.submit(trap(&args, n, Without::Discard)?)),
             ["untrap", n] => println!("{:?}", engine.submit(Op::Untrap(TrapId(n.parse()?)))),
             ["wait", word] => println!("{}", next_event(&events, word)),
             _ => break,

@@ -7,7 +7,7 @@ use crate::mailbox::Mailbox;
 use crate::outward::Outward;
 use crate::routes::{Owner, Routes};
 use crypto::Suite;
-use dataplane::{ChildId, ChildSpec, Counters, Mode, Op, Outcome, TrapId, TrapSpec};
+use dataplane::{ChildId, ChildSpec, Counters, Mode, Op, Outcome, TrapId, TrapSpec, Without};
 use esp::OutboundChild;
 use net::Sockets;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,7 @@ const STOPPED: &str = "The data plane has stopped.";
 /// What the engine counted that belongs to no child SA.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Stats {
-    /// Packets that a route led into the device but no child's selectors mean.
+    /// Packets that a route led into the device but neither a child nor a trap nor a shunt that passes means.
     pub unprotected: u64,
     /// ESP packets dropped: no child has their SPI, or they are too short to have one.
     pub unknown_spi: u64,
@@ -189,34 +189,41 @@ impl Control {
         if used { Ok(Outcome::Done) } else { Err(no_such(id)) }
     }
 
-    /// The routes come last, as with a child.
+    /// The routes come last, as with a child. What passes needs none: it is found among what the others' routes lead here.
     fn trap(&self, spec: TrapSpec) -> Result<Outcome, String> {
         let mut state = self.state();
-        let TrapSpec { id, name, mode, local_ts, remote_ts } = spec;
+        let TrapSpec { id, name, then, mode, local_ts, remote_ts } = spec;
+        let what = match then {
+            Without::Acquire => format!("The trap for {name}"),
+            Without::Bypass | Without::Discard => format!("The shunt {name}"),
+        };
         if self.sockets.mark() == 0 {
             return Err(format!(
-                "The trap for {name} cannot be installed: it could catch our own packets to the peer, which need a mark (one \
-                 bit) to tell them apart, and none is configured."
+                "{what} cannot be installed: it could catch our own packets to the peer, which need a mark (one bit) to \
+                 tell them apart, and none is configured."
             ));
         }
         if state.traps.len() >= MAX_TRAPS || !state.traps.insert(id) {
             return Err(format!(
-                "The trap for {name} cannot be installed: there are {MAX_TRAPS} already, or it is one of them."
+                "{what} cannot be installed: there are {MAX_TRAPS} already, or it is one of them."
             ));
         }
         let (ours, theirs) = (local_ts.clone(), remote_ts.clone());
         let trapped = self.outward.call(move |outward| {
-            outward.table.trap(id, &ours, &theirs);
-            outward.kept.set(id, true);
+            outward.table.trap(id, then, &ours, &theirs);
+            outward.kept.set(id, then == Without::Acquire);
         });
         let mtu = route_mtu(mode, self.mtu as usize);
+        let sides = (&local_ts[..], &remote_ts[..]);
         let routed = trapped.ok_or_else(|| STOPPED.to_string()).and_then(|()| {
-            let result = state.routes.add(Owner::Trap(id), (&local_ts, &remote_ts), mtu);
+            let result = match then {
+                Without::Acquire => state.routes.add(Owner::Trap(id), sides, mtu),
+                Without::Bypass => Ok(()),
+                Without::Discard => state.routes.add(Owner::Drop(id), sides, mtu),
+            };
             let device = self.device.name();
             result.map_err(|error| {
-                format!(
-                    "The trap for {name} cannot be installed: its routes through {device} failed: {error}."
-                )
+                format!("{what} cannot be installed: its routes through {device} failed: {error}.")
             })
         });
         if let Err(why) = routed {
@@ -232,6 +239,7 @@ impl Control {
             return Err(format!("There is no trap {}.", id.0));
         }
         state.routes.remove(Owner::Trap(id));
+        state.routes.remove(Owner::Drop(id));
         self.drop_trap(&mut state, id);
         Ok(Outcome::Done)
     }

@@ -66,7 +66,7 @@ pub const KEPT_FOR_MS: u64 = 30_000;
 /// A trap policy asks for its child once in so many milliseconds, however many packets come.
 pub const ACQUIRE_INTERVAL_MS: u64 = 1000;
 
-/// Trap policies of one engine: with all that they keep they stay below 64 MiB, unless the machine is flooded from within.
+/// Trap policies and shunts of one engine: with all that they keep they stay below 64 MiB, unless the machine is flooded from within.
 pub const MAX_TRAPS: usize = 512;
 
 /// Changes of addresses and routes come in bursts: it is quiet for this long before they are acted on.

@@ -22,7 +22,7 @@ use std::time::Instant;
 /// What the thread owns.
 pub(crate) struct Outward {
     pub(crate) table: Outbound,
-    /// Packets that no child's selectors meant, or that are no IP.
+    /// Packets that neither a child's nor a trap's nor a passing shunt's selectors meant, or that are no IP.
     pub(crate) unmatched: u64,
     /// Whether packets that no child is meant for go on by the ordinary routes.
     pass: bool,
@@ -93,6 +93,11 @@ impl Outward {
             self.unmatched += 1;
             return;
         };
+        if self.table.bypasses(&packet) {
+            // What the network refuses is lost, as it would be without us.
+            let _ = pass(&self.sockets, &packet, octets, &unfinished);
+            return;
+        }
         let Some((child, ivs)) = self.table.find(&packet) else {
             if let Some(id) = self.table.find_trap(&packet) {
                 if self.kept.keep(Instant::now(), id, [header, octets]) {
@@ -238,7 +243,7 @@ impl Way<'_> {
     }
 }
 
-/// Sends a packet (or train) that no child is meant for by the ordinary routes.
+/// Sends a packet (or train) that is to leave outside of all tunnels by the ordinary routes.
 fn pass(sockets: &Sockets, packet: &Packet, octets: &mut [u8], unfinished: &Unfinished) -> Option<()> {
     if unfinished.train.is_some() {
         let mut segments = Segments::new(octets, packet, unfinished)?;

@@ -45,6 +45,7 @@ pub(crate) struct Place {
 pub(crate) enum Owner {
     Child(ChildId),
     Trap(TrapId),
+    Drop(TrapId),
 }
 
 /// All routes and rules of one engine.
@@ -58,13 +59,15 @@ pub(crate) struct Routes {
     addresses: BTreeMap<IpAddr, u32>,
 }
 
-/// What a child or a trap needs: routes to the peer's side, rules for ours.
+/// What a child, a trap or a shunt that drops needs: routes to the peer's side, rules for ours.
 #[derive(Clone, Default)]
 struct Wanted {
     mtu: u32,
     routes: Vec<Prefix>,
     rules: Vec<Prefix>,
     source: Vec<AddressRange>,
+    /// Whether a route that is there already stays as it is: its MTU and its source are those of a child.
+    yields: bool,
 }
 
 impl Wanted {
@@ -102,7 +105,7 @@ impl Routes {
         }
     }
 
-    /// Adds what a child or a trap with these selectors needs; packets longer than `mtu` the kernel answers (or cuts)
+    /// Adds what a child, a trap or a shunt that drops with these selectors needs; packets longer than `mtu` the kernel answers (or cuts)
     /// by itself. On an error nothing of it stays.
     pub(crate) fn add(
         &mut self,
@@ -111,16 +114,13 @@ impl Routes {
         mtu: u32,
     ) -> io::Result<()> {
         let local = self.local_addresses().unwrap_or_default();
-        let mut wanted = Wanted {
-            mtu,
-            routes: prefixes(theirs)?,
-            rules: prefixes(ours)?,
-            source: ours.iter().map(|ts| ts.addresses).collect(),
-        };
+        let source = ours.iter().map(|ts| ts.addresses).collect();
+        let yields = matches!(owner, Owner::Drop(_));
+        let mut wanted = Wanted { mtu, routes: prefixes(theirs)?, rules: prefixes(ours)?, source, yields };
         if wanted.routes.iter().any(|to| to.address.is_ipv4() && wanted.hint(*to, &local).is_some()) {
             wanted.rules = with_unbound(wanted.rules);
         }
-        let mut done = Wanted { mtu, source: wanted.source.clone(), ..Wanted::default() };
+        let mut done = Wanted { mtu, source: wanted.source.clone(), yields, ..Wanted::default() };
         let result = self.add_all(&wanted, &local, &mut done);
         if result.is_err() {
             self.drop_all(&done);
@@ -157,8 +157,10 @@ impl Routes {
         for &prefix in &wanted.routes {
             let hint = wanted.hint(prefix, local);
             // A child that replaces another may have another MTU: the newest counts.
-            let route = self.route(prefix, Some(wanted.mtu), hint);
-            self.netlink.replace(RouteNetlinkMessage::NewRoute(route))?;
+            if !wanted.yields || !self.routes.contains_key(&prefix) {
+                let route = self.route(prefix, Some(wanted.mtu), hint);
+                self.netlink.replace(RouteNetlinkMessage::NewRoute(route))?;
+            }
             *self.routes.entry(prefix).or_default() += 1;
             done.routes.push(prefix);
         }

@@ -162,3 +162,42 @@ fn only_so_many_traps_are_laid() {
     a.does("untrap 7");
     a.does(&one_more);
 }
+
+/// What passes leaves in the clear though the child means it; what is dropped does not leave, unless by the child.
+//= rfc4301 §4.4.1
+#[test]
+fn s165_shunts_pass_before_the_child_and_drop_after_it() {
+    let Some(rig) = Rig::new("s165_shunts_pass_before_the_child_and_drop_after_it") else { return };
+    let side = |own: usize| {
+        let hosts = OUTER_V4.map(|address| format!("{address}/32"));
+        let mut all = args(own, "child=no mode=transport");
+        all.retain(|arg| !arg.contains("_ts="));
+        all.extend([format!("local_ts={}", hosts[own]), format!("remote_ts={}", hosts[1 - own])]);
+        all
+    };
+    let mut engines = [Engine::start(&rig.a, &side(0)), Engine::start(&rig.b, &side(1))];
+    let answered = |wait: u32| {
+        let command = format!("ip netns exec {} ping -n -c 1 -W {wait} {}", rig.a, OUTER_V4[1]);
+        try_run(&command).status.success()
+    };
+    assert!(answered(5), "nothing is there");
+    engines[0].does("drop 1");
+    assert!(engines[0].ask("pass 1").starts_with("Failed"), "it is there already");
+    assert!(!answered(1), "it is dropped");
+    engines.iter_mut().for_each(|engine| engine.does("install 1 0 use"));
+    assert!(answered(5), "the child goes first");
+    let by_child = engines[0].counters()["packets_out"];
+    assert!(by_child > 0);
+    // The answer comes by the child: it is b's, which knows nothing of shunts.
+    engines[0].does("pass 2");
+    assert!(answered(5), "it passes");
+    assert_eq!(engines[0].counters()["packets_out"], by_child);
+    engines[0].does("untrap 2");
+    assert!(answered(5));
+    assert!(engines[0].counters()["packets_out"] > by_child, "the child carries it again");
+    engines.iter_mut().for_each(|engine| engine.does("remove 1"));
+    assert!(!answered(1), "it is dropped again");
+    engines[0].does("untrap 1");
+    assert!(answered(5));
+    assert!(!run(&format!("ip -n {} rule", rig.a)).contains("4500"), "the rules are gone");
+}

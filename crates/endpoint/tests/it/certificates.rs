@@ -22,7 +22,7 @@ fn certified(mut of: Connection, ours: &EndEntity, between: &[&Authority], root:
 }
 
 fn keeper(of: &Connection, key: &EndEntity) -> Trust {
-    let policy = Policy { connections: vec![Arc::new(of.clone())] };
+    let policy = Policy::of([of.clone()]);
     let mut secrets = Secrets::new();
     let key = trust::private_key(key.key_pem().as_bytes(), None).unwrap();
     secrets.add_key(Arc::from(provider::load_private_key(key.der.expose()).unwrap()));

@@ -165,7 +165,7 @@ pub fn connection(me: &str, peer: &str) -> Connection {
 
 impl End {
     pub fn new(connections: Vec<Connection>, settings: Settings, seed: u64) -> Self {
-        let policy = Policy { connections: connections.into_iter().map(Arc::new).collect() };
+        let policy = Policy::of(connections);
         let suite: Arc<dyn Suite> = Arc::new(Provider::new());
         let endpoint = Endpoint::new(Arc::new(policy), suite, Box::new(Seeded(seed)), settings);
         Self {

@@ -159,7 +159,7 @@ fn a_reload_in_the_middle_does_not_mix_connections_up() {
         pair.step();
         // B is half open. Now its first connection is for somebody else.
         let stranger = policy::Connection { remote: connection(A, B).remote, ..named("stranger") };
-        let moved = policy::Policy { connections: vec![Arc::new(stranger), Arc::new(named(renamed))] };
+        let moved = policy::Policy::of([stranger, named(renamed)]);
         let moved = Arc::new(moved);
         let mut secrets = trust::Secrets::new();
         secrets.add_psk(Vec::new(), base::Secret::from(&pair.b.psk[..]));

@@ -215,7 +215,14 @@ fn a_trap_keeps_the_first_packets_and_asks_at_a_bounded_rate() {
     let (ours, theirs) = (vec![net("10.1.0.0/16")], vec![net("10.2.0.0/16")]);
     let id = TrapId(9);
     let name = "net/lan".to_string();
-    end.does(Op::Trap(TrapSpec { id, name, mode: Mode::Tunnel, local_ts: ours, remote_ts: theirs }));
+    end.does(Op::Trap(TrapSpec {
+        id,
+        name,
+        then: Without::Acquire,
+        mode: Mode::Tunnel,
+        local_ts: ours,
+        remote_ts: theirs,
+    }));
     let mut asked = 0;
     for number in 0..100u64 {
         let (outgoing, event) = end.plane.send(at(number * 30), number, &flow());

@@ -172,5 +172,5 @@ fn keeper(certs: &Path, method: AuthMethod) -> Trust {
         trust::certificates(&*suite, &testkit::read(&certs.join("ca.pem"))).unwrap();
     let mut secrets = Secrets::new();
     secrets.add_psk(Vec::new(), PSK.into());
-    Trust::new(Arc::new(Policy { connections: vec![Arc::new(connection)] }), suite, secrets)
+    Trust::new(Arc::new(Policy::of([connection])), suite, secrets)
 }

@@ -46,6 +46,7 @@ mod rekey_ike;
 mod replays;
 mod resumption;
 mod retransmission;
+mod shunts;
 mod simultaneous;
 mod start_actions;
 mod traffic;

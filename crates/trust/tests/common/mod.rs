@@ -102,7 +102,7 @@ fn connection(local: LocalAuth, remote: RemoteAuth) -> Connection {
 }
 
 pub fn trust_with(local: LocalAuth, remote: RemoteAuth, secrets: Secrets) -> Trust {
-    let policy = Policy { connections: vec![Arc::new(connection(local, remote))] };
+    let policy = Policy::of([connection(local, remote)]);
     Trust::new(Arc::new(policy), Arc::new(Provider::new()) as Arc<dyn Suite>, secrets)
 }
 
