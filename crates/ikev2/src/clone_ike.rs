@@ -45,7 +45,11 @@ pub(crate) fn begin(
     };
     let mut payloads = vec![Payload::Notify(Notify::new(NotifyType::CLONE_IKE_SA, Vec::new()))];
     payloads.extend(proposal);
-    let request = of.channel.ask(sa, cx, ExchangeType::CREATE_CHILD_SA, &payloads)?;
+    let Some(request) = of.channel.ask(sa, cx, ExchangeType::CREATE_CHILD_SA, &payloads) else {
+        let reason = "The message ids of the IKE SA are used up (RFC 7296 §2.2).".to_string();
+        cx.out.reply(wish.order, Reply::Refused(of.refusal(RefusalKind::Busy, reason)));
+        return None;
+    };
     Some(Asking { request, what: AskedFor::CloneIke(Box::new(Asked { ike, wish })) })
 }
 
@@ -92,7 +96,11 @@ fn on_error(
     let (kind, hint) = match notify.kind {
         NotifyType::TEMPORARY_FAILURE => {
             cx.note(sa.id, "The peer is busy: the IKE SA beside this one is asked for later.");
-            return of.queue_later(cx, Task::CloneIke(Box::new(wish), None));
+            let order = wish.order;
+            if !of.queue_later(cx, Task::CloneIke(Box::new(wish), None)) {
+                of.refuse_full(cx, order);
+            }
+            return;
         }
         NotifyType::NO_ADDITIONAL_SAS => {
             (RefusalKind::NoAdditionalSas, "It takes no further IKE SA with us: take one down first.")
@@ -181,8 +189,7 @@ impl Established {
         }
         let order = wish.order;
         if !self.queue(Task::CloneIke(Box::new(wish), None)) {
-            let reason = format!("{} exchanges wait already, which is the limit.", limits::MAX_TODO);
-            cx.out.reply(order, Reply::Refused(self.refusal(RefusalKind::Busy, reason)));
+            self.refuse_full(cx, order);
         }
     }
 }

@@ -182,7 +182,9 @@ fn on_error(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, asked: Asked
             Some(to) => Task::CreateFor(child, Traffic::To(to)),
             None => Task::Create(child),
         };
-        return of.queue_later(cx, task);
+        // Where it has no place, an order that still waits asks for it again.
+        of.queue_later(cx, task);
+        return;
     }
     cx.reach(Branch::CreateRefused);
     let refusal = child::refused_in_create(notify, &of.chosen.connection, child);

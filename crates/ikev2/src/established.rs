@@ -7,6 +7,7 @@
 //! ```
 
 mod begin;
+mod ending;
 mod granting;
 mod heed;
 mod installing;
@@ -21,21 +22,22 @@ pub(crate) use tasks::Task;
 
 use crate::channel::{Authentic, Channel, Incoming, Message, Request};
 use crate::child::ChildSa;
-use crate::closing::{Closing, Lingering, Standing};
+use crate::closing::{Closing, Standing};
 use crate::contents::Contents;
 use crate::ext::configuration::Leases;
 use crate::ext::{Agreed, Moment, Nat};
+use crate::fate::refusal_of;
 use crate::fault::Fault;
-use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage, refusal_of};
+use crate::ike_sa::{Chosen, Datagram, End, Known, Next, Stage};
 use crate::move_path::Mobility;
 use crate::rekey_child::{Rekey, Replaces, Retired};
 use crate::resume::Resumption;
 use crate::sent::Sent;
 use crate::{
-    Common, Cx, clone_ike, create_child, delete, establish, idle, limits, loss, move_path, probe, rekey_ike,
+    Common, Cx, clone_ike, create_child, delete, establish, idle, limits, move_path, probe, rekey_ike,
 };
 use base::{EspSpi, IkeSpi, Instant, Secret};
-use dataplane::{Op, Outcome};
+use dataplane::Outcome;
 use policy::IkeSuite;
 use sa::{Answer, Branch, Event, Fate, JobId, OrderId, Path, Reason, Refusal, RefusalKind, Reply, Side};
 use std::collections::VecDeque;
@@ -383,7 +385,7 @@ impl Established {
             Ok(contents) => contents,
             Err((knows, fate)) => {
                 let refusal = refusal_of(&fate, sa.path, Some(&self.chosen.connection.name));
-                abandon(cx, &what, &refusal);
+                ending::abandon(cx, &what, &refusal);
                 return if knows { After::End(fate) } else { After::Close(fate) };
             }
         };
@@ -506,50 +508,6 @@ impl Established {
         }
     }
 
-    /// The end, of which the peer knows or cannot be told.
-    fn end(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, fate: Fate) -> Next {
-        let facts = sa.facts(&self.known(), cx.now.mono);
-        self.clear(sa, cx, &fate);
-        cx.out.disown(sa.id);
-        rekey_ike::close_rival(&self.chosen, sa, cx, self.rival.take());
-        cx.out.tell(Event::IkeDown(facts, fate));
-        if self.channel.has_response() { Lingering::begin(cx, self.channel) } else { Box::new(Gone) }
-    }
-
-    /// Takes down all that hangs on this IKE SA; gives back the requests that have no response.
-    fn clear(&mut self, sa: &mut Common, cx: &mut Cx<'_>, fate: &Fate) -> Vec<Asking> {
-        loss::ended(sa, cx, &self.chosen.connection.name, &self.children, fate);
-        for child in std::mem::take(&mut self.children) {
-            delete::remove(sa, cx, &child, fate.clone());
-        }
-        let unfinished = self.installing.drain(..).map(|installing| installing.child);
-        let unfinished = unfinished.chain(self.answering.drain(..).map(|answering| answering.child));
-        for child in unfinished.chain(self.retired.drain(..).map(|retired| retired.child)) {
-            cx.out.dataplane(sa.id, Op::Remove(child.id));
-            cx.directory.release_spi(child.agreed.spi_in);
-        }
-        let refusal = refusal_of(fate, sa.path, Some(&self.chosen.connection.name));
-        self.asking.iter().for_each(|asking| abandon(cx, &asking.what, &refusal));
-        for task in self.todo.drain(..).chain(self.later.drain(..).map(|(_, task)| task)) {
-            let order = match task {
-                Task::Probe(order) => order,
-                Task::CloneIke(wish, _) => Some(wish.order),
-                _ => None,
-            };
-            if let Some(order) = order {
-                cx.out.reply(order, Reply::Refused(refusal.clone()));
-            }
-        }
-        for wish in std::mem::take(&mut sa.wishes) {
-            cx.out.reply(wish.order, Reply::Refused(refusal.clone()));
-        }
-        self.granting.clear();
-        self.leases.release(sa, cx);
-        self.end_tickets(sa, cx, fate);
-        cx.directory.leave(&self.identities.pair, sa.id);
-        std::mem::take(&mut self.asking)
-    }
-
     /// Sends again what is due; the fate of the IKE SA when a request had its last chance.
     fn resend_requests(&mut self, sa: &mut Common, cx: &mut Cx<'_>) -> Option<Fate> {
         let mut most = 0;
@@ -567,12 +525,17 @@ impl Established {
 
     /// Asks for a sign of life when the exchange under way is over.
     pub(crate) fn probe(&mut self, _: &mut Common, cx: &mut Cx<'_>, order: Option<OrderId>) {
-        if self.todo.len() < limits::MAX_TODO {
-            self.todo.push_back(Task::Probe(order));
-        } else if let Some(order) = order {
-            let reason = format!("{} exchanges wait already, which is the limit.", limits::MAX_TODO);
-            cx.out.reply(order, Reply::Refused(self.refusal(RefusalKind::Busy, reason)));
+        if !self.queue(Task::Probe(order))
+            && let Some(order) = order
+        {
+            self.refuse_full(cx, order);
         }
+    }
+
+    /// Too much waits already for what an order wants.
+    pub(crate) fn refuse_full(&self, cx: &mut Cx<'_>, order: OrderId) {
+        let reason = format!("{} exchanges wait already, which is the limit.", limits::MAX_TODO);
+        cx.out.reply(order, Reply::Refused(self.refusal(RefusalKind::Busy, reason)));
     }
 
     /// Something unprotected says that the peer has forgotten us: a hint, and a reason to ask.
@@ -621,20 +584,5 @@ impl Established {
     //# sender is the one behind the NAT
     fn keepalive_at(&self, sa: &Common, every: std::time::Duration) -> Option<Instant> {
         (self.nat.local && sa.path.marked && !every.is_zero()).then(|| sa.spoke + every)
-    }
-}
-
-/// A request of ours comes to nothing, because the IKE SA ends.
-fn abandon(cx: &mut Cx<'_>, what: &Asked, refusal: &Refusal) {
-    match what {
-        Asked::Child(asked) => cx.directory.release_spi(asked.proposed.spi),
-        Asked::Probe(Some(order)) => cx.out.reply(*order, Reply::Refused(refusal.clone())),
-        Asked::CloneIke(asked) => cx.out.reply(asked.wish.order, Reply::Refused(refusal.clone())),
-        Asked::Probe(None)
-        | Asked::Delete(_)
-        | Asked::Told
-        | Asked::RekeyIke(_)
-        | Asked::Update(_)
-        | Asked::Verify(_) => {}
     }
 }

@@ -19,6 +19,7 @@ mod door;
 mod establish;
 mod established;
 mod ext;
+mod fate;
 mod fault;
 mod fragment;
 mod idle;

@@ -187,15 +187,18 @@ impl Established {
         }
     }
 
-    /// Does something again after the peer was busy, at a moment that the peer does not choose as well.
+    /// Does something again after the peer was busy, at a moment that the peer does not choose as well; `false` when too much
+    /// waits already.
     //= rfc7296 §2.25
     //# a peer that receives a TEMPORARY_FAILURE notification MUST NOT immediately retry the operation; it MUST wait
     //# so that the sender may complete whatever operation caused the temporary condition
-    pub(crate) fn queue_later(&mut self, cx: &mut Cx<'_>, task: Task) {
-        if self.later.len() < limits::MAX_TODO {
+    pub(crate) fn queue_later(&mut self, cx: &mut Cx<'_>, task: Task) -> bool {
+        let fits = self.later.len() < limits::MAX_TODO;
+        if fits {
             let at = cx.now.mono + cx.jitter(limits::RETRY_WAIT, limits::RETRY_SPREAD);
             self.later.push((at, task));
         }
+        fits
     }
 
     /// The moment of some has come.

@@ -379,8 +379,8 @@ impl Realm {
     }
 }
 
-/// An attacker without keys, who sees everything: he sends again what he saw, whole, cut, changed, in another direction or
-/// with something added; holds back; and tells lies that need no key.
+/// An attacker without keys, who sees everything: he sends again what he saw, at once or late, whole, cut, changed or in
+/// another direction; and tells lies that need no key.
 fn noise(mut kept: Vec<Datagram>) -> impl FnMut(&mut Scene<'_>) + Send + 'static {
     move |scene| {
         if kept.len() < KEPT {

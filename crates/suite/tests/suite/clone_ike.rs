@@ -204,3 +204,18 @@ fn a_clone_uses_the_address_of_the_first() {
     world.run(SECOND);
     assert_eq!((world.status("bob")[0].leased.len(), world.host("alice").dataplane.addresses.len()), (1, 1));
 }
+
+/// Where too much waits already, the order is refused and not forgotten.
+#[test]
+fn what_finds_no_place_in_the_queue_is_refused() {
+    let mut world = up(10, cloning(alice()), cloning(bob()));
+    world.attack(|scene| scene.take());
+    let id = world.status("alice")[0].id;
+    for _ in 0..600 {
+        world.order("alice", Order::Probe(id));
+    }
+    let clone = world.order("alice", Order::Clone { connection: "net".to_string(), child: None });
+    let Some(Reply::Refused(refusal)) = world.reply(clone) else { panic!("{:?}", world.reply(clone)) };
+    assert_eq!(refusal.kind, RefusalKind::Busy);
+    assert!(refusal.reason.contains("which is the limit"), "{}", refusal.reason);
+}
