@@ -76,7 +76,7 @@ replay_window = 5
         (3, "no number from 1280 to 9000"),
         (5, "asks for IKEv1"),
         (6, "`10.0.0.300` is no address"),
-        (7, "post-quantum and additional key exchanges are not in this version"),
+        (7, "additional key exchanges are not in this version"),
         (8, "`dscp` in [connections.a] is swanctl's, but this version does not have it"),
         (9, "`soon` is no duration"),
         (10, "`sometimes` is not possible here"),

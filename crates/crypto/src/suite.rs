@@ -10,6 +10,12 @@ pub enum CryptoError {
     BadIcv,
     /// A peer's public value fails the checks of RFC 6989 or has the wrong length.
     BadPublicValue,
+    /// An initiator's value of ML-KEM has not the length of an encapsulation key (FIPS 203 §7.2, type check).
+    EncapsulationKeyLength,
+    /// An initiator's value of ML-KEM holds a coefficient that is not below q (FIPS 203 §7.2, modulus check).
+    EncapsulationKeyModulus,
+    /// A responder's value of ML-KEM has not the length of a ciphertext (FIPS 203 §7.3, ciphertext type check).
+    CiphertextLength,
     /// A key has a length that the algorithm does not take.
     BadKeyLength,
     /// A key schedule was asked for more than 255 blocks of its PRF (RFC 7296 §2.13).
@@ -25,6 +31,15 @@ impl std::fmt::Display for CryptoError {
         f.write_str(match self {
             CryptoError::BadIcv => "the integrity check value is wrong",
             CryptoError::BadPublicValue => "the peer's public key exchange value is not valid",
+            CryptoError::EncapsulationKeyLength => {
+                "the peer's ML-KEM encapsulation key has the wrong length (FIPS 203 §7.2)"
+            }
+            CryptoError::EncapsulationKeyModulus => {
+                "the peer's ML-KEM encapsulation key has a coefficient that is not below 3329 (FIPS 203 §7.2)"
+            }
+            CryptoError::CiphertextLength => {
+                "the peer's ML-KEM ciphertext has the wrong length (FIPS 203 §7.3)"
+            }
             CryptoError::BadKeyLength => "the key has a length that the algorithm does not take",
             CryptoError::TooMuchKeyMaterial => "more key material is asked for than the PRF can give",
             CryptoError::Unsupported => "the algorithm or the combination is not available",
@@ -35,8 +50,9 @@ impl std::fmt::Display for CryptoError {
 
 impl std::error::Error for CryptoError {}
 
-/// A key exchange method, transform type 4 (RFC 7296 §3.4). Written so that a KEM fits as well as
-/// Diffie-Hellman: the responder needs the initiator's value before it makes its own.
+/// A key exchange method, transform type 4 (RFC 7296 §3.4): Diffie-Hellman or a KEM. The responder needs the
+/// initiator's value before it makes its own. Of a KEM, the initiator's value is an encapsulation key, the responder's is
+/// the ciphertext, and the initiator decapsulates it (draft-ietf-ipsecme-ikev2-mlkem §2).
 pub trait KeyExchange: Send + Sync {
     /// Its transform id.
     fn id(&self) -> KeMethod;
@@ -56,11 +72,16 @@ pub trait KeyExchange: Send + Sync {
     }
     /// Octets of the initiator's public value; other lengths are refused before any work.
     fn public_len(&self) -> usize;
+    /// Octets of the responder's public value; other lengths are refused before any work.
+    fn answer_len(&self) -> usize {
+        self.public_len()
+    }
 }
 
 /// The initiator's private half of a key exchange in progress.
 pub trait KePrivate: Send + Sync {
-    /// The shared secret g^ir. Can be called again: a forged first answer must not use the key up.
+    /// The shared secret g^ir, of a KEM the decapsulated one. Can be called again: a forged first answer must not use
+    /// the key up.
     fn finish(&self, peer: &[u8]) -> Result<Secret, CryptoError>;
 }
 

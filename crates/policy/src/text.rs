@@ -223,8 +223,8 @@ const ABSENT: &[&str] = &[
 
 fn unknown(at: Range<usize>, word: &str) -> ProposalError {
     let is_additional = word.len() > 4 && word.starts_with("ke") && word.as_bytes().get(3) == Some(&b'_');
-    if is_additional || word.starts_with("mlkem") {
-        let message = format!("`{word}`: post-quantum and additional key exchanges are not in this version.");
+    if is_additional {
+        let message = format!("`{word}`: additional key exchanges are not in this version.");
         return error(
             at,
             message,

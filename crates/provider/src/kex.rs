@@ -1,5 +1,7 @@
 //! Key exchange methods, transform type 4. Every private value comes from the caller's random source.
 
+mod ml_kem;
+
 use crate::ffi::{self, Curve, ModpGroup, ModpPrime};
 use crate::limits::SCALAR_DRAWS;
 use base::{Rng, Secret};
@@ -27,8 +29,10 @@ pub(crate) fn find(id: KeMethod) -> Option<&'static dyn KeyExchange> {
         Diffie(KeMethod::MODP_6144, Group::Modp(ModpPrime::P6144)),
         Diffie(KeMethod::MODP_8192, Group::Modp(ModpPrime::P8192)),
     ];
-    let method = METHODS.iter().find(|method| method.0 == id)?;
-    Some(method)
+    match METHODS.iter().find(|method| method.0 == id) {
+        Some(method) => Some(method),
+        None => ml_kem::find(id),
+    }
 }
 
 /// A Diffie-Hellman group under its transform id.

@@ -121,6 +121,10 @@ impl KeyExchange for WatchedKe {
     fn public_len(&self) -> usize {
         self.inner().map_or(0, KeyExchange::public_len)
     }
+
+    fn answer_len(&self) -> usize {
+        self.inner().map_or(0, KeyExchange::answer_len)
+    }
 }
 
 struct WatchedPrivate {

@@ -10,6 +10,7 @@ mod bn;
 mod ccm;
 mod des;
 mod ec;
+mod kem;
 mod mac;
 mod pkey;
 
@@ -19,6 +20,7 @@ pub(crate) use bn::{ModpGroup, ModpPrime};
 pub(crate) use ccm::Ccm;
 pub(crate) use des::TripleDes;
 pub(crate) use ec::Curve;
+pub(crate) use kem::{DecapsulationKey, MlKem};
 pub(crate) use mac::{Cmac, HmacKey, MAC_MAX};
 pub(crate) use pkey::{KeyKind, Padding, PrivateKey, PublicKey};
 

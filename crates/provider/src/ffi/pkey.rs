@@ -27,7 +27,7 @@ pub(crate) enum Padding {
 }
 
 /// A key of the library's; public or private.
-struct Key(NonNull<sys::EVP_PKEY>);
+pub(super) struct Key(pub(super) NonNull<sys::EVP_PKEY>);
 
 // SAFETY: nothing changes the key after it was read; AWS-LC documents its use from several threads as safe
 // as long as nobody changes it (openssl/evp.h), and locks what it caches inside.
