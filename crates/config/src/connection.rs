@@ -56,6 +56,7 @@ impl Loader<'_> {
             unique: options.unique,
         };
         self.check_connection(section, &connection);
+        self.check_interfaces(section, &connection);
         Some(connection)
     }
 
@@ -192,6 +193,7 @@ impl Loader<'_> {
             inactivity: Duration::ZERO,
             lifetime: self.child_lifetime(section),
             replay_window: 1024,
+            interface: self.read_interface(section),
         };
         set(&mut child.mode, self.reader.text(section, "mode", mode));
         set(&mut child.single_pair, self.reader.scalar(section, "single_pair", truth));

@@ -10,6 +10,7 @@ mod addresses;
 mod auth;
 mod connection;
 mod files;
+mod interfaces;
 mod lifetimes;
 pub mod limits;
 mod load;

@@ -16,6 +16,9 @@ pub const SHOWN_LINE: usize = 120;
 /// (RFC 7296 §3.13), and proposal numbers end at 255 (§3.3.1).
 pub const LIST: usize = 255;
 
+/// Interfaces that children may name: as many as the data plane makes.
+pub const INTERFACES: usize = 256;
+
 /// Longest name of a connection or child: it stands in each line of the log.
 pub const NAME: usize = 64;
 

@@ -2,6 +2,7 @@
 
 use crate::connection::Kind;
 use crate::files::{self, Files};
+use crate::interfaces::Interfaces;
 use crate::problem::{Problem, Severity, Warning};
 use crate::reader::{Reader, Section};
 use crate::schema;
@@ -94,6 +95,7 @@ pub fn check_text(path: &Path, text: &str, public: bool, tools: &Tools<'_>) -> O
         pools: Vec::new(),
         store: SecretStore::default(),
         parsed_proposals: BTreeMap::new(),
+        interfaces: Interfaces::default(),
         inline_secret: None,
     };
     let config = loader.read(&Section::root(table.get_ref()), public);
@@ -127,6 +129,8 @@ pub(crate) struct Loader<'t> {
     pub(crate) store: SecretStore,
     /// Proposals by their strings: many connections have the same.
     pub(crate) parsed_proposals: BTreeMap<(Kind, String), Vec<Proposal>>,
+    /// Those that children name.
+    pub(crate) interfaces: Interfaces,
     /// The first place where a secret stands in the file itself.
     pub(crate) inline_secret: Option<Range<usize>>,
 }
@@ -135,6 +139,7 @@ impl Loader<'_> {
     fn read(&mut self, root: &Section<'_>, public: bool) -> Config {
         self.reader.check_keys(root, &schema::ROOT);
         let daemon = settings::read(&mut self.reader, root);
+        self.interfaces = Interfaces::beside(&daemon);
         self.authorities = self.read_authorities(root);
         self.read_secrets(root);
         self.read_pools(root);

@@ -134,7 +134,7 @@ impl Reader {
             };
             let shown = shown(key);
             if ABSENT.contains(&key) {
-                let hint = "Remove it: without it the file does what this version can.".to_string();
+                let hint = instead(key).to_string();
                 self.error(
                     &at,
                     format!("`{shown}` {place} is swanctl's, but this version does not have it."),
@@ -326,6 +326,16 @@ impl Reader {
         let name = section.name_of(key);
         let at = section.value_place(key);
         self.error(&at, format!("`{name}` is {wanted}, not {}.", described(found)), None);
+    }
+}
+
+/// What to do about a key that is not here.
+fn instead(key: &str) -> &'static str {
+    match key {
+        "if_id_in" | "if_id_out" | "mark_in" | "mark_out" | "mark_in_sa" => {
+            "For a route-based tunnel write `interface = \"hf-site1\"`: the child has that interface to itself."
+        }
+        _ => "Remove it: without it the file does what this version can.",
     }
 }
 

@@ -93,6 +93,7 @@ pub const CHILD: Table = Table {
         "close_action",
         "inactivity",
         "replay_window",
+        "interface",
     ],
     tables: &[],
 };

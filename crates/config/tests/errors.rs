@@ -522,3 +522,46 @@ fn swanctls_modes_without_an_sa_are_shunts_here() {
         );
     }
 }
+
+#[test]
+fn an_interface_has_a_name_of_its_own() {
+    let dir = Dir::new();
+    for (text, place, words) in [
+        (with_child("interface = \"hf site\""), ":4:13\n", "is no name of an interface"),
+        (with_child("interface = \"hf%d\""), ":4:13\n", "is no name of an interface"),
+        (with_child("interface = \"hf-with-sixteen-\""), ":4:13\n", "1 to 15 letters"),
+        (with_child("interface = \"hf7\""), ":4:13\n", "`daemon.interface` is `hf%d`"),
+        (with_child("interface = 7"), ":4:13\n", "is a string"),
+        (
+            format!("[daemon]\ninterface = \"site\"\n{}", with_child("interface = \"site\"")),
+            ":6:13\n",
+            "`site`",
+        ),
+        (with_child("if_id_in = 7"), ":4:1\n", "interface = \"hf-site1\""),
+    ] {
+        let [error] = &dir.errors(&text)[..] else { panic!("{text}") };
+        assert!(error.contains(place) && error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn addresses_of_the_peer_want_one_interface() {
+    let dir = Dir::new();
+    let text = |more: &str| with(&format!("vips = \"0.0.0.0\"\nchildren.b.interface = \"hf-b\"\n{more}"));
+    let [error] = &dir.errors(&text(""))[..] else { panic!() };
+    assert!(error.contains(":2:8\n") && error.contains("the same `interface`, or none"), "{error}");
+    let [error] = &dir.errors(&text("children.d.interface = \"hf-d\""))[..] else { panic!() };
+    assert!(error.contains("do not all have the same"), "{error}");
+    let same = text("children.d.interface = \"hf-b\"").replace("[connections.a.children.c]\n", "");
+    assert_eq!(dir.errors(&same), [""; 0]);
+}
+
+#[test]
+fn there_are_only_so_many_interfaces() {
+    let dir = Dir::new();
+    let child = |n: usize| format!("[connections.a.children.c{n}]\ninterface = \"i-{n}\"\n");
+    let text = |most: usize| with("") + &(0..most).map(child).collect::<String>();
+    assert_eq!(dir.errors(&text(256)), [""; 0]);
+    let [error] = &dir.errors(&text(257))[..] else { panic!() };
+    assert!(error.contains("more than 256 interfaces") && error.contains(":520:13\n"), "{error}");
+}

@@ -2,8 +2,10 @@
 //! simulated one. IKE reaches ESP through these types only; keys cross once, by value.
 #![forbid(unsafe_code)]
 
+mod interface;
 mod selector;
 
+pub use interface::{Interface, MAX_NAME};
 pub use selector::{AddressRange, Selector};
 
 use base::{EspSpi, Secret};
@@ -79,6 +81,9 @@ pub struct ChildSpec {
     pub hold_outbound: bool,
     /// What it may carry.
     pub volume: VolumeLimits,
+    /// The interface that its packets enter and leave by, and no other: whoever routes them there decides which they are. The
+    /// data plane sets no routes for it. `None`: its selectors decide, by the data plane's own means.
+    pub interface: Option<Interface>,
 }
 
 /// What a child SA may carry in each direction before [`DataplaneEvent::Expired`] is told. `None`: any amount.
@@ -125,6 +130,8 @@ pub struct TrapSpec {
     pub local_ts: Vec<Selector>,
     /// Traffic on the peer's side.
     pub remote_ts: Vec<Selector>,
+    /// As with a child: the interface whose packets it means, those of no other. A shunt has none.
+    pub interface: Option<Interface>,
 }
 
 /// What IKE asks of a data plane. Each is answered once, by [`Outcome`], and is done whole or not at all.
@@ -146,9 +153,9 @@ pub enum Op {
     Untrap(TrapId),
     /// This host has an address of the peer's network (RFC 7296 §2.19): packets that it sends through the tunnel may
     /// have it as source. An address that is assigned twice stays until it is unassigned twice.
-    Assign(IpAddr),
+    Assign(Assigned),
     /// It has it no more.
-    Unassign(IpAddr),
+    Unassign(Assigned),
     /// The peer's (or our) outer address changed (NAT rebinding, MOBIKE).
     Move {
         /// Which child.
@@ -160,6 +167,15 @@ pub enum Op {
         /// Whether packets travel in UDP from now on.
         udp_encap: bool,
     },
+}
+
+/// An address of this host in a peer's network, and the interface that it stands on; `None`: the data plane's own.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Assigned {
+    /// The address.
+    pub address: IpAddr,
+    /// The interface of the children that it is for ([`ChildSpec::interface`]).
+    pub interface: Option<Interface>,
 }
 
 /// The answer to an [`Op`].

@@ -87,6 +87,7 @@ impl Endpoint {
                 mode: Mode::Tunnel,
                 local_ts: shunt.local_ts.clone(),
                 remote_ts: shunt.remote_ts.clone(),
+                interface: None,
             };
             *state = State::Asked(id, self.world.out.own_op(Op::Trap(spec)));
         }

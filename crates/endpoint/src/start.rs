@@ -360,6 +360,7 @@ impl Endpoint {
             mode: child.mode,
             local_ts,
             remote_ts,
+            interface: child.interface.clone(),
         };
         let job = self.world.out.own_op(Op::Trap(spec));
         if let Some(trap) = self.keeper.trap_mut(name) {

@@ -40,6 +40,8 @@ pub struct InboundChild {
     pub counters: Counters,
     /// What it may carry.
     pub volume: Volume,
+    /// Where its packets come out: a number of the caller's.
+    pub exit: usize,
     /// Whether the first packet is still to be told of.
     pub tell_first: bool,
     /// When the last packet was accepted.
@@ -114,6 +116,8 @@ impl Delivered {
 pub struct Accepted {
     /// The child that it belongs to.
     pub id: ChildId,
+    /// Its [`InboundChild::exit`].
+    pub exit: usize,
     /// The inner packet; `None` for a dummy packet (RFC 4303 §2.6).
     pub delivered: Option<Delivered>,
     /// Set when the packet came from another address than the peer's known one, once for each new address.
@@ -149,6 +153,7 @@ impl InboundChild {
             max_inner: usize::MAX,
             counters: Counters::default(),
             volume: Volume::default(),
+            exit: 0,
             tell_first: false,
             last_in: None,
             mapping_told: None,
@@ -171,7 +176,8 @@ impl InboundChild {
         //= rfc4303 §2.6
         if opened.next_header == protocol::NO_NEXT {
             let first = std::mem::take(&mut self.tell_first);
-            return Ok(Accepted { id: self.id, delivered: None, mapping, first, expired: None });
+            let (id, exit) = (self.id, self.exit);
+            return Ok(Accepted { id, exit, delivered: None, mapping, first, expired: None });
         }
         let delivered = match self.mode {
             Mode::Tunnel => self.unwrap_tunnel(arrival, opened),
@@ -189,7 +195,7 @@ impl InboundChild {
         self.counters.bytes_in += delivered.packet.total_len as u64;
         let first = std::mem::take(&mut self.tell_first);
         let expired = self.volume.take_expired(self.counters.packets_in, self.counters.bytes_in);
-        Ok(Accepted { id: self.id, delivered: Some(delivered), mapping, first, expired })
+        Ok(Accepted { id: self.id, exit: self.exit, delivered: Some(delivered), mapping, first, expired })
     }
 
     fn open(&mut self, bytes: &mut [u8]) -> Result<Opened, Refused> {

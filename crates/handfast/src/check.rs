@@ -59,6 +59,7 @@ fn connection(connection: &Connection) -> Value {
             "esp_proposals": texts(&child.esp_proposals),
             "starts": child.start_action.starts(),
             "traps": child.start_action.traps(),
+            "interface": child.interface.as_ref().map(ToString::to_string),
         })).collect::<Vec<_>>(),
     })
 }
@@ -127,8 +128,9 @@ fn say_child(child: &Child) -> String {
         [] => own.to_string(),
         some => list(some),
     };
+    let through = child.interface.as_ref().map_or(String::new(), |name| format!(", through {name}"));
     format!(
-        "  {}: {} === {}{starts}\n{}",
+        "  {}: {} === {}{through}{starts}\n{}",
         child.name,
         side(&child.local_ts, "our address"),
         side(&child.remote_ts, "the peer's address"),

@@ -118,6 +118,9 @@ fn child_sa(out: &mut String, child: &ChildSaStatus) {
         if child.udp_encap { "ESP in UDP" } else { "ESP" }
     );
     let _ = writeln!(out, "    {} === {}", child.local_ts.join(", "), child.remote_ts.join(", "));
+    if let Some(interface) = &child.interface {
+        let _ = writeln!(out, "    through the interface {interface}");
+    }
     let _ = writeln!(out, "    ESP  {}{}", algorithms(&child.algorithms), weak(&child.weak));
     let _ = writeln!(out, "    SPIs in {} out {}", child.spi_in, child.spi_out);
     let Some(counters) = &child.counters else {

@@ -483,6 +483,7 @@ pub(crate) fn install(
         replaces,
         hold_outbound,
         volume: lifetimes::volume(cx, &child.lifetime),
+        interface: child.interface.clone(),
     };
     let job = cx.out.dataplane(sa.id, Op::Install(Box::new(spec)));
     let born = cx.now.mono;
@@ -513,6 +514,7 @@ impl ChildSa {
             local_ts: local.clone(),
             remote_ts: remote.clone(),
             udp_encap: self.udp_encap,
+            interface: self.config.interface.clone(),
         }
     }
 
@@ -529,6 +531,7 @@ impl ChildSa {
             udp_encap: facts.udp_encap,
             local_ts: facts.local_ts,
             remote_ts: facts.remote_ts,
+            interface: facts.interface,
             age: now.since(self.born),
         }
     }

@@ -1,7 +1,8 @@
 //! Connections and their children.
 
 use crate::{ChildLifetime, Configuration, Extensions, IdPattern, Identity, IkeLifetime, Proposal, Shunt};
-use dataplane::{AddressRange, Mode, Selector};
+use dataplane::{AddressRange, Interface, Mode, Selector};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -38,6 +39,12 @@ impl Policy {
     pub fn by_name(&self, name: &str) -> Option<(ConnectionId, &Arc<Connection>)> {
         let index = self.connections.iter().position(|c| c.name == name)?;
         Some((ConnectionId(index as u32), &self.connections[index]))
+    }
+
+    /// The interfaces that children name.
+    pub fn interfaces(&self) -> BTreeSet<Interface> {
+        let children = self.connections.iter().flat_map(|connection| &connection.children);
+        children.filter_map(|child| child.interface.clone()).collect()
     }
 }
 
@@ -95,6 +102,13 @@ pub struct Connection {
     pub unique: Unique,
     /// Algorithms that the file names explicitly although they are weak; shown in `status`.
     pub weak: Vec<String>,
+}
+
+impl Connection {
+    /// Where our addresses in the peer's network stand: the interface of the children; `config` makes sure that it is one.
+    pub fn interface(&self) -> Option<&Interface> {
+        self.children.iter().find_map(|child| child.interface.as_ref())
+    }
 }
 
 /// One entry of `local_addrs` or `remote_addrs`.
@@ -239,6 +253,9 @@ pub struct Child {
     pub lifetime: ChildLifetime,
     /// Anti-replay window in packets: 0 (off) or 32 to 4096.
     pub replay_window: u32,
+    /// `interface`: the interface that its packets enter and leave by, routed there by the administrator. `None`: its
+    /// selectors decide which they are.
+    pub interface: Option<Interface>,
 }
 
 /// What happens with a child when the daemon starts.

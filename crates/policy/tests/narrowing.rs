@@ -74,6 +74,7 @@ fn child(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Child {
         inactivity: std::time::Duration::ZERO,
         lifetime: ChildLifetime::default(),
         replay_window: 32,
+        interface: None,
     }
 }
 

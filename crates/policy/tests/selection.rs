@@ -211,6 +211,7 @@ fn the_child_that_takes_it_all_wins() {
             inactivity: Duration::ZERO,
             lifetime: ChildLifetime::default(),
             replay_window: 32,
+            interface: None,
         })
     };
     let mut office = Connection::clone(&connection("office", vec![AddressPattern::Any], IdPattern::Any));

@@ -44,6 +44,7 @@ fn child(local: &[&str], remote: &[&str]) -> Child {
         inactivity: std::time::Duration::ZERO,
         lifetime: ChildLifetime::default(),
         replay_window: 32,
+        interface: None,
     }
 }
 

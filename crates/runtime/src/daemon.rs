@@ -104,8 +104,9 @@ impl Daemon {
         let listener = Listener::bind(&setup.control).map_err(StartError)?;
         let sockets = Sockets::open(setup.sockets).map_err(|error| StartError(error.to_string()))?;
         let sockets = Arc::new(sockets);
-        let (plane, mine, device) =
-            plane::open(&setup.dataplane, &sockets, &setup.suite, (setup.rng)(), &inbox)?;
+        let (mut plane, mine, devices) =
+            plane::open(&setup.dataplane, &sockets, &setup.suite, setup.rng, &inbox)?;
+        plane.set_interfaces(&setup.policy.interfaces());
         let names =
             NameServers::start(setup.resolver.clone()).map_err(os("take care of the name servers"))?;
         let threads = "start the threads for jobs";
@@ -131,7 +132,7 @@ impl Daemon {
         let driver = Driver::new(Box::new(endpoint), world, setup.policy.clone(), about, clock.mono());
         let desk = Arc::new(Desk::new(setup.version, inbox, setup.policy, setup.loader, sockets.clone()));
         listener.serve(&desk).map_err(os("serve the control socket"))?;
-        watch::start(desk.inbox(), device.as_deref());
+        watch::start(desk.inbox(), devices);
         Ok(Self { clock, driver, mailbox, signals, sockets, mine, desk, _listener: listener })
     }
 

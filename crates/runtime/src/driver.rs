@@ -13,13 +13,13 @@ use crate::resolver::Names;
 use crate::sentence::{Line, sentence};
 use crate::status;
 use base::{Instant, Now};
-use dataplane::{DataplaneEvent, Op, Outcome};
+use dataplane::{DataplaneEvent, Interface, Op, Outcome};
 use policy::{Gateway, Policy};
 use sa::{
     Act, Answer, Cause, Event, IkeSaId, Job, JobId, LeaseKeeper, Order, OrderId, Path, Reason, RefusalKind,
     Reply, Target, TrustRefusal,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -62,6 +62,8 @@ pub(crate) trait Plane: Send {
     fn name(&self) -> &'static str;
     /// Does an operation, whole or not at all.
     fn submit(&mut self, op: Op) -> Outcome;
+    /// These interfaces are to be there, whether child SAs use them or not; others as long as one does.
+    fn set_interfaces(&mut self, _wanted: &BTreeSet<Interface>) {}
 }
 
 /// Answers jobs: private keys, PSKs, trust anchors.
@@ -237,6 +239,7 @@ impl Driver {
                 self.about.connections = policy.connections.iter().map(|c| status::connection(c)).collect();
                 self.world.authority = authority;
                 self.policy = policy.clone();
+                self.world.plane.set_interfaces(&policy.interfaces());
                 self.order(now, Order::Reload(policy), None);
                 if let Some(secret) = ticket_secret {
                     self.order(now, Order::TicketSecret(secret), None);

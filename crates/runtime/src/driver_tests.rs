@@ -356,6 +356,7 @@ fn standing() -> IkeStatus {
             udp_encap: true,
             local_ts: vec![],
             remote_ts: vec![],
+            interface: dataplane::Interface::new("hf-site1"),
             age: Duration::from_secs(60),
         }],
     }

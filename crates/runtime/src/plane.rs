@@ -5,32 +5,35 @@ use crate::driver::Plane;
 use crate::mailbox::Inbox;
 use base::Rng;
 use crypto::Suite;
-use dataplane::{Counters, Op, Outcome};
+use dataplane::{Counters, Interface, Op, Outcome};
 use net::Sockets;
 use sa::Path;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use tun::Engine;
+use tun::{Engine, OwnDevices};
 
-/// A data plane, the indexes of the sockets that the IKE thread reads itself, and the name of its device.
-type Opened = (Box<dyn Plane>, Vec<usize>, Option<String>);
+/// A data plane, the indexes of the sockets that the IKE thread reads itself, and its devices.
+type Opened = (Box<dyn Plane>, Vec<usize>, OwnDevices);
 
 /// Opens the data plane that the configuration names.
 pub(crate) fn open(
     which: &Dataplane,
     sockets: &Arc<Sockets>,
     suite: &Arc<dyn Suite>,
-    rng: Box<dyn Rng>,
+    rng: fn() -> Box<dyn Rng>,
     inbox: &Inbox,
 ) -> Result<Opened, StartError> {
     match which {
-        Dataplane::None => Ok((Box::new(NoPlane), (0..sockets.descriptors().count()).collect(), None)),
+        Dataplane::None => {
+            Ok((Box::new(NoPlane), (0..sockets.descriptors().count()).collect(), OwnDevices::default()))
+        }
         Dataplane::Tun(config) => {
             let inbox = inbox.clone();
             let sink = Arc::new(move |input: tun::Input<'_>| hand_on(&inbox, input));
             let engine = Engine::start(config.clone(), sockets.clone(), suite.clone(), rng, sink)
                 .map_err(|error| StartError(error.to_string()))?;
-            let device = engine.device().to_string();
-            Ok((Box::new(TunPlane(engine)), Vec::new(), Some(device)))
+            let devices = engine.own_devices();
+            Ok((Box::new(TunPlane(engine)), Vec::new(), devices))
         }
     }
 }
@@ -43,6 +46,7 @@ fn hand_on(inbox: &Inbox, input: tun::Input<'_>) {
             inbox.datagram(path, datagram.bytes);
         }
         tun::Input::Event(event) => inbox.plane_event(event),
+        tun::Input::Note(text) => tracing::warn!("{text}"),
         tun::Input::Fault(reason) => inbox.plane_fault(reason),
     }
 }
@@ -57,6 +61,10 @@ impl Plane for TunPlane {
 
     fn submit(&mut self, op: Op) -> Outcome {
         self.0.submit(op)
+    }
+
+    fn set_interfaces(&mut self, wanted: &BTreeSet<Interface>) {
+        self.0.set_interfaces(wanted);
     }
 }
 

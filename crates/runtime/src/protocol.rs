@@ -373,6 +373,8 @@ pub struct ChildSaStatus {
     pub local_ts: Vec<String>,
     /// Traffic selectors of the peer's side.
     pub remote_ts: Vec<String>,
+    /// The interface that it has to itself and its like; absent where its selectors decide.
+    pub interface: Option<String>,
     /// Since it was installed.
     pub age_seconds: f64,
     /// What it carried; absent when the data plane did not answer in time.

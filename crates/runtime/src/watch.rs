@@ -3,11 +3,11 @@
 use crate::driver::Input;
 use crate::mailbox::Inbox;
 use std::net::IpAddr;
-use tun::Watch;
+use tun::{OwnDevices, Watch};
 
 /// Tells the addresses that there are, and from now on every change. Without it tunnels stand as long as nothing changes.
-pub(crate) fn start(inbox: &Inbox, device: Option<&str>) {
-    let begun = Watch::open(device).and_then(|watch| {
+pub(crate) fn start(inbox: &Inbox, devices: OwnDevices) {
+    let begun = Watch::open(devices).and_then(|watch| {
         let addresses = watch.addresses()?;
         inbox.send(Input::Addresses(addresses.clone()));
         let inbox = inbox.clone();

@@ -2,7 +2,7 @@
 
 use crate::{IkeSaId, Path, Side};
 use base::{EspSpi, IkeSpi, MessageId};
-use dataplane::{ChildId, Mode, Selector};
+use dataplane::{ChildId, Interface, Mode, Selector};
 use policy::{ChildSuite, Identity, IkeSuite};
 use std::fmt;
 use std::time::Duration;
@@ -118,6 +118,7 @@ pub struct ChildFacts {
     pub local_ts: Vec<Selector>,
     pub remote_ts: Vec<Selector>,
     pub udp_encap: bool,
+    pub interface: Option<Interface>,
 }
 
 /// Why an SA ended.

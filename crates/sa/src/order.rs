@@ -2,7 +2,7 @@
 
 use crate::{IkeSaId, Path, Received, Refusal, TICKET_SECRET};
 use base::{EspSpi, IkeSpi, Secret};
-use dataplane::{ChildId, Mode, Selector};
+use dataplane::{ChildId, Interface, Mode, Selector};
 use policy::{ChildSuite, ConnectionId, Gateway, Identity, IkeSuite, Leased, Policy};
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,5 +177,6 @@ pub struct ChildStatus {
     pub udp_encap: bool,
     pub local_ts: Vec<Selector>,
     pub remote_ts: Vec<Selector>,
+    pub interface: Option<Interface>,
     pub age: Duration,
 }

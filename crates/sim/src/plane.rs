@@ -4,7 +4,9 @@
 use crate::traffic::{EspPacket, Flow, Refused};
 use crate::{Datagram, SimRng, limits};
 use base::Instant;
-use dataplane::{ChildId, ChildSpec, Counters, DataplaneEvent, Op, Outcome, TrapId, TrapSpec, Without};
+use dataplane::{
+    Assigned, ChildId, ChildSpec, Counters, DataplaneEvent, Op, Outcome, TrapId, TrapSpec, Without,
+};
 use sa::JobId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -37,7 +39,7 @@ pub struct SimDataplane {
     turns: u64,
     busy_until: Instant,
     /// Addresses of this host in its peers' networks, and how often each was assigned.
-    pub addresses: BTreeMap<IpAddr, u32>,
+    addresses: BTreeMap<Assigned, u32>,
     /// Operations that were asked for and are not done.
     pub(crate) under_way: BTreeMap<JobId, Op>,
     /// Child SAs that were removed while their installation was under way.
@@ -150,6 +152,16 @@ impl SimDataplane {
         traps.values().flat_map(|trap| &trap.kept).map(|(_, number, _)| *number).collect()
     }
 
+    /// Addresses that this host has in its peers' networks.
+    pub fn address_count(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// Whether this host has an address in a peer's network, on whatever interface.
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        self.addresses.keys().any(|assigned| assigned.address == address)
+    }
+
     /// What is installed.
     pub fn sad(&self) -> impl Iterator<Item = &ChildSpec> {
         self.sad.values().map(|child| &child.spec)
@@ -234,7 +246,7 @@ impl SimDataplane {
                     *count -= 1;
                     Ok(Outcome::Done)
                 }
-                None => Err(format!("{address} is unassigned and is not assigned")),
+                None => Err(format!("{address:?} is unassigned and is not assigned")),
             },
             Some(Op::Move { id, local, remote, udp_encap }) => match self.sad.get_mut(&id) {
                 Some(child) => {

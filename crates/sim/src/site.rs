@@ -224,6 +224,7 @@ pub fn connection(name: &str, address: IpAddr, peer: &str, peer_address: IpAddr)
             inactivity: Duration::ZERO,
             lifetime: ChildLifetime::UNLIMITED,
             replay_window: 64,
+            interface: None,
         })],
         encap: EncapChoice::Auto,
         fragmentation: true,

@@ -118,6 +118,7 @@ fn child(name: &str, key: u8, local: &str) -> Op {
         replaces: None,
         hold_outbound: false,
         volume: dataplane::VolumeLimits::default(),
+        interface: None,
     }))
 }
 

@@ -10,13 +10,15 @@
 //! `window=128`, `mtu=1400`, `offload=yes|no`, `protocol=6`, `pass=yes|no`, `child=yes|no`, `soft_packets=5`, `hard_packets=9`. It prints `ready DEVICE`, then answers each line `query` on its
 //! input with the counters and its CPU time, `move LOCAL REMOTE` (with ports) and `again` (a second child with
 //! the same SPIs), `install N OLD hold|use` (child N with keys of its own, in the place of OLD), `use N`, `remove N`, `trap N` and
-//! `untrap N` with the outcome, and `wait WORD` with the next event that has it in its name; the input's end (or `quit`) ends it.
+//! `untrap N` with the outcome. `child N INTERFACE` installs a child through an interface (`interface=NAME` is that of all
+//! others), `keep NAME …` names the interfaces to be there, `assign ADDRESS INTERFACE` and `unassign` set an address;
+//! `unprotected` tells how many packets nothing was meant for, and `wait WORD` with the next event that has it in its name; the input's end (or `quit`) ends it.
 
 use base::{EspSpi, Rng, Secret};
 use crypto::Suite;
 use dataplane::{
-    AddressRange, ChildId, ChildSpec, Counters, DirectionSpec, Mode, Op, Outcome, Selector, TrapId, TrapSpec,
-    VolumeLimits, Without,
+    AddressRange, Assigned, ChildId, ChildSpec, Counters, DirectionSpec, Interface, Mode, Op, Outcome,
+    Selector, TrapId, TrapSpec, VolumeLimits, Without,
 };
 use net::{SocketConfig, Sockets};
 use std::collections::HashMap;
@@ -134,12 +136,22 @@ fn spec(args: &Args, suite: &dyn Suite, n: u32) -> Result<ChildSpec, Box<dyn Err
         original_addresses: None,
         replaces: None,
         hold_outbound: false,
+        interface: interface(args)?,
         volume: VolumeLimits {
             soft_packets: args.get("soft_packets", "").parse().ok(),
             hard_packets: args.get("hard_packets", "").parse().ok(),
             ..VolumeLimits::default()
         },
     })
+}
+
+fn interface(args: &Args) -> Result<Option<Interface>, String> {
+    let named = |name: &String| Interface::new(name).ok_or_else(|| format!("interface={name}: no name"));
+    args.0.get("interface").map(named).transpose()
+}
+
+fn assigned(address: &str, interface: &str) -> Result<Assigned, Box<dyn Error>> {
+    Ok(Assigned { address: address.parse()?, interface: Interface::new(interface) })
 }
 
 /// Another child with the SPIs of the first.
@@ -155,8 +167,8 @@ fn successor(args: &Args, suite: &dyn Suite, n: &str, old: &str, hold: bool) -> 
 
 fn trap(args: &Args, n: &str, then: Without) -> Result<Op, Box<dyn Error>> {
     let spec = spec(args, &provider::Provider::new(), 1)?;
-    let ChildSpec { name, mode, local_ts, remote_ts, .. } = spec;
-    Ok(Op::Trap(TrapSpec { id: TrapId(n.parse()?), name, then, mode, local_ts, remote_ts }))
+    let ChildSpec { name, mode, local_ts, remote_ts, interface, .. } = spec;
+    Ok(Op::Trap(TrapSpec { id: TrapId(n.parse()?), name, then, mode, local_ts, remote_ts, interface }))
 }
 
 /// The next event that has `word` in its name, of those within ten seconds.
@@ -212,11 +224,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let told = Mutex::new(told);
     let sink = Arc::new(move |input: Input<'_>| {
         eprintln!("{input:?}");
-        if let (Input::Event(event), Ok(told)) = (&input, told.lock()) {
-            let _ = told.send(format!("{event:?}"));
+        let text = match &input {
+            Input::Event(event) => format!("{event:?}"),
+            Input::Note(text) => text.clone(),
+            Input::Ike(_) | Input::Fault(_) => return,
+        };
+        if let Ok(told) = told.lock() {
+            let _ = told.send(text);
         }
     });
-    let engine = Engine::start(config, sockets, suite.clone(), Box::new(TestRng(Chance::new(7))), sink)?;
+    let engine = Engine::start(config, sockets, suite.clone(), || Box::new(TestRng(Chance::new(7))), sink)?;
     if args.yes("child", "yes")
         && let Outcome::Failed(why) = engine.submit(Op::Install(Box::new(spec(&args, &*suite, 1)?)))
     {
@@ -238,6 +255,23 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let op = successor(&args, &*suite, n, old, hold == "hold")?;
                 println!("{:?}", engine.submit(op));
             }
+            ["child", n, interface] => {
+                let interface = Interface::new(interface);
+                let spec = ChildSpec { interface, ..spec(&args, &*suite, n.parse()?)? };
+                println!("{:?}", engine.submit(Op::Install(Box::new(spec))));
+            }
+            ["keep", ref names @ ..] => {
+                engine.set_interfaces(&names.iter().filter_map(|name| Interface::new(name)).collect());
+                println!("Done");
+            }
+            ["assign", address, name] => {
+                println!("{:?}", engine.submit(Op::Assign(assigned(address, name)?)))
+            }
+            ["unassign", address, name] => {
+                println!("{:?}", engine.submit(Op::Unassign(assigned(address, name)?)));
+            }
+            ["unprotected"] => println!("{}", engine.stats().unprotected),
+            ["query", n] => println!("{:?}", engine.submit(Op::Query(ChildId(n.parse()?)))),
             ["use", n] => println!("{:?}", engine.submit(Op::Use(ChildId(n.parse()?)))),
             ["remove", n] => println!("{:?}", engine.submit(Op::Remove(ChildId(n.parse()?)))),
             ["trap", n] => println!("{:?}", engine.submit(trap(&args, n, Without::Acquire)?)),

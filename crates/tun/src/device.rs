@@ -2,10 +2,16 @@
 
 use crate::error::{Error, refused};
 use crate::netlink::Netlink;
+use crate::routes::address_on;
 use crate::sys;
+use netlink_packet_route::RouteNetlinkMessage;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::linux::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 /// Octets of the virtio header (`struct virtio_net_hdr`).
 pub(crate) const VIRTIO_LEN: usize = 10;
@@ -16,6 +22,7 @@ pub(crate) struct Device {
     file: File,
     name: String,
     index: u32,
+    gone: AtomicBool,
 }
 
 impl Device {
@@ -39,7 +46,7 @@ impl Device {
         loosen_reverse_path_filter(&name);
         omit_link_local_address(&name);
         netlink.bring_up(index, mtu).map_err(refused(format!("bring up {name} with an MTU of {mtu}")))?;
-        Ok(Self { file, name, index })
+        Ok(Self { file, name, index, gone: AtomicBool::new(false) })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -48,6 +55,37 @@ impl Device {
 
     pub(crate) fn index(&self) -> u32 {
         self.index
+    }
+
+    /// Somebody has removed it: nothing is read from it any more.
+    pub(crate) fn set_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Device::set_gone`] was told.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Sets an address on it, or takes one away, wherever it is now: it may have been moved into another network namespace and
+    /// have another name there.
+    pub(crate) fn set_address(&self, address: IpAddr, is_set: bool) -> io::Result<()> {
+        let work = || {
+            let name = sys::attached_name(&self.file)?;
+            set_address(sys::index_of(&name)?, address, is_set)
+        };
+        let there = match sys::namespace_of(&self.file) {
+            // A kernel that cannot tell where it is.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return work(),
+            there => there?,
+        };
+        let (here, is) = (std::fs::metadata("/proc/thread-self/ns/net")?, there.metadata()?);
+        if (here.st_dev(), here.st_ino()) == (is.st_dev(), is.st_ino()) {
+            return work();
+        }
+        let elsewhere = || sys::enter(&there).and_then(|()| work());
+        thread::scope(|scope| scope.spawn(elsewhere).join())
+            .unwrap_or_else(|_| Err(io::Error::other("the thread for it broke off")))
     }
 
     /// Reads one packet with its virtio header; `None` when there is none now.
@@ -79,6 +117,17 @@ impl AsFd for Device {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// In this thread's network namespace. What is there already, or is gone already, is as it should be.
+fn set_address(index: u32, address: IpAddr, is_set: bool) -> io::Result<()> {
+    let message = address_on(index, address);
+    let mut netlink = Netlink::open()?;
+    let (done, good) = match is_set {
+        true => (netlink.add(RouteNetlinkMessage::NewAddress(message)), io::ErrorKind::AlreadyExists),
+        false => (netlink.change(RouteNetlinkMessage::DelAddress(message)), io::ErrorKind::AddrNotAvailable),
+    };
+    done.or_else(|error| if error.kind() == good { Ok(()) } else { Err(error) })
 }
 
 /// Asks for the largest set of offloads that this kernel has.

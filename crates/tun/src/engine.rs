@@ -1,25 +1,27 @@
 //! The engine: owns the device and the threads; operations come in, inputs go out.
 
-use crate::control::{Control, Stats};
+use crate::control::{Control, State, Stats};
 use crate::device::Device;
 use crate::error::{Error, refused};
 use crate::inward::Inward;
+use crate::lane::Lane;
 use crate::limits::{DEVICE_MTU, PATH_MTU_INTERVAL_MS};
 use crate::mailbox::{self, Mailbox, Tasks};
 use crate::netlink::Netlink;
 use crate::outward::Outward;
 use crate::routes::{Place, Routes};
-use crate::sys;
+use crate::sys::{self, Poller};
+use crate::watch::OwnDevices;
 use base::Rng;
 use crypto::Suite;
-use dataplane::{DataplaneEvent, Op, Outcome};
-use esp::Outbound;
+use dataplane::{DataplaneEvent, Interface, Op, Outcome};
 use net::{Sockets, UdpDatagram};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -63,6 +65,8 @@ pub enum Input<'a> {
     Ike(UdpDatagram<'a>),
     /// The data plane has something to say.
     Event(DataplaneEvent),
+    /// Something that people should know; all goes on.
+    Note(String),
     /// The engine has ended by itself and carries nothing any more; the reason for people.
     Fault(String),
 }
@@ -81,13 +85,13 @@ pub struct Engine {
 
 impl Engine {
     /// Makes the device and starts the threads, in the network namespace of the calling thread. `rng` gives the
-    /// IVs that must not be predictable; `suite` gives the ciphers. The sockets are shared:
+    /// IVs that must not be predictable, one source for each device; `suite` gives the ciphers. The sockets are shared:
     /// [`Sockets::send_ike`] can be used by anyone, but from now on only the engine receives.
     pub fn start(
         config: EngineConfig,
         sockets: Arc<Sockets>,
         suite: Arc<dyn Suite>,
-        rng: Box<dyn Rng>,
+        rng: fn() -> Box<dyn Rng>,
         sink: Sink,
     ) -> Result<Self, Error> {
         check(&config, &sockets)?;
@@ -101,27 +105,47 @@ impl Engine {
         let netlink = Netlink::open().map_err(refused("open a netlink socket"))?;
         let routes = Routes::new(netlink, place);
         let ((outward, out_tasks), (inward, in_tasks)) = (mailbox()?, mailbox()?);
-        let out = Outward::new(
-            (Outbound::new(rng), config.pass_unprotected),
-            device.clone(),
-            sockets.clone(),
-            sink.clone(),
-        );
+        let main = Lane::main(device.clone(), rng(), config.pass_unprotected);
+        let poller = Poller::new().map_err(refused("make an epoll descriptor"))?;
+        let out = Outward::new(poller, main, sockets.clone(), sink.clone());
         let into = Inward::new(device.clone(), sockets.clone(), sink.clone(), config.offload);
-        let control = Arc::new(Control::new(device, sockets, suite, (outward, inward), routes, config.mtu));
+        let control = Arc::new(Control {
+            own: OwnDevices::of(device.index()),
+            device,
+            sockets,
+            suite,
+            outward,
+            inward,
+            sink: sink.clone(),
+            rng,
+            mtu: config.mtu,
+            offload: config.offload,
+            state: Mutex::new(State::new(routes)),
+        });
         let (watch, ended) = mpsc::sync_channel(0);
         let mut engine = Self { control, stop: Arc::default(), watch: Some(watch), threads: Vec::new() };
         // Where one of them cannot be started, dropping the engine ends the others.
         engine.spawn("esp-out", &sink, move |stop| out.run(&out_tasks, stop))?;
         engine.spawn("esp-in", &sink, move |stop| into.run(&in_tasks, stop))?;
         let control = engine.control.clone();
-        engine.spawn("esp-mtu", &sink, move |_| watch_path_mtu(&control, &ended))?;
+        engine.spawn("esp-mtu", &sink, move |_| look_after(&control, &ended))?;
         Ok(engine)
     }
 
     /// The device's name.
     pub fn device(&self) -> &str {
         self.control.device()
+    }
+
+    /// These interfaces are to be there from now on, whether children use them or not; others only as long as one does. What
+    /// cannot be made is told ([`Input::Note`]) and tried again.
+    pub fn set_interfaces(&self, wanted: &BTreeSet<Interface>) {
+        self.control.set_interfaces(wanted);
+    }
+
+    /// All devices of this engine, for [`crate::Watch`].
+    pub fn own_devices(&self) -> OwnDevices {
+        self.control.own.clone()
     }
 
     /// Does one operation, whole or not at all. Answers when the threads have taken it over. Keys are zeroed before
@@ -197,11 +221,12 @@ fn mailbox<T>() -> Result<(Mailbox<T>, Tasks<T>), Error> {
     Ok(mailbox::pair(sys::event_fd().map_err(refused("make an eventfd"))?))
 }
 
-/// Looks path MTUs up until the engine drops its end of `ended`.
-fn watch_path_mtu(control: &Control, ended: &Receiver<()>) {
+/// Looks path MTUs up, and mends interfaces, until the engine drops its end of `ended`.
+fn look_after(control: &Control, ended: &Receiver<()>) {
     let interval = Duration::from_millis(PATH_MTU_INTERVAL_MS);
     while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(interval) {
         control.refresh_path_mtu();
+        control.mend_interfaces();
     }
 }
 

@@ -1,4 +1,4 @@
-//! The thread from the network to the device.
+//! The thread from the network to the devices.
 
 use crate::device::Device;
 use crate::engine::{Input, Sink};
@@ -21,7 +21,8 @@ pub(crate) struct Inward {
     pub(crate) lost: u64,
     /// When the engine's clock began.
     pub(crate) origin: std::time::Instant,
-    device: Arc<Device>,
+    /// By their lanes; `None` for one that is gone.
+    devices: Arc<Vec<Option<Arc<Device>>>>,
     sockets: Arc<Sockets>,
     sink: Sink,
     merge: bool,
@@ -32,7 +33,20 @@ pub(crate) struct Inward {
 impl Inward {
     pub(crate) fn new(device: Arc<Device>, sockets: Arc<Sockets>, sink: Sink, merge: bool) -> Self {
         let origin = std::time::Instant::now();
-        Self { table: Inbound::new(), lost: 0, origin, device, sockets, sink, merge, told_unknown: None }
+        let devices = Arc::new(vec![Some(device)]);
+        Self { table: Inbound::new(), lost: 0, origin, devices, sockets, sink, merge, told_unknown: None }
+    }
+
+    /// What leaves a tunnel by this lane comes out of this device from now on, or of none.
+    pub(crate) fn set_device(&mut self, at: usize, device: Option<Arc<Device>>) {
+        let mut devices = (*self.devices).clone();
+        if devices.len() <= at {
+            devices.resize(at + 1, None);
+        }
+        if let Some(slot) = devices.get_mut(at) {
+            *slot = device;
+        }
+        self.devices = Arc::new(devices);
     }
 
     /// The time on the engine's clock.
@@ -67,12 +81,12 @@ impl Inward {
 
     fn receive(&mut self, index: usize, batch: &mut Batch) -> std::io::Result<()> {
         let now = self.now();
-        let device = self.device.clone();
+        let devices = self.devices.clone();
         let sockets = self.sockets.clone();
-        let mut merger = Merger::new(&*device, self.merge);
+        let mut merger = Merger::new(self.merge);
         sockets.receive(index, MAX_RECEIVES, batch, |packet| match packet {
             Packet::Ike(datagram) => (self.sink)(Input::Ike(datagram)),
-            Packet::Esp(packet) => self.take(packet, now, &mut merger),
+            Packet::Esp(packet) => self.take(packet, now, &devices, &mut merger),
             Packet::Noise(_) => {}
         })?;
         merger.flush();
@@ -91,7 +105,13 @@ impl Inward {
         }
     }
 
-    fn take<'b>(&mut self, packet: EspPacket<'b>, now: Instant, merger: &mut Merger<'_, 'b, Device>) {
+    fn take<'d, 'b>(
+        &mut self,
+        packet: EspPacket<'b>,
+        now: Instant,
+        devices: &'d [Option<Arc<Device>>],
+        merger: &mut Merger<'d, 'b, Device>,
+    ) {
         let EspPacket { local, remote, udp, tos, bytes } = packet;
         let mut arrival = Arrival { remote, local: local.ip(), udp, tos, bytes };
         // What was refused is counted by the table.
@@ -110,9 +130,13 @@ impl Inward {
             (self.sink)(Input::Event(DataplaneEvent::Expired { id: accepted.id, hard }));
         }
         let Some(delivered) = accepted.delivered else { return };
+        let Some(Some(device)) = devices.get(accepted.exit) else {
+            self.lost += 1;
+            return;
+        };
         let bytes: &'b [u8] = arrival.bytes;
         if let Some(body) = bytes.get(delivered.body.clone()) {
-            merger.push(&delivered, body);
+            merger.push(device, &delivered, body);
         }
     }
 }

@@ -20,7 +20,7 @@
 //! kernel also forwards, and so counts down the TTL of what a gateway carries, before the tunnel and after it.
 //!
 //! # What holds always
-//! Nothing comes out of the device that was not decrypted by a child SA whose selectors mean it. Nothing
+//! Nothing comes out of a device that was not decrypted by a child SA of that device whose selectors mean it. Nothing
 //! inside a child's selectors leaves in the clear while the engine has the child: its policy stands before its
 //! routes do, and its routes go before the policy does.
 //!
@@ -32,16 +32,27 @@
 //! A trap policy has routes and rules as a child has, and what they lead into the device is kept, as far as it is little and
 //! for a short time, until a child stands that carries it. A child over the same traffic goes before a trap.
 //!
+//! # Interfaces
+//! Children and traps may name an interface: a TUN device of their own, beside the engine's. Whoever routes packets there
+//! decides what goes into the tunnel; the engine sets no routes and no rules for it, and selectors choose among the children of
+//! one interface only. Nothing that comes from an interface ever leaves in the clear, and shunts do not apply to it. The device
+//! may be moved into another network namespace, where its inner packets are then; ESP stays where the engine is. One that
+//! somebody removes is made anew. Its MTU is the engine's `mtu`, since no route has one.
+//!
 //! # Threads
 //! `esp-out` owns all that sends, `esp-in` all that receives: no lock on the way of a packet, and no
-//! allocation. `esp-mtu` follows the path MTUs. Operations are closures sent to the owners.
+//! allocation. Each device is a lane of theirs. `esp-mtu` follows the path MTUs and mends interfaces. Operations are closures
+//! sent to the owners.
 
 mod control;
 mod device;
 mod engine;
 mod error;
+mod interfaces;
 mod inward;
 mod kept;
+mod lane;
+mod lanes;
 pub mod limits;
 mod mailbox;
 mod merge;
@@ -57,4 +68,4 @@ mod watch;
 pub use control::Stats;
 pub use engine::{Engine, EngineConfig, Input, Sink};
 pub use error::Error;
-pub use watch::Watch;
+pub use watch::{OwnDevices, Watch};

@@ -29,7 +29,7 @@ pub const MAX_MERGED: usize = 64;
 pub const MAX_PACKET: usize = 65_535;
 
 /// How often the path MTU of active children is looked up, in milliseconds: the kernel learns of a smaller
-/// one by ICMP, we learn it from the kernel.
+/// one by ICMP, we learn it from the kernel. As often an interface that is gone is made anew.
 pub const PATH_MTU_INTERVAL_MS: u64 = 1000;
 
 /// The device's own MTU: no limit. Each child's route has the MTU of its path.
@@ -68,6 +68,10 @@ pub const ACQUIRE_INTERVAL_MS: u64 = 1000;
 
 /// Trap policies and shunts of one engine: with all that they keep they stay below 64 MiB, unless the machine is flooded from within.
 pub const MAX_TRAPS: usize = 512;
+
+/// Interfaces of one engine beside its own device: a tunnel to each of some hundred sites. Each has a descriptor of the process,
+/// of which 1024 are usual, and some 20 kB of tables.
+pub const MAX_INTERFACES: usize = 256;
 
 /// Changes of addresses and routes come in bursts: it is quiet for this long before they are acted on.
 pub const SETTLING: std::time::Duration = std::time::Duration::from_millis(100);

@@ -16,19 +16,19 @@ const ACK: u8 = 0x10;
 /// IP header without options, and TCP with all options.
 const HEADERS: usize = 40 + 60;
 
-/// Takes the packets of one batch of arrivals and writes them to the device, merged where possible.
+/// Takes the packets of one batch of arrivals and writes them to their devices, merged where possible.
 pub(crate) struct Merger<'d, 'b, S> {
-    device: &'d S,
     merge: bool,
-    runs: [Option<Run<'b>>; MAX_RUNS],
+    runs: [Option<Run<'d, 'b, S>>; MAX_RUNS],
     /// The run to be written when another is needed.
     oldest: usize,
-    /// Packets that the device did not take.
+    /// Packets that a device did not take.
     pub(crate) lost: u64,
 }
 
 /// Segments of one flow, each following the one before without a gap.
-struct Run<'b> {
+struct Run<'d, 'b, S> {
+    device: &'d S,
     headers: [u8; HEADERS],
     ip_len: usize,
     headers_len: usize,
@@ -53,26 +53,28 @@ struct Segment<'a, 'b> {
 }
 
 impl<'d, 'b, S: PacketSink> Merger<'d, 'b, S> {
-    pub(crate) fn new(device: &'d S, merge: bool) -> Self {
-        Self { device, merge, runs: [const { None }; MAX_RUNS], oldest: 0, lost: 0 }
+    pub(crate) fn new(merge: bool) -> Self {
+        Self { merge, runs: [const { None }; MAX_RUNS], oldest: 0, lost: 0 }
     }
 
-    /// Takes one packet: its fixed IP header is in `delivered`, the rest in `body`.
-    pub(crate) fn push(&mut self, delivered: &Delivered, body: &'b [u8]) {
+    /// Takes one packet for `device`: its fixed IP header is in `delivered`, the rest in `body`.
+    pub(crate) fn push(&mut self, device: &'d S, delivered: &Delivered, body: &'b [u8]) {
         let packet = &delivered.packet;
         if packet.protocol == protocol::TCP && self.merge {
-            let own = self.runs.iter().position(|run| run.as_ref().is_some_and(|run| run.is_of(packet)));
+            let is_own = |run: &Run<'d, 'b, S>| std::ptr::eq(run.device, device) && run.is_of(packet);
+            let own = self.runs.iter().position(|run| run.as_ref().is_some_and(is_own));
             let segment = Segment::read(delivered, body);
             match (own, segment) {
                 (Some(at), Some(segment)) => return self.append(at, &segment),
-                (None, Some(segment)) => return self.begin(&segment),
+                (None, Some(segment)) => return self.begin(device, &segment),
                 // Anything else of a flow must not overtake its segments.
                 (Some(at), None) => self.write_run(at),
                 (None, None) => {}
             }
         }
         let header = virtio::finished(false);
-        self.write(&[IoSlice::new(&header), IoSlice::new(delivered.header()), IoSlice::new(body)], 1);
+        let parts = [IoSlice::new(&header), IoSlice::new(delivered.header()), IoSlice::new(body)];
+        self.write(device, &parts, 1);
     }
 
     /// Writes all that was kept back.
@@ -83,21 +85,23 @@ impl<'d, 'b, S: PacketSink> Merger<'d, 'b, S> {
     }
 
     fn append(&mut self, at: usize, segment: &Segment<'_, 'b>) {
-        if self.runs.get_mut(at).and_then(Option::as_mut).is_some_and(|run| run.append(segment)) {
+        let Some(Some(run)) = self.runs.get_mut(at) else { return };
+        if run.append(segment) {
             return;
         }
+        let device = run.device;
         self.write_run(at);
         if let Some(slot) = self.runs.get_mut(at) {
-            *slot = Run::begin(segment);
+            *slot = Run::begin(device, segment);
         }
     }
 
-    fn begin(&mut self, segment: &Segment<'_, 'b>) {
+    fn begin(&mut self, device: &'d S, segment: &Segment<'_, 'b>) {
         let at = self.runs.iter().position(Option::is_none).unwrap_or(self.oldest);
         self.write_run(at);
         self.oldest = (at + 1) % MAX_RUNS;
         if let Some(slot) = self.runs.get_mut(at) {
-            *slot = Run::begin(segment);
+            *slot = Run::begin(device, segment);
         }
     }
 
@@ -111,11 +115,11 @@ impl<'d, 'b, S: PacketSink> Merger<'d, 'b, S> {
             *part = IoSlice::new(body);
         }
         let parts = parts.get(..run.count + 2).unwrap_or(&parts);
-        self.write(parts, run.count as u64);
+        self.write(run.device, parts, run.count as u64);
     }
 
-    fn write(&mut self, parts: &[IoSlice<'_>], packets: u64) {
-        if self.device.write(parts).is_err() {
+    fn write(&mut self, device: &S, parts: &[IoSlice<'_>], packets: u64) {
+        if device.write(parts).is_err() {
             self.lost += packets;
         }
     }
@@ -148,8 +152,8 @@ impl<'a, 'b> Segment<'a, 'b> {
     }
 }
 
-impl<'b> Run<'b> {
-    fn begin(segment: &Segment<'_, 'b>) -> Option<Self> {
+impl<'d, 'b, S> Run<'d, 'b, S> {
+    fn begin(device: &'d S, segment: &Segment<'_, 'b>) -> Option<Self> {
         let (ip_len, headers_len) = (segment.ip.len(), segment.ip.len() + segment.tcp.len());
         let mut headers = [0; HEADERS];
         headers.get_mut(..ip_len)?.copy_from_slice(segment.ip);
@@ -157,6 +161,7 @@ impl<'b> Run<'b> {
         let mut bodies: [&[u8]; MAX_MERGED] = [&[]; MAX_MERGED];
         bodies[0] = segment.body;
         Some(Self {
+            device,
             headers,
             ip_len,
             headers_len,

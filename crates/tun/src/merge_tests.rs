@@ -72,10 +72,10 @@ fn delivered(octets: &[u8]) -> Delivered {
 
 fn merge(packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let kept = Kept::default();
-    let mut merger = Merger::new(&kept, true);
+    let mut merger = Merger::new(true);
     for octets in packets {
         let delivered = delivered(octets);
-        merger.push(&delivered, &octets[delivered.body.clone()]);
+        merger.push(&kept, &delivered, &octets[delivered.body.clone()]);
     }
     merger.flush();
     assert_eq!(merger.lost, 0);
@@ -232,4 +232,21 @@ fn headers_that_do_not_add_up_are_not_cut() {
     short[32] = 0x40;
     assert!(!cut(&short), "a TCP header of 16 octets");
     assert!(!cut(&octets[..30]));
+}
+
+/// Two tunnels may carry the same addresses and ports.
+#[test]
+fn segments_of_two_devices_are_not_mixed() {
+    let segments = cut(&tcp_train(ADDRESSES[0], 4000, &[7; 3000]), Train::Tcp, 1000);
+    let (one, other) = (Kept::default(), Kept::default());
+    let mut merger = Merger::new(true);
+    let all: Vec<Delivered> = segments.iter().map(|octets| delivered(octets)).collect();
+    for (delivered, octets) in all.iter().zip(&segments) {
+        merger.push(&one, delivered, &octets[delivered.body.clone()]);
+        merger.push(&other, delivered, &octets[delivered.body.clone()]);
+    }
+    merger.flush();
+    let (one, other) = (one.0.into_inner(), other.0.into_inner());
+    assert_eq!(one, merge(&segments));
+    assert_eq!(one, other);
 }

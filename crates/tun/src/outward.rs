@@ -1,176 +1,154 @@
-//! The thread from the device to the network.
+//! The thread from the devices to the network.
 
-use crate::device::{Device, PacketSink, VIRTIO_LEN};
+use crate::device::Device;
 use crate::engine::{Input, Sink};
-use crate::kept::{self, Kept};
-use crate::limits::{MAX_ICMP_ERRORS, MAX_PASSED, MAX_READ, MAX_READS, MAX_TRAIN};
+use crate::lane::{Lane, Shared, split_virtio};
+use crate::limits::{MAX_ICMP_ERRORS, MAX_READ, MAX_READS};
 use crate::mailbox::Tasks;
-use crate::segment::{Segments, finish_checksum};
-use crate::train::{Heading, Lost, Train};
-use crate::virtio::{self, Unfinished};
-use dataplane::DataplaneEvent;
-use esp::ip::{Packet, protocol};
-use esp::tcp::{TCP_LEN, clamp_mss};
-use esp::{IvPool, NotSent, Outbound, OutboundChild, Parts};
-use net::{EspRoute, Sockets, wait_readable};
-use std::io::IoSlice;
-use std::os::fd::AsFd;
+use crate::sys::Poller;
+use base::Rng;
+use net::Sockets;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+/// The engine's own device among the lanes.
+pub(crate) const MAIN: usize = 0;
+
+/// The number of the thread's tasks among what is waited for; a lane's is its own.
+const TASKS: u64 = u64::MAX;
+
 /// What the thread owns.
 pub(crate) struct Outward {
-    pub(crate) table: Outbound,
-    /// Packets that neither a child's nor a trap's nor a passing shunt's selectors meant, or that are no IP.
-    pub(crate) unmatched: u64,
-    /// Whether packets that no child is meant for go on by the ordinary routes.
-    pass: bool,
-    device: Arc<Device>,
-    sockets: Arc<Sockets>,
-    sink: Sink,
-    train: Train,
-    /// What could not be sent since the last count.
-    lost: Vec<Lost>,
-    icmp: Allowance,
-    /// What traps keep.
-    pub(crate) kept: Kept,
+    lanes: Vec<Option<Lane>>,
+    /// What lanes that are closed did not match.
+    unmatched: u64,
+    poller: Poller,
+    shared: Shared,
 }
 
 impl Outward {
-    pub(crate) fn new(
-        (table, pass): (Outbound, bool),
-        device: Arc<Device>,
-        sockets: Arc<Sockets>,
-        sink: Sink,
-    ) -> Self {
-        let (train, lost, icmp) = (Train::new(), Vec::new(), Allowance::new(Instant::now()));
-        let kept = Kept::default();
-        Self { table, unmatched: 0, pass, device, sockets, sink, train, lost, icmp, kept }
+    pub(crate) fn new(poller: Poller, main: Lane, sockets: Arc<Sockets>, sink: Sink) -> Self {
+        Self { lanes: vec![Some(main)], unmatched: 0, poller, shared: Shared::new(sockets, sink) }
+    }
+
+    /// Does something with a lane, if it is there.
+    pub(crate) fn with<R>(&mut self, at: usize, work: impl FnOnce(&mut Lane, &mut Shared) -> R) -> Option<R> {
+        let lane = self.lanes.get_mut(at)?.as_mut()?;
+        Some(work(lane, &mut self.shared))
+    }
+
+    /// Makes room for an interface, without children.
+    pub(crate) fn open(&mut self, at: usize, rng: Box<dyn Rng>) {
+        if self.lanes.len() <= at {
+            self.lanes.resize_with(at + 1, || None);
+        }
+        if let Some(slot) = self.lanes.get_mut(at) {
+            *slot = Some(Lane::interface(rng));
+        }
+    }
+
+    /// An interface has this device from now on.
+    pub(crate) fn set_device(&mut self, at: usize, device: Arc<Device>) -> io::Result<()> {
+        let Some(Some(lane)) = self.lanes.get_mut(at) else { return Ok(()) };
+        self.poller.add(&*device, at as u64)?;
+        lane.device = Some(device);
+        Ok(())
+    }
+
+    /// Closes an interface; it has no children.
+    pub(crate) fn close(&mut self, at: usize) {
+        let Some(lane) = self.lanes.get_mut(at).and_then(Option::take) else { return };
+        self.unmatched += lane.unmatched;
+        if let Some(device) = lane.device {
+            // It is closed with its last user in any case.
+            let _ = self.poller.remove(&*device);
+        }
+    }
+
+    /// Packets that nothing was meant for, of all devices.
+    pub(crate) fn unmatched(&self) -> u64 {
+        self.unmatched + self.lanes.iter().flatten().map(|lane| lane.unmatched).sum::<u64>()
     }
 
     /// Carries packets until `stop` is set.
     pub(crate) fn run(mut self, tasks: &Tasks<Self>, stop: &AtomicBool) {
+        let main = self.lanes.iter().flatten().find_map(|lane| lane.device.clone());
+        let begun = self.poller.add(tasks.descriptor(), TASKS);
+        let begun = begun.and_then(|()| main.map_or(Ok(()), |device| self.poller.add(&*device, MAIN as u64)));
         let mut buffer = vec![0; MAX_READ];
-        let device = self.device.clone();
-        while !stop.load(Ordering::Acquire) {
-            let ready = match wait_readable(&[device.as_fd(), tasks.descriptor()], None) {
-                Ok(ready) => ready,
+        let mut result = begun.map_err(|error| format!("Packets cannot be waited for: {error}."));
+        while result.is_ok() && !stop.load(Ordering::Acquire) {
+            result = self.turn(tasks, &mut buffer);
+        }
+        if let Err(reason) = result {
+            (self.shared.sink)(Input::Fault(reason));
+        }
+    }
+
+    /// Waits, and does what there is to do.
+    fn turn(&mut self, tasks: &Tasks<Self>, buffer: &mut [u8]) -> Result<(), String> {
+        let ready = self.poller.wait().map_err(|error| format!("Waiting for packets failed: {error}."))?;
+        for number in ready {
+            match number {
+                TASKS => tasks.run(self),
+                at => self.serve(at as usize, buffer)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes packets from a device. An interface that somebody has removed is left to be made anew; without its own device the
+    /// engine is none.
+    fn serve(&mut self, at: usize, buffer: &mut [u8]) -> Result<(), String> {
+        let Some(Some(lane)) = self.lanes.get_mut(at) else { return Ok(()) };
+        let Some(device) = lane.device.clone() else { return Ok(()) };
+        let mut failure = None;
+        for _ in 0..MAX_READS {
+            match device.read(buffer) {
+                Ok(Some(len)) => {
+                    if let Some((header, packet)) = buffer.get_mut(..len).and_then(split_virtio) {
+                        lane.carry(&mut self.shared, header, packet);
+                    }
+                }
+                Ok(None) => break,
                 Err(error) => {
-                    return (self.sink)(Input::Fault(format!("Waiting for packets failed: {error}.")));
-                }
-            };
-            if ready & 2 != 0 {
-                tasks.run(&mut self);
-            }
-            if ready & 1 == 0 {
-                continue;
-            }
-            for _ in 0..MAX_READS {
-                match device.read(&mut buffer) {
-                    Ok(Some(len)) => {
-                        if let Some((header, packet)) = buffer.get_mut(..len).and_then(split_virtio) {
-                            self.carry(header, packet);
-                        }
-                    }
-                    Ok(None) => break,
-                    Err(error) => {
-                        self.flush();
-                        return (self.sink)(Input::Fault(format!(
-                            "Reading from the device {} failed: {error}.",
-                            device.name()
-                        )));
-                    }
+                    failure = Some(error);
+                    break;
                 }
             }
-            self.flush();
+        }
+        lane.flush(&mut self.shared);
+        match failure {
+            Some(error) if at == MAIN => {
+                Err(format!("Reading from the device {} failed: {error}.", device.name()))
+            }
+            Some(_) => {
+                lane.device = None;
+                device.set_gone();
+                let _ = self.poller.remove(&*device);
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
-
-    /// Carries one packet (or train of segments) from the device.
-    fn carry(&mut self, header: &[u8; VIRTIO_LEN], octets: &mut [u8]) {
-        let (Some(unfinished), Ok(packet)) = (virtio::read(header), Packet::parse(octets)) else {
-            self.unmatched += 1;
-            return;
-        };
-        if self.table.bypasses(&packet) {
-            // What the network refuses is lost, as it would be without us.
-            let _ = pass(&self.sockets, &packet, octets, &unfinished);
-            return;
-        }
-        let Some((child, ivs)) = self.table.find(&packet) else {
-            if let Some(id) = self.table.find_trap(&packet) {
-                if self.kept.keep(Instant::now(), id, [header, octets]) {
-                    let packet = kept::selectors(&packet);
-                    (self.sink)(Input::Event(DataplaneEvent::Acquire { id, packet }));
-                }
-                return;
-            }
-            self.unmatched += 1;
-            if self.pass && self.table.may_pass(&packet) {
-                // What the network refuses is lost, as it would be without us.
-                let _ = pass(&self.sockets, &packet, octets, &unfinished);
-            }
-            return;
-        };
-        let way = Way { train: &mut self.train, sockets: &self.sockets, lost: &mut self.lost };
-        let result = way.carry(child, ivs, &packet, octets, &unfinished);
-        if let Err(not_sent) = result {
-            child.counters.not_sent += 1;
-            if not_sent == NotSent::TooBig && self.icmp.take(Instant::now()) {
-                report_too_big(&self.device, &packet, octets, child.max_inner);
-            }
-        }
-        if let Some(hard) = child.take_expired() {
-            (self.sink)(Input::Event(DataplaneEvent::Expired { id: child.id, hard }));
-        }
-        if child.take_near_end() {
-            (self.sink)(Input::Event(DataplaneEvent::SequenceNearEnd(child.id)));
-        }
-    }
-
-    /// Sends what traps kept and a child carries now.
-    pub(crate) fn release(&mut self) {
-        for (id, mut waiting) in self.kept.take(Instant::now()) {
-            let parts = split_virtio(&mut waiting.octets);
-            let ready = parts.as_ref().and_then(|(_, octets)| Packet::parse(octets).ok());
-            match (parts, ready.filter(|packet| self.table.find(packet).is_some())) {
-                (Some((header, octets)), Some(_)) => self.carry(header, octets),
-                _ => self.kept.put_back(id, waiting),
-            }
-        }
-        self.flush();
-    }
-
-    fn flush(&mut self) {
-        self.lost.extend(self.train.flush(&self.sockets).err());
-        for lost in self.lost.drain(..) {
-            if let Some(child) = self.table.get_mut(lost.child) {
-                child.counters.not_sent += lost.packets;
-            }
-        }
-    }
-}
-
-fn split_virtio(octets: &mut [u8]) -> Option<(&[u8; VIRTIO_LEN], &mut [u8])> {
-    let (header, packet) = octets.split_first_chunk_mut::<VIRTIO_LEN>()?;
-    Some((header, packet))
 }
 
 /// How many ICMP errors may be sent now.
-struct Allowance {
+pub(crate) struct Allowance {
     left: f64,
     at: Instant,
 }
 
 impl Allowance {
-    fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { left: MAX_ICMP_ERRORS.into(), at: now }
     }
 
     /// Whether one more may be sent.
     //= rfc4443 §2.4
-    fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         let most = f64::from(MAX_ICMP_ERRORS);
         let grown = now.saturating_duration_since(self.at).as_secs_f64() * most;
         self.left = (self.left + grown).min(most);
@@ -180,97 +158,6 @@ impl Allowance {
             self.left -= 1.0;
         }
         some
-    }
-}
-
-/// Where sealed packets go.
-struct Way<'a> {
-    train: &'a mut Train,
-    sockets: &'a Sockets,
-    lost: &'a mut Vec<Lost>,
-}
-
-impl Way<'_> {
-    fn carry(
-        mut self,
-        child: &mut OutboundChild,
-        ivs: &mut IvPool,
-        packet: &Packet,
-        octets: &mut [u8],
-        unfinished: &Unfinished,
-    ) -> Result<(), NotSent> {
-        if unfinished.train.is_some() {
-            let mut segments = Segments::new(octets, packet, unfinished).ok_or(NotSent::NotTransportable)?;
-            child.admits(packet, segments.longest())?;
-            while let Some((head, body)) = segments.next() {
-                self.seal(child, ivs, packet, Parts { head, body })?;
-            }
-            return Ok(());
-        }
-        child.admits(packet, packet.total_len)?;
-        let octets = octets.get_mut(..packet.total_len).ok_or(NotSent::NoRoom)?;
-        if let Some(place) = unfinished.checksum {
-            finish_checksum(octets, place).ok_or(NotSent::NotTransportable)?;
-        }
-        if packet.protocol == protocol::TCP && packet.ports.is_some() {
-            let mss = child.max_inner.saturating_sub(packet.fixed_header_len() + TCP_LEN);
-            let segment = octets.get_mut(packet.header_len..).unwrap_or(&mut []);
-            clamp_mss(segment, u16::try_from(mss).unwrap_or(u16::MAX));
-        }
-        let (head, body) = octets.split_at(packet.fixed_header_len());
-        self.seal(child, ivs, packet, Parts { head, body })
-    }
-
-    fn seal(
-        &mut self,
-        child: &mut OutboundChild,
-        ivs: &mut IvPool,
-        packet: &Packet,
-        parts: Parts<'_>,
-    ) -> Result<(), NotSent> {
-        let route = EspRoute { local: child.local, remote: child.remote, udp: child.udp_encap };
-        let heading = Heading { child: child.id, route, tos: child.outer_tos(packet) };
-        let len = child.frame_len(packet, parts.head.len() + parts.body.len());
-        if len > MAX_TRAIN {
-            return Err(NotSent::NoRoom);
-        }
-        if !self.train.takes(&heading, len) {
-            self.lost.extend(self.train.flush(self.sockets).err());
-        }
-        let len = child.encapsulate(packet, parts, self.train.room(), ivs)?;
-        self.train.push(heading, len);
-        Ok(())
-    }
-}
-
-/// Sends a packet (or train) that is to leave outside of all tunnels by the ordinary routes.
-fn pass(sockets: &Sockets, packet: &Packet, octets: &mut [u8], unfinished: &Unfinished) -> Option<()> {
-    if unfinished.train.is_some() {
-        let mut segments = Segments::new(octets, packet, unfinished)?;
-        let mut whole = [0; MAX_PASSED];
-        while let Some((head, body)) = segments.next() {
-            let (first, rest) = whole.get_mut(..head.len() + body.len())?.split_at_mut(head.len());
-            first.copy_from_slice(head);
-            rest.copy_from_slice(body);
-            sockets.send_whole(packet.destination, whole.get(..head.len() + body.len())?).ok()?;
-        }
-        return Some(());
-    }
-    if let Some(place) = unfinished.checksum {
-        finish_checksum(octets, place)?;
-    }
-    sockets.send_whole(packet.destination, octets.get(..packet.total_len)?).ok()
-}
-
-/// Tells the sender of a packet that does not fit.
-//= rfc4301 §8.2.1
-fn report_too_big(device: &Device, packet: &Packet, octets: &[u8], mtu: usize) {
-    let mut error = [0; esp::limits::MAX_ICMP_ERROR_V6];
-    if let Some(len) = esp::icmp::too_big(packet, octets, mtu, &mut error) {
-        let header = virtio::finished(false);
-        let error = error.get(..len).unwrap_or(&[]);
-        // Lost, it will be made again for the sender's next attempt.
-        let _ = device.write(&[IoSlice::new(&header), IoSlice::new(error)]);
     }
 }
 

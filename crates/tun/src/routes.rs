@@ -240,7 +240,7 @@ impl Routes {
     pub(crate) fn assign(&mut self, address: IpAddr) -> io::Result<()> {
         let users = self.addresses.get(&address).copied().unwrap_or(0);
         if users == 0 {
-            match self.netlink.add(RouteNetlinkMessage::NewAddress(self.address(address))) {
+            match self.netlink.add(RouteNetlinkMessage::NewAddress(address_on(self.place.device, address))) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
             }
@@ -255,19 +255,9 @@ impl Routes {
         *users -= 1;
         if *users == 0 {
             self.addresses.remove(&address);
-            let _ = self.netlink.change(RouteNetlinkMessage::DelAddress(self.address(address)));
+            let _ =
+                self.netlink.change(RouteNetlinkMessage::DelAddress(address_on(self.place.device, address)));
         }
-    }
-
-    fn address(&self, address: IpAddr) -> AddressMessage {
-        let mut message = AddressMessage::default();
-        message.header.family = family(address);
-        message.header.prefix_len = if address.is_ipv4() { 32 } else { 128 };
-        message.header.index = self.place.device;
-        // Nobody else is on the device who could have it.
-        message.header.flags = AddressHeaderFlags::Nodad;
-        message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
-        message
     }
 
     /// The machine's own addresses.
@@ -294,6 +284,18 @@ impl Drop for Routes {
             self.remove(owner);
         }
     }
+}
+
+/// An address of our own on the device of that index.
+pub(crate) fn address_on(index: u32, address: IpAddr) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address);
+    message.header.prefix_len = if address.is_ipv4() { 32 } else { 128 };
+    message.header.index = index;
+    // Nobody else is on the device who could have it.
+    message.header.flags = AddressHeaderFlags::Nodad;
+    message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+    message
 }
 
 fn family(address: IpAddr) -> AddressFamily {

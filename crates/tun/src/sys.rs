@@ -1,10 +1,10 @@
 //! The system calls on the TUN device. All unsafe code of this crate is here.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 /// Turns an open `/dev/net/tun` into the device that `pattern` names (`%d` becomes a free number).
@@ -24,6 +24,34 @@ pub(crate) fn attach(file: &File, pattern: &str) -> io::Result<String> {
     check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
     let octets: Vec<u8> = request.ifr_name.iter().take_while(|&&c| c != 0).map(|&c| c as u8).collect();
     String::from_utf8(octets).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// The name of the device that `file` is attached to now.
+pub(crate) fn attached_name(file: &File) -> io::Result<CString> {
+    // SAFETY: ifreq is plain data; all zero octets are a valid value of it.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    // SAFETY: TUNGETIFF writes one ifreq, which lives across the call.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNGETIFF, &raw mut request) })?;
+    let octets: Vec<u8> = request.ifr_name.iter().take_while(|&&c| c != 0).map(|&c| c as u8).collect();
+    Ok(CString::new(octets)?)
+}
+
+/// The network namespace that the device of `file` is in now.
+pub(crate) fn namespace_of(file: &File) -> io::Result<File> {
+    // SAFETY: TUNGETDEVNETNS takes no argument and answers a descriptor or -1.
+    let fd = unsafe { libc::ioctl(file.as_raw_fd(), TUNGETDEVNETNS) };
+    check(fd)?;
+    // SAFETY: the descriptor was just made and nobody else owns it.
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// `_IO('T', 227)`
+const TUNGETDEVNETNS: libc::Ioctl = 0x54e3;
+
+/// The calling thread is in that network namespace from now on.
+pub(crate) fn enter(namespace: &File) -> io::Result<()> {
+    // SAFETY: setns takes a descriptor, which is open, and an int.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })
 }
 
 /// Tells the kernel which unfinished packets we take: without checksums, and not yet segmented.
@@ -50,7 +78,11 @@ pub(crate) fn set_nonblocking(file: &File) -> io::Result<()> {
 
 /// The index of the interface `name` in this thread's network namespace.
 pub(crate) fn interface_index(name: &str) -> io::Result<u32> {
-    let name = CString::new(name)?;
+    index_of(&CString::new(name)?)
+}
+
+/// The same.
+pub(crate) fn index_of(name: &CStr) -> io::Result<u32> {
     // SAFETY: the name is a string that ends in a zero octet and lives across the call.
     match unsafe { libc::if_nametoindex(name.as_ptr()) } {
         0 => Err(io::Error::last_os_error()),
@@ -77,6 +109,53 @@ pub(crate) fn readable(fd: BorrowedFd<'_>, limit: Option<Duration>) -> io::Resul
         Ok(()) => Ok(entry.revents != 0),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// What is waited for, however many descriptors there are; each has a number.
+pub(crate) struct Poller(OwnedFd);
+
+/// Descriptors told ready at a time; the others are told next.
+const READY: usize = 16;
+
+impl Poller {
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: epoll_create1 takes an int and answers a descriptor or -1.
+        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        check(fd)?;
+        // SAFETY: the descriptor was just made and nobody else owns it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Waits for `fd` too, from now on until it is closed or removed.
+    pub(crate) fn add(&self, fd: impl AsFd, number: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: number };
+        self.control(libc::EPOLL_CTL_ADD, fd, &mut event)
+    }
+
+    /// Waits for it no more.
+    pub(crate) fn remove(&self, fd: impl AsFd) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, fd, &mut libc::epoll_event { events: 0, u64: 0 })
+    }
+
+    fn control(&self, what: libc::c_int, fd: impl AsFd, event: &mut libc::epoll_event) -> io::Result<()> {
+        let fd = fd.as_fd().as_raw_fd();
+        // SAFETY: both descriptors are open, and the event lives across the call.
+        check(unsafe { libc::epoll_ctl(self.0.as_raw_fd(), what, fd, event) })
+    }
+
+    /// Waits until some are ready, and answers their numbers.
+    pub(crate) fn wait(&self) -> io::Result<impl Iterator<Item = u64> + use<>> {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; READY];
+        // SAFETY: there is room for as many events as are asked for, and it lives across the call.
+        let count =
+            unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), READY as libc::c_int, -1) };
+        let count = match check(count) {
+            Ok(()) => count as usize,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => return Err(error),
+        };
+        Ok(events.into_iter().take(count).map(|event| event.u64))
     }
 }
 

@@ -13,17 +13,46 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The devices of our own data plane by their indexes, as they come and go.
+#[derive(Clone, Default, Debug)]
+pub struct OwnDevices(Arc<Mutex<BTreeSet<u32>>>);
+
+impl OwnDevices {
+    pub(crate) fn of(index: u32) -> Self {
+        let own = Self::default();
+        own.add(index);
+        own
+    }
+
+    pub(crate) fn add(&self, index: u32) {
+        self.all().insert(index);
+    }
+
+    pub(crate) fn remove(&self, index: u32) {
+        self.all().remove(&index);
+    }
+
+    fn has(&self, index: u32) -> bool {
+        self.all().contains(&index)
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Tells when the host's addresses, links or routes change.
 pub struct Watch {
     socket: Socket,
-    /// The device of our own data plane, whose routes are ours.
-    own: Option<u32>,
+    /// Whose addresses and routes are of the tunnels.
+    own: OwnDevices,
 }
 
 impl Watch {
-    /// Begins to watch this thread's network namespace, without what concerns the device `own`.
-    pub fn open(own: Option<&str>) -> io::Result<Self> {
+    /// Begins to watch this thread's network namespace, without what concerns the devices `own`.
+    pub fn open(own: OwnDevices) -> io::Result<Self> {
         let groups = libc::RTMGRP_LINK
             | libc::RTMGRP_IPV4_IFADDR
             | libc::RTMGRP_IPV6_IFADDR
@@ -32,7 +61,7 @@ impl Watch {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, groups as u32))?;
         socket.set_non_blocking(true)?;
-        Ok(Self { socket, own: own.map(sys::interface_index).transpose()? })
+        Ok(Self { socket, own })
     }
 
     /// Waits for a change, and then until nothing changes for a moment.
@@ -56,7 +85,7 @@ impl Watch {
             RouteNetlinkMessage::NewLink(link) => {
                 let flags = link.header.flags;
                 let carries = flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
-                let others = !flags.contains(LinkFlags::Loopback) && Some(link.header.index) != self.own;
+                let others = !flags.contains(LinkFlags::Loopback) && !self.own.has(link.header.index);
                 (carries && others).then_some(link.header.index)
             }
             _ => None,
@@ -101,7 +130,7 @@ impl Watch {
             ) => output(&route),
             _ => return false,
         };
-        index.is_none() || index != self.own
+        index.is_none_or(|index| !self.own.has(index))
     }
 }
 

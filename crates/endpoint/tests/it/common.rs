@@ -123,6 +123,7 @@ pub fn child(name: &str, local: &str, remote: &str) -> Arc<Child> {
         inactivity: Duration::ZERO,
         lifetime: ChildLifetime::UNLIMITED,
         replay_window: 64,
+        interface: None,
     })
 }
 

@@ -96,6 +96,7 @@ pub(crate) fn spec(a: bool) -> ChildSpec {
         replaces: None,
         hold_outbound: false,
         volume: dataplane::VolumeLimits::default(),
+        interface: None,
     }
 }
 

@@ -113,7 +113,7 @@ impl Established {
         let (mut stage, transcript) = Self::new(sa, cx, peer);
         stage.heed(sa, cx);
         if let Some(received) = received {
-            stage.leases.apply(sa, cx, &stage.chosen.connection.name, *received);
+            stage.leases.apply(sa, cx, &stage.chosen.connection, *received);
         }
         match first {
             None => {}

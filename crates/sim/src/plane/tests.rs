@@ -58,6 +58,7 @@ impl End {
             replaces: replaces.map(|old| ChildId(old.into())),
             hold_outbound: hold,
             volume,
+            interface: None,
         };
         assert_eq!(self.does(Op::Install(Box::new(spec))), Outcome::Done);
     }
@@ -222,6 +223,7 @@ fn a_trap_keeps_the_first_packets_and_asks_at_a_bounded_rate() {
         mode: Mode::Tunnel,
         local_ts: ours,
         remote_ts: theirs,
+        interface: None,
     }));
     let mut asked = 0;
     for number in 0..100u64 {

@@ -262,7 +262,7 @@ impl Realm {
                 ("children", plane.sad().count()),
                 ("traps", plane.traps().count()),
                 ("kept packets", plane.kept()),
-                ("addresses", plane.addresses.len()),
+                ("addresses", plane.address_count()),
                 ("leases", host.leases.holders()),
                 ("resolvers", host.resolver.len()),
                 ("orders", host.open_orders.len()),

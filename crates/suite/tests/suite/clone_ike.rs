@@ -202,7 +202,7 @@ fn a_clone_uses_the_address_of_the_first() {
     world.order("alice", Order::Down(Target::Ike(newest)));
     world.until(answered);
     world.run(SECOND);
-    assert_eq!((world.status("bob")[0].leased.len(), world.host("alice").dataplane.addresses.len()), (1, 1));
+    assert_eq!((world.status("bob")[0].leased.len(), world.host("alice").dataplane.address_count()), (1, 1));
 }
 
 /// Where too much waits already, the order is refused and not forgotten.

@@ -4,7 +4,7 @@ use super::asked::is_prefix;
 use super::filled_in;
 use crate::contents::Contents;
 use crate::{Common, Cx};
-use dataplane::{AddressRange, Op, Selector};
+use dataplane::{AddressRange, Assigned, Interface, Op, Selector};
 use policy::{Connection, Leased};
 use sa::{Branch, Job, JobId, Received};
 use std::net::{IpAddr, Ipv4Addr};
@@ -31,6 +31,8 @@ struct Held {
     resolver: Option<JobId>,
     /// Networks that the peer protects and that are not looked at yet.
     unreached: Vec<AddressRange>,
+    /// Where the addresses that we have stand.
+    interface: Option<Interface>,
     /// Addresses that are being set on this host.
     assigning: Vec<(JobId, IpAddr)>,
 }
@@ -96,9 +98,15 @@ impl Leases {
     }
 
     /// The peer gave us this: it is set on this host.
-    pub(crate) fn apply(&mut self, sa: &Common, cx: &mut Cx<'_>, connection: &str, received: Received) {
+    pub(crate) fn apply(
+        &mut self,
+        sa: &Common,
+        cx: &mut Cx<'_>,
+        connection: &Connection,
+        received: Received,
+    ) {
         let received = Arc::new(received);
-        let memory = cx.directory.memory_mut(connection);
+        let memory = cx.directory.memory_mut(&connection.name);
         memory.addresses.clone_from(&received.addresses);
         if let Some(link) = &received.link {
             memory.addresses.retain(IpAddr::is_ipv4);
@@ -106,11 +114,13 @@ impl Leases {
         }
         let held = self.held();
         held.unreached.clone_from(&received.subnets);
-        for address in &received.addresses {
-            held.assigning.push((cx.out.dataplane(sa.id, Op::Assign(*address)), *address));
+        held.interface = connection.interface().cloned();
+        for &address in &received.addresses {
+            let assigned = Assigned { address, interface: held.interface.clone() };
+            held.assigning.push((cx.out.dataplane(sa.id, Op::Assign(assigned)), address));
         }
         if received.concerns_resolver() {
-            let (connection, received) = (connection.to_string(), received.clone());
+            let (connection, received) = (connection.name.clone(), received.clone());
             held.resolver = Some(cx.out.job(sa.id, Job::UseResolver { connection, received }));
         }
         let list: Vec<String> = received.addresses.iter().map(IpAddr::to_string).collect();
@@ -198,8 +208,9 @@ impl Leases {
         if let Some(job) = held.resolver {
             cx.out.job(sa.id, Job::DropResolver(job));
         }
-        for address in held.received.iter().flat_map(|received| &received.addresses) {
-            cx.out.dataplane(sa.id, Op::Unassign(*address));
+        for &address in held.received.iter().flat_map(|received| &received.addresses) {
+            let interface = held.interface.clone();
+            cx.out.dataplane(sa.id, Op::Unassign(Assigned { address, interface }));
         }
     }
 }
