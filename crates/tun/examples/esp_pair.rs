@@ -210,6 +210,52 @@ fn print(counters: &Counters) {
     );
 }
 
+/// Does what a line says; `false` ends it.
+fn obey(line: &str, engine: &Engine, args: &Args, events: &Receiver<String>) -> Result<bool, Box<dyn Error>> {
+    let suite = provider::Provider::new();
+    match line.split(' ').collect::<Vec<_>>()[..] {
+        ["query"] => match engine.submit(Op::Query(ChildId(1))) {
+            Outcome::Counters(counters) => print(&counters),
+            other => println!("{other:?}"),
+        },
+        ["move", local, remote] => {
+            let (local, remote) = (local.parse()?, remote.parse()?);
+            println!("{:?}", engine.submit(Op::Move { id: ChildId(1), local, remote, udp_encap: true }));
+        }
+        ["again"] => println!("{:?}", engine.submit(Op::Install(Box::new(second(args, &suite)?)))),
+        ["install", n, old, hold] => {
+            let op = successor(args, &suite, n, old, hold == "hold")?;
+            println!("{:?}", engine.submit(op));
+        }
+        ["child", n, interface] => {
+            let interface = Interface::new(interface);
+            let spec = ChildSpec { interface, ..spec(args, &suite, n.parse()?)? };
+            println!("{:?}", engine.submit(Op::Install(Box::new(spec))));
+        }
+        ["keep", ref names @ ..] => {
+            engine.set_interfaces(&names.iter().filter_map(|name| Interface::new(name)).collect());
+            println!("Done");
+        }
+        ["assign", address, name] => {
+            println!("{:?}", engine.submit(Op::Assign(assigned(address, name)?)))
+        }
+        ["unassign", address, name] => {
+            println!("{:?}", engine.submit(Op::Unassign(assigned(address, name)?)));
+        }
+        ["unprotected"] => println!("{}", engine.stats().unprotected),
+        ["query", n] => println!("{:?}", engine.submit(Op::Query(ChildId(n.parse()?)))),
+        ["use", n] => println!("{:?}", engine.submit(Op::Use(ChildId(n.parse()?)))),
+        ["remove", n] => println!("{:?}", engine.submit(Op::Remove(ChildId(n.parse()?)))),
+        ["trap", n] => println!("{:?}", engine.submit(trap(args, n, Without::Acquire)?)),
+        ["pass", n] => println!("{:?}", engine.submit(trap(args, n, Without::Bypass)?)),
+        ["drop", n] => println!("{:?}", engine.submit(trap(args, n, Without::Discard)?)),
+        ["untrap", n] => println!("{:?}", engine.submit(Op::Untrap(TrapId(n.parse()?)))),
+        ["wait", word] => println!("{}", next_event(events, word)),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::read()?;
     let suite: Arc<dyn Suite> = Arc::new(provider::Provider::new());
@@ -241,45 +287,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("ready {}", engine.device());
     for line in std::io::stdin().lock().lines() {
-        match line?.split(' ').collect::<Vec<_>>()[..] {
-            ["query"] => match engine.submit(Op::Query(ChildId(1))) {
-                Outcome::Counters(counters) => print(&counters),
-                other => println!("{other:?}"),
-            },
-            ["move", local, remote] => {
-                let (local, remote) = (local.parse()?, remote.parse()?);
-                println!("{:?}", engine.submit(Op::Move { id: ChildId(1), local, remote, udp_encap: true }));
-            }
-            ["again"] => println!("{:?}", engine.submit(Op::Install(Box::new(second(&args, &*suite)?)))),
-            ["install", n, old, hold] => {
-                let op = successor(&args, &*suite, n, old, hold == "hold")?;
-                println!("{:?}", engine.submit(op));
-            }
-            ["child", n, interface] => {
-                let interface = Interface::new(interface);
-                let spec = ChildSpec { interface, ..spec(&args, &*suite, n.parse()?)? };
-                println!("{:?}", engine.submit(Op::Install(Box::new(spec))));
-            }
-            ["keep", ref names @ ..] => {
-                engine.set_interfaces(&names.iter().filter_map(|name| Interface::new(name)).collect());
-                println!("Done");
-            }
-            ["assign", address, name] => {
-                println!("{:?}", engine.submit(Op::Assign(assigned(address, name)?)))
-            }
-            ["unassign", address, name] => {
-                println!("{:?}", engine.submit(Op::Unassign(assigned(address, name)?)));
-            }
-            ["unprotected"] => println!("{}", engine.stats().unprotected),
-            ["query", n] => println!("{:?}", engine.submit(Op::Query(ChildId(n.parse()?)))),
-            ["use", n] => println!("{:?}", engine.submit(Op::Use(ChildId(n.parse()?)))),
-            ["remove", n] => println!("{:?}", engine.submit(Op::Remove(ChildId(n.parse()?)))),
-            ["trap", n] => println!("{:?}", engine.submit(trap(&args, n, Without::Acquire)?)),
-            ["pass", n] => println!("{:?}", engine.submit(trap(&args, n, Without::Bypass)?)),
-            ["drop", n] => println!("{:?}", engine.submit(trap(&args, n, Without::Discard)?)),
-            ["untrap", n] => println!("{:?}", engine.submit(Op::Untrap(TrapId(n.parse()?)))),
-            ["wait", word] => println!("{}", next_event(&events, word)),
-            _ => break,
+        if !obey(&line?, &engine, &args, &events)? {
+            break;
         }
     }
     if let Outcome::Counters(counters) = engine.submit(Op::Remove(ChildId(1))) {
