@@ -187,6 +187,10 @@ pub enum SignatureScheme {
     EcdsaSha512,
     Ed25519,
     Ed448,
+    /// Pure ML-DSA with an empty context (FIPS 204 §5.2; draft-ietf-ipsecme-ikev2-pqc-auth §3.2, RFC 9881 §3).
+    MlDsa44,
+    MlDsa65,
+    MlDsa87,
 }
 
 /// Why a signature was not accepted.

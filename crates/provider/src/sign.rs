@@ -18,7 +18,8 @@ const ED448_PKCS8: [u8; 16] =
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LoadKeyError {
     /// Neither PKCS#8 nor SEC 1 nor PKCS#1 in DER, or not a kind of key that signs here (a key with the
-    /// identifier id-RSASSA-PSS does not; one with rsaEncryption makes PSS signatures as well).
+    /// identifier id-RSASSA-PSS does not; one with rsaEncryption makes PSS signatures as well), or an ML-DSA key whose
+    /// seed and expanded key disagree (RFC 9881 §8.2).
     Unreadable,
     /// An RSA modulus of this many bits, outside of [`crate::limits`].
     RsaSize(u32),
@@ -28,8 +29,8 @@ impl fmt::Display for LoadKeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LoadKeyError::Unreadable => f.write_str(
-                "this is not an unencrypted RSA, ECDSA (P-256, P-384, P-521), Ed25519 or Ed448 private key \
-                 in PKCS#8, SEC 1 or PKCS#1 DER; convert it with: openssl pkey -in OLD -outform DER -out NEW",
+                "this is not an unencrypted RSA, ECDSA (P-256, P-384, P-521), Ed25519, Ed448 or ML-DSA private key \
+                 in PKCS#8, SEC 1 or PKCS#1 DER, or its parts disagree; convert it with: openssl pkey -in OLD -outform DER -out NEW",
             ),
             LoadKeyError::RsaSize(bits) => write!(
                 f,
@@ -41,7 +42,8 @@ impl fmt::Display for LoadKeyError {
 
 impl std::error::Error for LoadKeyError {}
 
-/// Reads a private key: PKCS#8 (RFC 5958), SEC 1 (RFC 5915) or PKCS#1 (RFC 8017 §A.1.2), in DER.
+/// Reads a private key: PKCS#8 (RFC 5958; of ML-DSA as seed, expanded key or both, RFC 9881 §6), SEC 1 (RFC 5915) or PKCS#1
+/// (RFC 8017 §A.1.2), in DER.
 ///
 /// # Errors
 /// See [`LoadKeyError`].
@@ -108,7 +110,7 @@ fn parts(scheme: Scheme) -> Option<(Option<Hash>, Padding)> {
         Scheme::EcdsaSha256 => (Some(Hash::Sha256), Padding::None),
         Scheme::EcdsaSha384 => (Some(Hash::Sha384), Padding::None),
         Scheme::EcdsaSha512 => (Some(Hash::Sha512), Padding::None),
-        Scheme::Ed25519 => (None, Padding::None),
+        Scheme::Ed25519 | Scheme::MlDsa44 | Scheme::MlDsa65 | Scheme::MlDsa87 => (None, Padding::None),
         Scheme::Ed448 => return None,
     })
 }
@@ -131,10 +133,13 @@ fn schemes(kind: KeyKind, bits: u32) -> Vec<Scheme> {
         (KeyKind::Ec, 257..=384) => vec![EcdsaSha384, EcdsaSha512, EcdsaSha256, EcdsaSha1],
         (KeyKind::Ec, _) => vec![EcdsaSha512, EcdsaSha384, EcdsaSha256, EcdsaSha1],
         (KeyKind::Ed25519, _) => vec![Ed25519],
+        (KeyKind::MlDsa44, _) => vec![MlDsa44],
+        (KeyKind::MlDsa65, _) => vec![MlDsa65],
+        (KeyKind::MlDsa87, _) => vec![MlDsa87],
     }
 }
 
-/// An RSA, ECDSA or Ed25519 key.
+/// An RSA, ECDSA, Ed25519 or ML-DSA key.
 struct LibraryKey {
     key: PrivateKey,
     schemes: Vec<Scheme>,

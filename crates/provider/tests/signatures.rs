@@ -8,7 +8,7 @@ use testkit::hex;
 
 const MESSAGE: &[u8] = b"handfast signs this";
 
-const SCHEMES: [Scheme; 13] = [
+const SCHEMES: [Scheme; 16] = [
     Scheme::RsaPkcs1Sha1,
     Scheme::RsaPkcs1Sha256,
     Scheme::RsaPkcs1Sha384,
@@ -22,6 +22,9 @@ const SCHEMES: [Scheme; 13] = [
     Scheme::EcdsaSha512,
     Scheme::Ed25519,
     Scheme::Ed448,
+    Scheme::MlDsa44,
+    Scheme::MlDsa65,
+    Scheme::MlDsa87,
 ];
 
 /// Keys and signatures that OpenSSL made.

@@ -1,4 +1,4 @@
-//! Signatures: RSA, ECDSA and Ed25519 keys in their standard encodings.
+//! Signatures: RSA, ECDSA, Ed25519 and ML-DSA keys in their standard encodings.
 
 use super::Hash;
 use aws_lc_sys as sys;
@@ -15,6 +15,9 @@ pub(crate) enum KeyKind {
     /// On P-256, P-384 or P-521.
     Ec,
     Ed25519,
+    MlDsa44,
+    MlDsa65,
+    MlDsa87,
 }
 
 /// How the hash is made into a signature.
@@ -48,9 +51,21 @@ impl Key {
             sys::EVP_PKEY_RSA_PSS => KeyKind::RsaPss,
             sys::EVP_PKEY_EC if key.is_on_nist_curve() => KeyKind::Ec,
             sys::EVP_PKEY_ED25519 => KeyKind::Ed25519,
+            sys::EVP_PKEY_PQDSA => key.parameter_set()?,
             _ => return None,
         };
         Some((key, kind))
+    }
+
+    /// The parameter set of an ML-DSA key (FIPS 204 §4).
+    fn parameter_set(&self) -> Option<KeyKind> {
+        // SAFETY: reads the kind of a valid key.
+        match unsafe { sys::EVP_PKEY_pqdsa_get_type(self.0.as_ptr()) } {
+            sys::NID_MLDSA44 => Some(KeyKind::MlDsa44),
+            sys::NID_MLDSA65 => Some(KeyKind::MlDsa65),
+            sys::NID_MLDSA87 => Some(KeyKind::MlDsa87),
+            _ => None,
+        }
     }
 
     /// Whether an EC key's curve is one that IKEv2 signs with (RFC 4754 §5, RFC 8247 §3.2); the library knows more.
@@ -104,7 +119,8 @@ impl PublicKey {
         self.key.bits()
     }
 
-    /// Whether `signature` is this key's over `message`. PSS signatures may have any salt length.
+    /// Whether `signature` is this key's over `message`. PSS signatures may have any salt length; an ML-DSA context is
+    /// empty, as it is where nobody sets one.
     pub(crate) fn verify(
         &self,
         hash: Option<Hash>,
@@ -173,7 +189,7 @@ impl PrivateKey {
         }
     }
 
-    /// Signs `message`; a PSS salt is as long as the hash.
+    /// Signs `message`; a PSS salt is as long as the hash, an ML-DSA signature is hedged, its context empty.
     pub(crate) fn sign(&self, hash: Option<Hash>, padding: Padding, message: &[u8]) -> Option<Vec<u8>> {
         let context = Context::new();
         let mut inner = ptr::null_mut();

@@ -33,6 +33,37 @@ fn field(case: &Value, name: &str) -> Vec<u8> {
     hex(case[name].as_str().unwrap_or_else(|| panic!("{name} of {case}")))
 }
 
+/// NIST ACVP, ML-KEM-keyGen-FIPS203 (usnistgov/ACVP-Server), test cases 1, 26 and 51: `d`, `z`, and SHA-256 of the
+/// encapsulation key.
+#[test]
+fn nist_acvp_key_generation() {
+    let cases = [
+        (
+            KeMethod::ML_KEM_512,
+            "2CB843A02EF02EE109305F39119FABF49AB90A57FFECB3A0E75E179450F52761",
+            "84CC9121AE56FBF39E67ADBD83AD2D3E3BB80843645206BDD9F2F629E3CC49B7",
+            "f96920dc6766df52dca2428e7e751c0c27d537424c0a3f5c89153c2d5d28f898",
+        ),
+        (
+            KeMethod::ML_KEM_768,
+            "E34A701C4C87582F42264EE422D3C684D97611F2523EFE0C998AF05056D693DC",
+            "A85768F3486BD32A01BF9A8F21EA938E648EAE4E5448C34C3EB88820B159EEDD",
+            "7799c9d8eef172aa78c073514f2f039c240de8c5cb61bca82ba0bc46041ce279",
+        ),
+        (
+            KeMethod::ML_KEM_1024,
+            "49AC8B99BB1E6A8EA818261F8BE68BDEAA52897E7EC6C40B530BC760AB77DCE3",
+            "99E3246884181F8E1DD44E0C7629093330221FD67D9B7D6E1510B2DBAD8762F7",
+            "62fccf5fdf805b110670b39cd5e25b1811172961ea4047bfbd589e323ce7cfbc",
+        ),
+    ];
+    for (id, d, z, hash) in cases {
+        let (_, public) = find(id).unwrap().generate(&mut Script(hex(&[d, z].concat()))).unwrap();
+        let found = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &public);
+        assert_eq!(found.as_ref(), hex(hash), "{id}");
+    }
+}
+
 #[test]
 fn wycheproof_key_generation() {
     for (set, id) in SETS {
