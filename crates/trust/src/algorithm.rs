@@ -9,7 +9,7 @@ use pkcs8::der::{Decode, Encode, Reader, SliceReader, Tag, TagMode, TagNumber};
 use pkcs8::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 use wire::num::HashAlgorithm as Hash;
 
-/// One row per algorithm that RFC 7427's Appendix A, RFC 5758 and RFC 8420 list: how we write it.
+/// One row per algorithm that RFC 7427's Appendix A, RFC 5758, RFC 8420 and RFC 9881 list: how we write it.
 const WRITTEN: &[(Scheme, Hash, &[u8])] = &[
     (Scheme::RsaPkcs1Sha1, Hash::SHA1, b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05\x05\x00"),
     (Scheme::RsaPkcs1Sha256, Hash::SHA2_256, b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00"),
@@ -21,6 +21,11 @@ const WRITTEN: &[(Scheme, Hash, &[u8])] = &[
     (Scheme::EcdsaSha512, Hash::SHA2_512, b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x04"),
     (Scheme::Ed25519, Hash::IDENTITY, b"\x30\x05\x06\x03\x2b\x65\x70"),
     (Scheme::Ed448, Hash::IDENTITY, b"\x30\x05\x06\x03\x2b\x65\x71"),
+    //= rfc9881 §2
+    //# The contents of the parameters component for each algorithm MUST be absent.
+    (Scheme::MlDsa44, Hash::IDENTITY, b"\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x11"),
+    (Scheme::MlDsa65, Hash::IDENTITY, b"\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x12"),
+    (Scheme::MlDsa87, Hash::IDENTITY, b"\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x13"),
     (Scheme::RsaPssSha256, Hash::SHA2_256, PSS_SHA256),
     (Scheme::RsaPssSha384, Hash::SHA2_384, PSS_SHA384),
     (Scheme::RsaPssSha512, Hash::SHA2_512, PSS_SHA512),
@@ -44,6 +49,9 @@ const MGF1: Oid = Oid::new_unwrap("1.2.840.113549.1.1.8");
 const EC_PUBLIC_KEY: Oid = Oid::new_unwrap("1.2.840.10045.2.1");
 const ED25519: Oid = Oid::new_unwrap("1.3.101.112");
 const ED448: Oid = Oid::new_unwrap("1.3.101.113");
+const ML_DSA_44: Oid = Oid::new_unwrap("2.16.840.1.101.3.4.3.17");
+const ML_DSA_65: Oid = Oid::new_unwrap("2.16.840.1.101.3.4.3.18");
+const ML_DSA_87: Oid = Oid::new_unwrap("2.16.840.1.101.3.4.3.19");
 const SHA1: Oid = Oid::new_unwrap("1.3.14.3.2.26");
 const SHA256: Oid = Oid::new_unwrap("2.16.840.1.101.3.4.2.1");
 const SHA384: Oid = Oid::new_unwrap("2.16.840.1.101.3.4.2.2");
@@ -147,6 +155,43 @@ pub(crate) enum KeyKind {
     Ed25519,
     /// RFC 8410.
     Ed448,
+    /// RFC 9881, by its parameter set.
+    MlDsa(ParameterSet),
+}
+
+/// A parameter set of ML-DSA (FIPS 204 §4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ParameterSet {
+    P44,
+    P65,
+    P87,
+}
+
+impl ParameterSet {
+    fn scheme(self) -> Scheme {
+        match self {
+            ParameterSet::P44 => Scheme::MlDsa44,
+            ParameterSet::P65 => Scheme::MlDsa65,
+            ParameterSet::P87 => Scheme::MlDsa87,
+        }
+    }
+
+    /// Octets of a public key (FIPS 204 §4, table 2).
+    fn key_len(self) -> usize {
+        match self {
+            ParameterSet::P44 => 1312,
+            ParameterSet::P65 => 1952,
+            ParameterSet::P87 => 2592,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            ParameterSet::P44 => "ML-DSA-44",
+            ParameterSet::P65 => "ML-DSA-65",
+            ParameterSet::P87 => "ML-DSA-87",
+        }
+    }
 }
 
 /// A named curve and how ECDSA goes with it: the octets of r and s, the hash that fits, the method of RFC 4754.
@@ -182,6 +227,9 @@ impl KeyKind {
             }
             ED25519 => Ok(KeyKind::Ed25519),
             ED448 => Ok(KeyKind::Ed448),
+            ML_DSA_44 => ml_dsa(&spki, ParameterSet::P44),
+            ML_DSA_65 => ml_dsa(&spki, ParameterSet::P65),
+            ML_DSA_87 => ml_dsa(&spki, ParameterSet::P87),
             EC_PUBLIC_KEY => {
                 let oid =
                     spki.algorithm.parameters_oid().map_err(|_| "its curve is not a named one".to_owned())?;
@@ -225,6 +273,7 @@ impl KeyKind {
             }
             KeyKind::Ed25519 => vec![Scheme::Ed25519],
             KeyKind::Ed448 => vec![Scheme::Ed448],
+            KeyKind::MlDsa(set) => vec![set.scheme()],
         }
     }
 
@@ -236,8 +285,22 @@ impl KeyKind {
             KeyKind::Ec(curve) => format!("ECDSA {}", curve.name),
             KeyKind::Ed25519 => "Ed25519".into(),
             KeyKind::Ed448 => "Ed448".into(),
+            KeyKind::MlDsa(set) => set.name().into(),
         }
     }
+}
+
+/// An ML-DSA key has no parameters and one length.
+//= rfc9881 §4
+fn ml_dsa(spki: &SubjectPublicKeyInfoRef<'_>, set: ParameterSet) -> Result<KeyKind, String> {
+    if spki.algorithm.parameters.is_some() {
+        return Err(format!("the algorithm of its {} key has parameters, and may have none", set.name()));
+    }
+    let len = spki.subject_public_key.raw_bytes().len();
+    if len != set.key_len() || spki.subject_public_key.unused_bits() != 0 {
+        return Err(format!("its {} key has {len} octets where {} are right", set.name(), set.key_len()));
+    }
+    Ok(KeyKind::MlDsa(set))
 }
 
 fn modulus_bits(key: &[u8]) -> Result<usize, pkcs8::der::Error> {
@@ -331,6 +394,46 @@ mod tests {
         assert_eq!(read(&hex("300b 0609 2a86 4886 f70d 0101 0b")), Ok(Scheme::RsaPkcs1Sha256));
         assert_eq!(read(&hex("300c 0608 2a86 48ce 3d04 0302 0500")), Ok(Scheme::EcdsaSha256));
         assert!(read(&hex("3007 0603 2b65 7005 00")).unwrap_err().contains("may have none"), "RFC 8410 §3");
+        for set in ["11", "12", "13"] {
+            let with_null = hex(&format!("300d 0609 6086 4801 6503 0403 {set}05 00"));
+            assert!(read(&with_null).unwrap_err().contains("may have none"), "RFC 9881 §2");
+        }
+    }
+
+    /// draft-ietf-ipsecme-ikev2-pqc-auth, Appendix A, as printed there; HashML-DSA is none of them.
+    #[test]
+    fn ml_dsa_identifiers() {
+        for (set, scheme) in [("11", Scheme::MlDsa44), ("12", Scheme::MlDsa65), ("13", Scheme::MlDsa87)] {
+            let der = hex(&format!("300b 0609 6086 4801 6503 0403 {set}"));
+            assert_eq!(read(&der), Ok(scheme));
+            assert_eq!(written(scheme), Some((&der[..], Hash::IDENTITY)));
+        }
+        assert!(read(&hex("300b 0609 6086 4801 6503 0403 20")).unwrap_err().contains("is not known"));
+    }
+
+    //= rfc9881 §4
+    #[test]
+    fn an_ml_dsa_key_has_one_length_and_no_parameters() {
+        let spki = |set: u8, len: usize, parameters: &[u8]| {
+            let mut identifier = hex("0609 6086 4801 6503 0403");
+            identifier.push(set);
+            identifier.extend(parameters);
+            let identifier = AnyRef::new(Tag::Sequence, &identifier).unwrap().to_der().unwrap();
+            let key = vec![7; len];
+            let bits = pkcs8::der::asn1::BitStringRef::from_bytes(&key).unwrap().to_der().unwrap();
+            AnyRef::new(Tag::Sequence, &[identifier, bits].concat()).unwrap().to_der().unwrap()
+        };
+        for (set, kind, len) in [
+            (0x11, ParameterSet::P44, 1312),
+            (0x12, ParameterSet::P65, 1952),
+            (0x13, ParameterSet::P87, 2592),
+        ] {
+            assert_eq!(KeyKind::of(&spki(set, len, &[])), Ok(KeyKind::MlDsa(kind)));
+            assert!(KeyKind::of(&spki(set, len, &[5, 0])).unwrap_err().contains("may have none"));
+            for wrong in [0, len - 1, len + 1, 65_000] {
+                assert!(KeyKind::of(&spki(set, wrong, &[])).unwrap_err().contains("octets where"), "{wrong}");
+            }
+        }
     }
 
     #[test]

@@ -234,7 +234,11 @@ pub(crate) fn check_pinned(certificate: &Certificate, wall: WallClock) -> Result
 }
 
 fn check_usable(certificate: &X509Certificate<'_>) -> Result<(), String> {
-    KeyKind::of(certificate.tbs_certificate.subject_pki.raw)?.check_size()
+    let kind = KeyKind::of(certificate.tbs_certificate.subject_pki.raw)?;
+    if matches!(kind, KeyKind::MlDsa(_)) {
+        check_signs_only(certificate)?;
+    }
+    kind.check_size()
 }
 
 fn check_validity(certificate: &X509Certificate<'_>, wall: WallClock) -> Result<(), String> {
@@ -264,6 +268,27 @@ fn check_key_usage(certificate: &X509Certificate<'_>) -> Result<(), String> {
         Ok(Some(usage)) if usage.value.digital_signature() || usage.value.non_repudiation() => Ok(()),
         Ok(Some(_)) => Err("its key usage allows neither digitalSignature nor nonRepudiation".into()),
         Err(_) => Err("its key usage cannot be read".into()),
+    }
+}
+
+/// An ML-DSA key signs and does nothing else.
+//= rfc9881 §5
+//# ML-DSA subject public keys cannot be used to establish keys or encrypt data, so the keyUsage extension MUST NOT have any
+//# of the following bits set: keyEncipherment, dataEncipherment, keyAgreement, encipherOnly, decipherOnly.
+fn check_signs_only(certificate: &X509Certificate<'_>) -> Result<(), String> {
+    let Ok(Some(usage)) = certificate.key_usage() else { return Ok(()) };
+    let usage = usage.value;
+    let establishes = usage.key_encipherment()
+        || usage.data_encipherment()
+        || usage.key_agreement()
+        || usage.encipher_only()
+        || usage.decipher_only();
+    match establishes {
+        true => {
+            Err("its key usage lets an ML-DSA key establish keys or encrypt, which RFC 9881 §5 forbids"
+                .into())
+        }
+        false => Ok(()),
     }
 }
 
@@ -376,6 +401,9 @@ const ALGORITHMS: &[Row] = &[
     row(alg_id::ECDSA_SHA512, alg_id::ECDSA_P521, Scheme::EcdsaSha512),
     row(alg_id::ED25519, alg_id::ED25519, Scheme::Ed25519),
     row(alg_id::ED448, alg_id::ED448, Scheme::Ed448),
+    row(alg_id::ML_DSA_44, alg_id::ML_DSA_44, Scheme::MlDsa44),
+    row(alg_id::ML_DSA_65, alg_id::ML_DSA_65, Scheme::MlDsa65),
+    row(alg_id::ML_DSA_87, alg_id::ML_DSA_87, Scheme::MlDsa87),
 ];
 
 /// A row, checked by the suite.

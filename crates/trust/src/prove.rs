@@ -79,11 +79,7 @@ impl Prove<'_> {
             (able.contains(&scheme) && hashes.contains(&hash.0)).then_some((scheme, identifier))
         });
         let Some((scheme, identifier)) = chosen else {
-            return Err(format!(
-                "our {} key has no signature that the peer accepts: it announces the hashes {}",
-                kind.name(),
-                hash_names(hashes)
-            ));
+            return Err(no_common_hash(kind, hashes));
         };
         let signature = self.with(key, scheme, kind)?;
         let len =
@@ -119,6 +115,22 @@ impl Prove<'_> {
         key.sign(scheme, &self.octets.0)
             .map_err(|error| format!("our {} key could not sign with {scheme:?}: {error:?}", kind.name()))
     }
+}
+
+/// Why no signature of a key of this kind is one that a peer with these hashes checks. EdDSA and ML-DSA hash by themselves,
+/// which the peer must have announced as the hash Identity (RFC 8420 §2, draft-ietf-ipsecme-ikev2-pqc-auth §3.2.1).
+fn no_common_hash(kind: KeyKind, hashes: &[u16]) -> String {
+    let needed =
+        kind.preferences().into_iter().filter_map(written).any(|(_, hash)| hash == HashAlgorithm::IDENTITY);
+    let advice = match needed {
+        true => "; it needs the hash Identity: use an RSA or ECDSA key with this peer, or a newer peer",
+        false => "",
+    };
+    format!(
+        "our {} key has no signature that the peer accepts: it announces the hashes {}{advice}",
+        kind.name(),
+        hash_names(hashes)
+    )
 }
 
 fn hash_names(hashes: &[u16]) -> String {

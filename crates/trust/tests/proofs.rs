@@ -57,6 +57,9 @@ fn every_key_signs_by_method_14() {
         (Key::EcdsaP384, [12, 0x30, 0x0a]),
         (Key::EcdsaP521, [12, 0x30, 0x0a]),
         (Key::Ed25519, [7, 0x30, 0x05]),
+        (Key::MlDsa44, [13, 0x30, 0x0b]),
+        (Key::MlDsa65, [13, 0x30, 0x0b]),
+        (Key::MlDsa87, [13, 0x30, 0x0b]),
     ];
     for (key, first) in first_octets {
         let claim = claim(key, HASHES);
