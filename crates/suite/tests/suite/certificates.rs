@@ -9,7 +9,7 @@ use std::sync::Arc;
 use suite::{World, alice, answered, bob, is_clean, world};
 use testcerts::{Authority, EndEntity, Key, rcgen};
 
-fn credentials(entity: &EndEntity, authority: &Authority) -> Credentials {
+pub(crate) fn credentials(entity: &EndEntity, authority: &Authority) -> Credentials {
     Credentials {
         chain: entity.chain.clone(),
         key: Arc::from(provider::load_private_key(&entity.key).expect("a key")),
@@ -21,7 +21,7 @@ pub(crate) fn certified(site: Site, entity: &EndEntity, authority: &Authority) -
     site.certified(&Provider::new(), &credentials(entity, authority))
 }
 
-fn both(seed: u64, ours: &EndEntity, theirs: &EndEntity, root: &Authority) -> World {
+pub(crate) fn both(seed: u64, ours: &EndEntity, theirs: &EndEntity, root: &Authority) -> World {
     world(seed).peers(certified(alice(), ours, root), certified(bob(), theirs, root))
 }
 
@@ -54,7 +54,7 @@ fn intermediates_are_sent_and_used() {
 }
 
 /// The initiator offers a certificate that the responder does not accept: both say why, and nothing stays.
-fn refused(mut world: World, words: &[&str]) {
+pub(crate) fn refused(mut world: World, words: &[&str]) {
     let order = world.up("alice");
     world.until(answered);
     match world.reply(order) {
@@ -231,7 +231,7 @@ fn s037_the_two_sides_may_prove_themselves_differently() {
 }
 
 /// A site that knows its peer by its public key, and is known by its own.
-fn keyed(site: Site, ours: &EndEntity, theirs: &[&EndEntity]) -> Site {
+pub(crate) fn keyed(site: Site, ours: &EndEntity, theirs: &[&EndEntity]) -> Site {
     let key = |entity: &EndEntity| {
         let certificate = trust::certificate(&Provider::new(), entity.der()).expect("a certificate");
         let spki = trust::facts(&certificate).expect("facts").spki;

@@ -31,6 +31,7 @@ mod limits;
 mod liveness;
 mod logs;
 mod malformed;
+mod ml_dsa;
 mod mobike;
 mod model;
 mod month;
