@@ -4,7 +4,7 @@ use crate::exit::Exit;
 use crate::talk::{print_json, say};
 use crate::{load, table};
 use config::{Config, DataplaneChoice, Outcome, Problem, Severity};
-use policy::{Child, Connection, Proposal, StartAction};
+use policy::{AuthMethod, Child, Connection, Proposal, StartAction};
 use serde_json::{Value, json};
 use std::fmt::Display;
 use std::path::Path;
@@ -50,6 +50,13 @@ fn connection(connection: &Connection) -> Value {
         "name": connection.name,
         "local_addrs": texts(&connection.local_addrs),
         "remote_addrs": texts(&connection.remote_addrs),
+        "local_auth": {
+            "method": match connection.local.method {
+                AuthMethod::Psk => "psk",
+                AuthMethod::Pubkey => "pubkey",
+            },
+            "key": own_key(connection),
+        },
         "proposals": texts(&connection.proposals),
         "weak": connection.weak,
         "children": connection.children.iter().map(|child| json!({
@@ -97,6 +104,7 @@ fn summary(file: &Path, config: &Config, problems: &[Problem]) -> String {
             list(&connection.local_addrs),
             list(&connection.remote_addrs)
         ));
+        lines.push(format!("  We prove ourselves by {}.", own_proof(connection)));
         lines.push(proposals("  IKE  ", &connection.proposals));
         lines.extend(connection.children.iter().map(|child| say_child(child)));
     }
@@ -115,6 +123,25 @@ fn summary(file: &Path, config: &Config, problems: &[Problem]) -> String {
         config.daemon.port_nat_t
     ));
     lines.join("\n")
+}
+
+/// What kind of key this end signs with; `None` with a pre-shared key.
+fn own_key(connection: &Connection) -> Option<String> {
+    match (connection.local.certs.first(), &connection.local.pubkey) {
+        (Some(certificate), _) => trust::key_kind(&trust::facts(certificate)?.spki),
+        (None, Some(pubkey)) => trust::key_kind(&pubkey.spki),
+        (None, None) => None,
+    }
+}
+
+/// What this end shows for itself.
+fn own_proof(connection: &Connection) -> String {
+    let key = own_key(connection).unwrap_or_else(|| "of an unknown kind".into());
+    match (connection.local.method, connection.local.certs.first()) {
+        (AuthMethod::Psk, _) => "a pre-shared key".into(),
+        (AuthMethod::Pubkey, Some(certificate)) => format!("certificate {} ({key})", certificate.subject),
+        (AuthMethod::Pubkey, None) => format!("a public key without a certificate ({key})"),
+    }
 }
 
 fn say_child(child: &Child) -> String {

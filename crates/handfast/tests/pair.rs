@@ -6,6 +6,7 @@ use common::{End, IMPATIENT, binary, lab, texts};
 use interop::{Handfast, Lab, run, wait_until};
 use serde_json::Value;
 use std::time::Duration;
+use testcerts::{Authority, Key};
 
 fn pair(lab: &Lab, left: End<'_>, right: End<'_>) -> (Handfast, Handfast) {
     (left.start(lab), right.start(lab))
@@ -221,4 +222,78 @@ fn a_peer_that_never_answers_is_given_up_and_the_daemon_lives_on() {
     assert!(err.contains("10.0.2.2"), "the refusal does not name the peer: {err}");
     assert!(left.process.is_running());
     assert_eq!(status(&left)["half_open"], 0);
+}
+
+/// The configuration of one end that proves itself by `[local]` and knows its peer by `[remote]` of `auth`.
+fn with_auth(lab: &Lab, side: &str, [local, remote, further]: [&str; 3]) -> String {
+    let toml = End::new(side).toml(lab);
+    let at = |head: &str| toml.find(head).unwrap_or_else(|| panic!("{head} in {toml}"));
+    let (before, child) = (&toml[..at("[connections.net.local]")], at("[connections.net.children.lan]"));
+    let (child, _) = toml[child..].split_once("[secrets.").unwrap_or((&toml[child..], ""));
+    let (us, peer) = if side == "left" { ("left", "right") } else { ("right", "left") };
+    format!(
+        "{before}[connections.net.local]\nid = \"{us}.example\"\n{local}[connections.net.remote]\nid = \"{peer}.example\"\n\
+         {remote}{child}{further}"
+    )
+}
+
+/// Chains of ML-DSA (a root of set 87, an intermediate of set 65), and public keys without certificates.
+#[test]
+fn ml_dsa_carries_a_tunnel() {
+    let Some(lab) = lab("ml_dsa_carries_a_tunnel") else { return };
+    let root = Authority::root(Key::MlDsa87, "Root");
+    let middle = root.intermediate(Key::MlDsa65, "Middle");
+    root.write(lab.folder(), "root").expect("a file");
+    for (key, name) in [(Key::MlDsa44, "ML-DSA-44"), (Key::MlDsa65, "ML-DSA-65"), (Key::MlDsa87, "ML-DSA-87")]
+    {
+        for side in ["left", "right"] {
+            let entity = middle.issue(key, side, &[&format!("{side}.example")]);
+            entity.write(lab.folder(), side).expect("files");
+            let public = format!("{side}.pub");
+            std::fs::write(lab.folder().join(public), entity.public_key_pem()).expect("a file");
+        }
+        for raw in [false, true] {
+            let [mut left, mut right] = ["left", "right"].map(|side| {
+                let peer = if side == "left" { "right" } else { "left" };
+                let file = |name: String| lab.folder().join(name).display().to_string();
+                let private = format!("[secrets.private.own]\nfile = \"{}\"\n", file(format!("{side}.key")));
+                let toml = match raw {
+                    true => {
+                        let keys = |side: &str| format!("pubkeys = \"{}\"\n", file(format!("{side}.pub")));
+                        with_auth(&lab, side, [&keys(side), &keys(peer), &private])
+                    }
+                    false => {
+                        let certs = format!("certs = \"{}\"\n", file(format!("{side}.pem")));
+                        let anchor =
+                            format!("[authorities.root]\ncacert = \"{}\"\n", file("root.pem".into()));
+                        with_auth(&lab, side, [&certs, "auth = \"pubkey\"\n", &format!("{private}{anchor}")])
+                    }
+                };
+                checked(&lab, side, &toml, name);
+                Handfast::start(&lab, side, binary(), &toml).unwrap_or_else(|error| panic!("{error}"))
+            });
+            left.command(&["up", "net"]).unwrap_or_else(|error| panic!("{name}: {error}\n{}", right.log()));
+            let (source, target) = (lab.inner("left").to_string(), lab.inner("right").to_string());
+            inside(&lab, &["ping", "-c", "3", "-i", "0.1", "-W", "2", "-I", &source, &target])
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(status(&right)["ike_sas"][0]["remote_id"], "left.example");
+            for daemon in [&mut left, &mut right] {
+                assert!(
+                    daemon.process.stop(Duration::from_secs(5)),
+                    "SIGTERM does not end it:\n{}",
+                    daemon.log()
+                );
+            }
+        }
+    }
+}
+
+/// `check` says what kind of key this end proves itself with.
+fn checked(lab: &Lab, side: &str, toml: &str, key: &str) {
+    let path = lab.folder().join(format!("{side}-check.toml"));
+    std::fs::write(&path, format!("[daemon]\n{toml}")).expect("a file");
+    let output = common::handfast(&["check", &path.display().to_string()]);
+    let (out, error) = texts(&output);
+    assert!(output.status.success(), "{out}{error}");
+    assert!(out.contains(&format!("{key}, post-quantum")), "{out}");
 }

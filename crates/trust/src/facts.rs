@@ -1,5 +1,6 @@
-//! What a configuration check wants to know of a certificate.
+//! What a configuration check wants to know of a certificate and of a public key.
 
+use crate::algorithm::KeyKind;
 use crate::certificate::parse;
 use base::WallClock;
 use policy::Certificate;
@@ -31,5 +32,15 @@ pub fn facts(certificate: &Certificate) -> Option<Facts> {
         is_authority: constraints.map_or(parsed.version.0 == 0, |constraints| constraints.value.ca),
         self_issued: parsed.subject().as_raw() == parsed.issuer().as_raw(),
         spki: parsed.public_key().raw.to_vec(),
+    })
+}
+
+/// What kind of key the SubjectPublicKeyInfo `spki` holds, as people call it, and whether it withstands a quantum computer:
+/// `RSA 2048`, `ML-DSA-65, post-quantum`. `None` when it is of no kind that is known here.
+pub fn key_kind(spki: &[u8]) -> Option<String> {
+    let kind = KeyKind::of(spki).ok()?;
+    Some(match kind {
+        KeyKind::MlDsa(_) => format!("{}, post-quantum", kind.name()),
+        _ => kind.name(),
     })
 }

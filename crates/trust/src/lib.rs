@@ -22,7 +22,7 @@ mod text;
 mod trust;
 
 pub use certificate::{certificate, certificates, identities, identity_in_certificate};
-pub use facts::{Facts, facts};
+pub use facts::{Facts, facts, key_kind};
 pub use key::{KeyFormat, PrivateKey, private_key};
 pub use policy::{dn_equal, dn_from_text, dn_to_text};
 pub use raw::public_keys;
