@@ -109,8 +109,7 @@ impl HandfastConfig<'_> {
     /// The mirror of what [`PeerConfig`] says, as TOML; `more` has lines for the connection and for the child.
     pub fn of(lab: &Lab, config: &PeerConfig<'_>, more: [&str; 2]) -> String {
         let (proposals, esp_proposals) = config.suite.proposals();
-        let (ours, theirs) = (lab.inner(config.side), lab.inner(config.other()));
-        let (ours, theirs) = (format!("\"{ours}/32\""), format!("\"{theirs}/32\""));
+        let [ours, theirs] = config.selectors(lab).map(|selector| format!("\"{selector}\""));
         let config = HandfastConfig {
             side: config.side,
             proposals,

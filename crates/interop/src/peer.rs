@@ -103,6 +103,8 @@ pub struct PeerConfig<'a> {
     pub reauth: bool,
     /// How long a peer may be silent before it is probed; zero: for ever.
     pub dpd: Duration,
+    /// Whether its selectors are all traffic, of which routes choose some, in place of the inner addresses (not Libreswan, not OpenIKED).
+    pub everything: bool,
 }
 
 impl<'a> PeerConfig<'a> {
@@ -120,6 +122,15 @@ impl<'a> PeerConfig<'a> {
             ike_rekey: never,
             reauth: false,
             dpd: never,
+            everything: false,
+        }
+    }
+
+    /// The child's selectors, ours and theirs.
+    pub(crate) fn selectors(&self, lab: &Lab) -> [String; 2] {
+        match self.everything {
+            true => ["0.0.0.0/0".to_string(), "0.0.0.0/0".to_string()],
+            false => [self.side, self.other()].map(|side| format!("{}/32", lab.inner(side))),
         }
     }
 

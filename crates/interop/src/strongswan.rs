@@ -128,7 +128,7 @@ impl Charon {
         let rekey = PeerConfig::or_never(config.child_rekey);
         let child =
             format!("rekey_time = {rekey}s\n rand_time = 0s\n life_time = {}s\n {child}", rekey + 600);
-        let (ours, theirs) = (lab.inner(config.side).to_string(), lab.inner(config.other()).to_string());
+        let [ours, theirs] = config.selectors(lab);
         let config = CharonConfig {
             connection: &connection,
             child: &child,

@@ -64,6 +64,8 @@ struct Setup<'a> {
     daemon: &'a str,
     connection: &'a str,
     child: &'a str,
+    /// Whether both have selectors for everything, of which the test's routes choose.
+    everything: bool,
     /// Whether both prove themselves by certificates.
     certificates: bool,
     /// More lines for the peer: its connection, its child, its daemon.
@@ -85,6 +87,7 @@ impl<'a> Setup<'a> {
             daemon: "",
             connection: "",
             child: "",
+            everything: false,
             certificates: false,
             theirs: ["", "", ""],
         }
@@ -100,13 +103,16 @@ impl<'a> Setup<'a> {
         lab.lose(0).unwrap();
         let credentials = self.certificates.then(|| Credentials::new(lab.folder(), KeyKind::Rsa).unwrap());
         let credentials = credentials.as_ref();
-        let ours = PeerConfig { dpd: self.dpd.0, credentials, ..PeerConfig::new(self.ours, self.suite) };
+        let everything = self.everything;
+        let ours =
+            PeerConfig { dpd: self.dpd.0, credentials, everything, ..PeerConfig::new(self.ours, self.suite) };
         let theirs = PeerConfig {
             child_rekey: self.child_rekey.1,
             ike_rekey: self.ike_rekey.1,
             reauth: self.reauth,
             dpd: self.dpd.1,
             credentials,
+            everything,
             ..PeerConfig::new(ours.other(), self.suite)
         };
         let peer = self.start_peer(&lab, &theirs).unwrap();
