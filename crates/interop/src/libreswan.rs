@@ -129,6 +129,7 @@ impl Peer for Libreswan {
 
 fn ipsec_conf(lab: &Lab, config: &PeerConfig<'_>, connection: &str) -> String {
     let other = config.other();
+    let [ours, theirs] = config.selectors(lab);
     let (ike, esp) = match config.suite {
         Suite::Gcm => ("aes_gcm256-sha2_384;dh19", "aes_gcm256"),
         Suite::Cbc => ("aes256-sha2_256;dh19", "aes256-sha2_512"),
@@ -153,8 +154,8 @@ conn net
  leftid=@{side}.example
  right={remote}
  rightid=@{other}.example
- leftsubnet={inner}/32
- rightsubnet={outer}/32
+ leftsubnet={ours}
+ rightsubnet={theirs}
  ike={ike}
  phase2alg={esp}
  rekeymargin=10
@@ -168,8 +169,6 @@ conn net
         local = lab.outer(config.side),
         remote = lab.outer(other),
         side = config.side,
-        inner = lab.inner(config.side),
-        outer = lab.inner(other),
         // New keys come `rekeymargin` before the end; a day is the most that it takes.
         ikelifetime = (PeerConfig::or_never(config.ike_rekey) + 10).min(86_400),
         salifetime = (PeerConfig::or_never(config.child_rekey) + 10).min(86_400),

@@ -103,7 +103,7 @@ pub struct PeerConfig<'a> {
     pub reauth: bool,
     /// How long a peer may be silent before it is probed; zero: for ever.
     pub dpd: Duration,
-    /// Whether its selectors are all traffic, of which routes choose some, in place of the inner addresses (not Libreswan, not OpenIKED).
+    /// Whether its selectors are all traffic, of which routes choose some, in place of the inner addresses; not with OpenIKED.
     pub everything: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Libreswan 4.10.
 
-use super::{Setup, Who, cookie_by_us, fragments, liveness, rekeying, rekeying_by_time, tunnel};
-use interop::{Boot, Pinging, Suite, kernel_tests};
+use super::{Setup, Who, cookie_by_us, fragments, liveness, rekeying, rekeying_by_time, route_based, tunnel};
+use interop::{Boot, Pinging, Suite, kernel_tests, wait_until};
 use std::time::Duration;
 
 const INITIATOR: &str = "left";
@@ -23,6 +23,7 @@ kernel_tests! {
         rekeying_by_time("libreswan::rekeying_by_time_as_responder", &Setup::new(Who::Libreswan, RESPONDER));
     };
     reauthentication_by_the_peer: Boot::TRAVEL, reauthentication;
+    s168_ipsec_interface: Boot::TRAVEL, ipsec_interface;
     cookie: Boot::TRAVEL, || cookie_by_us("libreswan::cookie", Who::Libreswan, "cookie", 1);
     cookie_by_the_peer: Boot::TRAVEL, cookie_of_theirs;
     fragments_as_initiator: Boot::TRAVEL, || {
@@ -64,4 +65,16 @@ fn cookie_of_theirs() {
     pair.peer.tell("busy").unwrap_or_else(|error| panic!("{}", pair.explain(test, &error)));
     pair.establish();
     assert!(pair.handfast.log().contains("wants a cookie"), "{}", pair.explain(test, "none was demanded"));
+}
+
+/// pluto makes an XFRM interface itself, `ipsec1`. Its own packets have no mark: they are spared by where they go.
+fn ipsec_interface() {
+    let theirs = [" ipsec-interface=1\n leftupdown=\"\"\n", "", ""];
+    let setup = Setup { theirs, ..Setup::new(Who::Libreswan, INITIATOR) };
+    route_based("libreswan::s168_ipsec_interface", &setup, ("ipsec1", "to all"), |pair, peer| {
+        let there = wait_until(Duration::from_secs(20), || pair.lab.ip_in(peer, "link show ipsec1").is_ok());
+        assert!(there, "{}", pair.explain("ipsec1", "was not made"));
+        pair.ip(peer, "link set ipsec1 up");
+        pair.ip(peer, "rule add to 10.0.1.0/24 lookup main pref 10");
+    });
 }

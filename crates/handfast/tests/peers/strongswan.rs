@@ -1,6 +1,6 @@
 //! strongSwan, Debian 12's and a newer one, with the kernel's ESP.
 
-use super::{Renewed, Setup, Who, liveness, rekeying, tunnel};
+use super::{Renewed, Setup, Who, liveness, rekeying, route_based, tunnel};
 use interop::{Boot, Pinging, kernel_tests, wait_until};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -34,10 +34,10 @@ kernel_tests! {
         tunnel("strongswan::newer_responder", &Setup::new(Who::StrongSwan6, RESPONDER));
     };
     s168_xfrm_interface_as_initiator: Boot::TRAVEL, || {
-        route_based("strongswan::s168_xfrm_interface_as_initiator", Who::StrongSwan, INITIATOR);
+        xfrm_interface("strongswan::s168_xfrm_interface_as_initiator", Who::StrongSwan, INITIATOR);
     };
     s168_newer_xfrm_interface_as_responder: Boot::TRAVEL, || {
-        route_based("strongswan::s168_newer_xfrm_interface_as_responder", Who::StrongSwan6, RESPONDER);
+        xfrm_interface("strongswan::s168_newer_xfrm_interface_as_responder", Who::StrongSwan6, RESPONDER);
     };
     newer_dead_peer: Boot::TRAVEL, || {
         liveness("strongswan::newer_dead_peer", &Setup::new(Who::StrongSwan6, INITIATOR));
@@ -138,40 +138,14 @@ fn twenty_children(test: &str, who: Who, ours: &str) {
     pair.ping();
 }
 
-/// Everything goes through an interface at both ends: ours, and the peer's XFRM interface by its `if_id`. What ESP and IKE send
-/// is told apart by a mark, ours by `daemon.mark`, the peer's by `set_mark_out` and `fwmark`.
-fn route_based(test: &str, who: Who, ours: &str) {
+/// The peer has an XFRM interface by its `if_id`. What it sends itself, ESP and IKE, has a mark of its own.
+fn xfrm_interface(test: &str, who: Who, ours: &str) {
     let charon =
         "install_routes = no\n plugins { socket-default { fwmark = 42 }\n kernel-netlink { fwmark = !42 } }";
-    let setup = Setup {
-        everything: true,
-        child: "interface = \"hf-peer\"",
-        theirs: ["", "if_id_in = 7\n if_id_out = 7\n set_mark_out = 42", charon],
-        ..Setup::new(who, ours)
-    };
-    let Some(pair) = setup.start(test) else { return };
-    let peer = if ours == INITIATOR { RESPONDER } else { INITIATOR };
-    let ip = |side: &str, words: &str| {
-        let done = pair.lab.ip_in(side, words);
-        done.unwrap_or_else(|error| panic!("{}", pair.explain(words, &error)));
-    };
-    ip(peer, "link add ipsec7 type xfrm dev outer if_id 7");
-    ip(peer, "link set ipsec7 up");
-    for (side, device, mark) in [(ours, "hf-peer", "0x1000/0x1000"), (peer, "ipsec7", "42")] {
-        ip(side, &format!("route add default dev {device} table 51"));
-        ip(side, &format!("rule add not fwmark {mark} lookup 51"));
-    }
-    pair.establish();
-    let pinging = Pinging::start(&pair.lab, "left", "0.05").unwrap();
-    pair.renews("our rekey of the child", Renewed::Child, |pair| pair.rekey(Renewed::Child));
-    pair.renews("the peer's rekey of the child", Renewed::Child, |pair| pair.peer.rekey_child());
-    pair.renews("our rekey of the IKE SA", Renewed::Ike, |pair| pair.rekey(Renewed::Ike));
-    let sent = pair.nothing_lost(pinging);
-    // What the selectors mean and nobody has named: only routes lead it there.
-    ip("right", "address add 172.20.0.1/32 dev lo");
-    let (from, to) = (pair.lab.inner("left"), [172, 20, 0, 1].into());
-    interop::ping(&pair.lab, "left", from, to, "5ca1ab1e")
-        .unwrap_or_else(|error| panic!("{}", pair.explain("ping", &error)));
-    pair.stands((1, 1));
-    println!("SUMMARY: {test}: 3 times new keys, {sent} pings, none lost");
+    let theirs = ["", "if_id_in = 7\n if_id_out = 7\n set_mark_out = 42", charon];
+    let setup = Setup { theirs, ..Setup::new(who, ours) };
+    route_based(test, &setup, ("ipsec7", "not fwmark 42"), |pair, peer| {
+        pair.ip(peer, "link add ipsec7 type xfrm dev outer if_id 7");
+        pair.ip(peer, "link set ipsec7 up");
+    });
 }
