@@ -11,8 +11,8 @@ fn args(side: usize) -> Vec<String> {
         format!("side={}", ["a", "b"][own]),
         format!("local={}", OUTER_V4[own]),
         format!("remote={}", OUTER_V4[far]),
-        "local_ts=0.0.0.0/0".to_string(),
-        "remote_ts=0.0.0.0/0".to_string(),
+        "local_ts=0.0.0.0/0,::/0".to_string(),
+        "remote_ts=0.0.0.0/0,::/0".to_string(),
         "child=no".to_string(),
     ]
 }
@@ -50,6 +50,7 @@ fn two_tunnels(rig: &Rig) -> [Engine; 2] {
         engine.does("child 2 hf-two");
         for (net, device) in [(7, "hf-one"), (8, "hf-two")] {
             run(&format!("ip -n {name} addr add 10.{net}.0.{}/24 dev {device}", at + 1));
+            run(&format!("ip -n {name} addr add fd77:{net}::{}/64 dev {device} nodad", at + 1));
         }
     }
     engines
@@ -94,6 +95,8 @@ fn s168_two_tunnels_for_everything_are_told_apart_by_their_interfaces() {
     assert!(ping(&rig.b, "-c 3 -i 0.01 -W 5 10.8.0.1").contains("3 received"));
     let both: Vec<_> = engines.iter_mut().map(|engine| (engine.packets(1), engine.packets(2))).collect();
     assert_eq!(both, [((5, 5), (3, 3)), ((5, 5), (3, 3))]);
+    assert!(ping(&rig.b, "-c 2 -i 0.01 -W 5 fd77:8::1").contains("2 received"));
+    assert_eq!((engines[0].packets(1), engines[0].packets(2)), ((5, 5), (5, 5)));
     // Neither routes nor rules are set, and the interfaces are fit for what ESP carries.
     for namespace in [&rig.a, &rig.b] {
         assert!(try_run(&format!("ip -n {namespace} route show table 4500")).stdout.is_empty());
@@ -135,7 +138,8 @@ fn s168_an_interface_in_another_namespace_goes_on() {
     run(&format!("ip -n {} addr add 10.7.0.1/24 dev hf-one", inner.0));
     run(&format!("ip -n {} link set hf-one up", inner.0));
     assert!(ping(&inner.0, "-c 5 -i 0.01 -W 5 10.7.0.2").contains("5 received"));
-    assert_eq!(engines[1].packets(1), (5, 5));
+    // What the namespace itself asks for on a new link (routers) comes besides.
+    assert_eq!(engines[1].packets(1).1, 5);
     // The engine finds it there, by whatever name.
     run(&format!("ip -n {} link set hf-one name site1", inner.0));
     engines[0].does("assign 10.7.0.9 hf-one");
@@ -256,4 +260,52 @@ fn s168_the_mark_keeps_our_own_packets_out_of_the_interface() {
     let words = "Our own packets to the peer at 192.0.2.2 are routed into hf-one";
     assert!(told.contains(words) && told.contains("not fwmark 0x1000000/0x1000000"), "{told}");
     assert_eq!(engines[0].packets(1), (3, 5), "each packet went in once");
+}
+
+/// What the path does not carry is told to its sender, by the interface that the packet came from.
+//= rfc4301 §8.2.1
+#[test]
+fn a_path_that_carries_less_is_told_through_the_interface() {
+    let Some(rig) = Rig::new("a_path_that_carries_less_is_told_through_the_interface") else { return };
+    let mut engines = two_tunnels(&rig);
+    let ping = |len: u32| ping(&rig.a, &format!("-c 3 -i 0.01 -W 2 -M do -s {len} 10.7.0.2"));
+    assert!(ping(1372).contains("3 received"), "the interface's 1400 octets");
+    run(&format!("ip -n {} link set {} mtu 1350", rig.a, rig.wire));
+    let mut said = String::new();
+    until("the smaller MTU", || {
+        said = ping(1372);
+        said.contains("+")
+    });
+    assert!(said.contains("errors"), "{said}");
+    assert!(ping(1200).contains("3 received"));
+    assert!(engines[0].ask("query 1").contains("not_sent"));
+}
+
+/// More interfaces than are told ready at a time, all of them busy at once.
+#[test]
+fn thirty_interfaces_are_served_side_by_side() {
+    const COUNT: u32 = 30;
+    let Some(rig) = Rig::new("thirty_interfaces_are_served_side_by_side") else { return };
+    let mut engines = [Engine::start(&rig.a, &args(0)), Engine::start(&rig.b, &args(1))];
+    let names: Vec<String> = (1..=COUNT).map(|n| format!("hf-{n}")).collect();
+    for (at, (engine, namespace)) in engines.iter_mut().zip([&rig.a, &rig.b]).enumerate() {
+        engine.does(&format!("keep {}", names.join(" ")));
+        for n in 1..=COUNT {
+            engine.does(&format!("child {n} hf-{n}"));
+            run(&format!("ip -n {namespace} addr add 10.9.{n}.{}/24 dev hf-{n}", at + 1));
+        }
+    }
+    let pings: Vec<_> = (1..=COUNT)
+        .map(|n| {
+            let namespace = rig.a.clone();
+            std::thread::spawn(move || ping(&namespace, &format!("-c 20 -i 0.02 -W 10 10.9.{n}.2")))
+        })
+        .collect();
+    for ping in pings {
+        let said = ping.join().expect("a ping");
+        assert!(said.contains("20 received"), "{said}");
+    }
+    for n in 1..=COUNT {
+        assert_eq!(engines.each_mut().map(|engine| engine.packets(n)), [(20, 20), (20, 20)], "{n}");
+    }
 }
