@@ -124,7 +124,7 @@ impl Loader<'_> {
             _ => named,
         };
         if method == AuthMethod::Psk {
-            for key in ["certs", "cacerts", "pubkeys"].into_iter().filter(|key| section.has(key)) {
+            for key in ["certs", "cacerts", "pubkeys", "revocation", "crls"].into_iter().filter(|key| section.has(key)) {
                 let hint = format!("Remove `{key}`, or set `auth = \"pubkey\"`.");
                 self.reader.error(
                     &section.place(key),
@@ -143,7 +143,8 @@ impl Loader<'_> {
             let hint = "Add `cacerts = \"FILE\"`, `certs = \"FILE\"` or `pubkeys = \"FILE\"` here, or an [authorities.NAME] with `cacert`.".to_string();
             self.reader.error(&section.at, message, Some(hint));
         }
-        Some(RemoteAuth { method, id, certs, authorities, pubkeys })
+        let revocation = self.read_revocation(section, certs.is_empty() && !authorities.is_empty());
+        Some(RemoteAuth { method, id, certs, authorities, pubkeys, revocation })
     }
 
     /// Our public key, where it takes the place of a certificate (RFC 7670).

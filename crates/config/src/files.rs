@@ -1,19 +1,20 @@
 //! The files that a configuration names: found relative to it, read once however often they are named.
 
-use crate::limits::INCLUDED_FILE;
+use crate::limits::{CRL_FILE, INCLUDED_FILE};
 use crate::value::shown;
 use base::Secret;
 use crypto::Suite;
-use policy::{Certificate, PublicKey};
+use policy::{Certificate, Crl, PublicKey};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Certificates that were read, by their files.
+/// Certificates and CRLs that were read, by their files.
 pub(crate) struct Files {
     dir: PathBuf,
     certificates: BTreeMap<PathBuf, Result<Vec<Certificate>, String>>,
+    crls: BTreeMap<PathBuf, Result<Vec<Crl>, String>>,
 }
 
 /// A file that was read.
@@ -28,7 +29,8 @@ pub(crate) struct Content {
 impl Files {
     /// Names are relative to the directory of the configuration `file`.
     pub(crate) fn beside(file: &Path) -> Self {
-        Self { dir: file.parent().map(Path::to_path_buf).unwrap_or_default(), certificates: BTreeMap::new() }
+        let dir = file.parent().map(Path::to_path_buf).unwrap_or_default();
+        Self { dir, certificates: BTreeMap::new(), crls: BTreeMap::new() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -47,6 +49,20 @@ impl Files {
             })
         });
         self.certificates.insert(path, read.clone());
+        read
+    }
+
+    /// The CRLs of a file; never empty.
+    pub(crate) fn crls(&mut self, name: &str) -> Result<Vec<Crl>, String> {
+        let path = self.path(name);
+        if let Some(known) = self.crls.get(&path) {
+            return known.clone();
+        }
+        let read = read(&path, CRL_FILE).and_then(|content| {
+            trust::crls(content.bytes.expose())
+                .map_err(|why| format!("`{}` has no usable CRL: {why}.", shown(&path.to_string_lossy())))
+        });
+        self.crls.insert(path, read.clone());
         read
     }
 

@@ -16,6 +16,7 @@ pub mod limits;
 mod load;
 mod problem;
 mod reader;
+mod revocation;
 pub mod schema;
 mod secrets;
 mod settings;

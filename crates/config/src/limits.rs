@@ -6,6 +6,9 @@ pub const FILE: u64 = 64 << 20;
 /// Octets of a certificate, key or secret file; a bundle of all public authorities has 250 KiB.
 pub const INCLUDED_FILE: u64 = 4 << 20;
 
+/// Octets of a file with CRLs: the largest that is read (`trust::limits::MAX_CRL`) as PEM, or several smaller ones.
+pub const CRL_FILE: u64 = 32 << 20;
+
 /// Problems that are told; more of them have one cause.
 pub const PROBLEMS: usize = 100;
 

@@ -13,7 +13,7 @@ use crate::value::shown;
 use crate::{Config, limits};
 use base::WallClock;
 use crypto::{SigningKey, Suite};
-use policy::{Certificate, Policy, Pool, Proposal};
+use policy::{Certificate, Crl, Policy, Pool, Proposal};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
@@ -92,6 +92,7 @@ pub fn check_text(path: &Path, text: &str, public: bool, tools: &Tools<'_>) -> O
         files: Files::beside(path),
         tools: *tools,
         authorities: Vec::new(),
+        crls: Vec::new(),
         pools: Vec::new(),
         store: SecretStore::default(),
         parsed_proposals: BTreeMap::new(),
@@ -124,6 +125,8 @@ pub(crate) struct Loader<'t> {
     pub(crate) tools: Tools<'t>,
     /// Those of `[authorities]`.
     pub(crate) authorities: Vec<Certificate>,
+    /// The CRLs of `[authorities]`.
+    pub(crate) crls: Vec<Crl>,
     /// Those of `[pools]`.
     pub(crate) pools: Vec<Arc<Pool>>,
     pub(crate) store: SecretStore,

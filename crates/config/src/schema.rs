@@ -66,7 +66,7 @@ pub const LOCAL: Table =
 /// How the peer authenticates.
 pub const REMOTE: Table = Table {
     path: "connections.NAME.remote",
-    keys: &["auth", "id", "certs", "cacerts", "pubkeys"],
+    keys: &["auth", "id", "certs", "cacerts", "pubkeys", "revocation", "crls"],
     tables: &[],
 };
 
@@ -113,7 +113,7 @@ pub const IKE_SECRET: Table =
 pub const PRIVATE: Table = Table { path: "secrets.private.NAME", keys: &["file", "secret"], tables: &[] };
 
 /// A trust anchor.
-pub const AUTHORITY: Table = Table { path: "authorities.NAME", keys: &["cacert"], tables: &[] };
+pub const AUTHORITY: Table = Table { path: "authorities.NAME", keys: &["cacert", "crls"], tables: &[] };
 
 /// Addresses for peers.
 pub const POOL: Table = Table {
@@ -203,7 +203,6 @@ pub(crate) const ABSENT: &[&str] = &[
     "xauth_id",
     "ca_id",
     "groups",
-    "revocation",
     "ah_proposals",
     "sha256_96",
     "updown",

@@ -46,6 +46,8 @@ impl Loader<'_> {
                     all.push(certificate);
                 }
             }
+            let lists = self.crls(&authority);
+            self.crls.extend(lists);
         }
         all
     }

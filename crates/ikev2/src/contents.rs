@@ -128,13 +128,18 @@ impl<'a> Contents<'a> {
         x509.take(limits::MAX_CERTS).map(|cert| cert.data.to_vec()).collect()
     }
 
-    /// What the peer proves itself with: its AUTH value, and its certificates or its public key.
+    /// What the peer proves itself with: its AUTH value, and its certificates with what it says of their revocation, or its
+    /// public key.
     //= rfc7670 §3
     //# the SubjectPublicKeyInfo structure of the PKIX certificate is used
     pub(crate) fn proof(&self, auth: &Authentication<'_>) -> PeerProof {
         let mut raw = self.certs.iter().filter(|cert| cert.encoding == CertEncoding::RAW_PUBLIC_KEY);
         let raw_key = raw.next().map(|cert| cert.data.to_vec());
-        PeerProof { method: auth.method.0, data: auth.data.to_vec(), certs: self.x509(), raw_key }
+        //= rfc4806 §4.1
+        //# the CERTREQ sender SHALL incorporate the OCSP response into path validation logic
+        let ocsp = self.certs.iter().filter(|cert| cert.encoding == CertEncoding::OCSP_CONTENT);
+        let ocsp = ocsp.take(limits::MAX_CERTS).map(|cert| cert.data.to_vec()).collect();
+        PeerProof { method: auth.method.0, data: auth.data.to_vec(), certs: self.x509(), raw_key, ocsp }
     }
 
     /// The selectors of TSi and TSr.

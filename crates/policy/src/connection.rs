@@ -1,6 +1,8 @@
 //! Connections and their children.
 
-use crate::{ChildLifetime, Configuration, Extensions, IdPattern, Identity, IkeLifetime, Proposal, Shunt};
+use crate::{
+    ChildLifetime, Configuration, Extensions, IdPattern, Identity, IkeLifetime, Proposal, Revocation, Shunt,
+};
 use dataplane::{AddressRange, Interface, Mode, Selector};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -192,6 +194,8 @@ pub struct RemoteAuth {
     pub authorities: Vec<Certificate>,
     /// Public keys that are accepted as they are (RFC 7670). They carry no name: `id` is then one identity.
     pub pubkeys: Vec<PublicKey>,
+    /// Whether its certificate may have been revoked.
+    pub revocation: Revocation,
 }
 
 /// A certificate, in DER, with what the protocol needs to know of it without parsing X.509.

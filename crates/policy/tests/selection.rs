@@ -79,6 +79,7 @@ fn connection(name: &str, remote_addrs: Vec<AddressPattern>, remote_id: IdPatter
             certs: vec![],
             authorities: vec![],
             pubkeys: Vec::new(),
+            revocation: policy::Revocation::default(),
         },
         children: vec![],
         encap: EncapChoice::Auto,

@@ -125,6 +125,8 @@ pub struct PeerProof {
     pub certs: Vec<Vec<u8>>,
     /// Its first CERT payload of encoding 15 (RFC 7670): a SubjectPublicKeyInfo.
     pub raw_key: Option<Vec<u8>>,
+    /// Its CERT payloads of encoding 14 (RFC 4806): OCSP responses.
+    pub ocsp: Vec<Vec<u8>>,
 }
 
 /// An AUTH value that we made.

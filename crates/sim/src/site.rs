@@ -210,6 +210,7 @@ pub fn connection(name: &str, address: IpAddr, peer: &str, peer_address: IpAddr)
             certs: Vec::new(),
             authorities: Vec::new(),
             pubkeys: Vec::new(),
+            revocation: policy::Revocation::default(),
         },
         children: vec![Arc::new(Child {
             name: "lan".to_string(),

@@ -1,5 +1,5 @@
 //! Certificates for tests and benches: authorities, intermediates and end entities with every kind of key, in memory or
-//! as PEM files. Only ever a dev-dependency; the keys are worth nothing.
+//! as PEM files; CRLs and OCSP responses, and a server for them. Only ever a dev-dependency; the keys are worth nothing.
 //!
 //! ```
 //! use testcerts::{Authority, Key};
@@ -9,7 +9,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod revocation;
+mod web;
+
 pub use rcgen;
+pub use revocation::{List, Response, Status, cert_id, crl_pem, ocsp_refusal, serial};
+pub use web::{Web, ok};
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, DnValue, IsCa, Issuer,
@@ -215,7 +220,6 @@ pub struct EndEntity {
     pub key: Vec<u8>,
     chain_pem: Vec<String>,
     key_pem: String,
-    public_key_pem: String,
 }
 
 impl EndEntity {
@@ -235,13 +239,7 @@ impl EndEntity {
 
     fn new(certificates: impl Iterator<Item = Certificate>, Pair(pair): &Pair) -> Self {
         let (chain, chain_pem) = certificates.map(|one| (one.der().to_vec(), one.pem())).unzip();
-        Self {
-            chain,
-            chain_pem,
-            key: pair.serialize_der(),
-            key_pem: pair.serialize_pem(),
-            public_key_pem: pair.public_key_pem(),
-        }
+        Self { chain, chain_pem, key: pair.serialize_der(), key_pem: pair.serialize_pem() }
     }
 
     /// Its certificate in DER.
@@ -262,11 +260,6 @@ impl EndEntity {
     /// Its private key, PKCS#8 in PEM.
     pub fn key_pem(&self) -> String {
         self.key_pem.clone()
-    }
-
-    /// Its public key, SubjectPublicKeyInfo in PEM.
-    pub fn public_key_pem(&self) -> String {
-        self.public_key_pem.clone()
     }
 
     /// Writes `directory/name.pem` (the chain) and `directory/name.key`; returns both paths.

@@ -5,13 +5,14 @@ use crate::certificate::{identities, identity_in_certificate};
 use crate::limits::MAX_PEER_CERTIFICATES;
 use crate::path::{self, Path};
 use crate::prove::Prove;
+use crate::revocation::{Answered, Evidence, Judge, Judgement, Step};
 use crate::secrets::Secrets;
 use crate::text::quote;
-use crate::trust::{DIGITAL_SIGNATURE, RSA_SIGNATURE, SHARED_KEY_MIC, ours, theirs};
+use crate::trust::{DIGITAL_SIGNATURE, RSA_SIGNATURE, SHARED_KEY_MIC, ours, refused, theirs};
 use base::{Secret, WallClock};
 use crypto::{SignatureScheme, Suite, VerifyError};
 use policy::{AuthMethod, Certificate, Connection, IdPattern, Identity, match_identity};
-use sa::{PeerProof, SignedOctets, TrustRefusal};
+use sa::{Answer, PeerProof, SignedOctets, TrustRefusal};
 use wire::num::Prf;
 
 /// A [`sa::Job::Check`] with what answers it.
@@ -28,11 +29,19 @@ pub(crate) struct Check<'a> {
     pub(crate) wall: WallClock,
 }
 
+/// A certificate that the peer may use.
+pub(crate) struct Trusted {
+    certificate: Certificate,
+    /// It and those above it, up to the authority; empty where it is trusted as it is.
+    path: Vec<Vec<u8>>,
+}
+
 impl Check<'_> {
-    /// The peer's certificate, if it used one. Everything must hold: the method is the one that the
+    /// The peer's certificate, if it used one, with its path. Everything must hold: the method is the one that the
     /// connection demands, the identity is one that it accepts, the certificate is trusted and carries
-    /// that identity, and its key made the signature.
-    pub(crate) fn run(&self) -> Result<Option<Certificate>, TrustRefusal> {
+    /// that identity, and its key made the signature. Whether it is revoked is left to [`Check::revocation`], so that only
+    /// whoever has the key can make us ask for it.
+    pub(crate) fn run(&self) -> Result<Option<Trusted>, TrustRefusal> {
         let demanded = self.connection.remote.method;
         match (demanded, self.proof.method) {
             (AuthMethod::Psk, SHARED_KEY_MIC) => {
@@ -44,6 +53,29 @@ impl Check<'_> {
                 self.signature()
             }
             (demanded, offered) => Err(theirs(self.wrong_method(demanded, offered))),
+        }
+    }
+
+    /// The end of a check that went well so far.
+    pub(crate) fn revocation(&self, verified: Option<Trusted>, evidence: &Evidence) -> Step {
+        let Some(Trusted { certificate, path }) = verified else {
+            return Step::Answered(Answered::plain(Answer::Verified(None)));
+        };
+        let judge = Judge {
+            suite: self.suite,
+            revocation: &self.connection.remote.revocation,
+            stapled: &self.proof.ocsp,
+            evidence,
+            wall: self.wall,
+        };
+        match judge.judge(&path) {
+            Judgement::Needs(requests) => Step::Needs(requests),
+            Judgement::Refused { why, keep } => {
+                Step::Answered(Answered { answer: refused(theirs(why)), warnings: Vec::new(), keep })
+            }
+            Judgement::Accepted { warnings, keep } => {
+                Step::Answered(Answered { answer: Answer::Verified(Some(certificate)), warnings, keep })
+            }
         }
     }
 
@@ -72,17 +104,17 @@ impl Check<'_> {
         )))
     }
 
-    fn signature(&self) -> Result<Option<Certificate>, TrustRefusal> {
+    fn signature(&self) -> Result<Option<Trusted>, TrustRefusal> {
         let remote = &self.connection.remote;
         let knows_certificates = !remote.certs.is_empty() || !remote.authorities.is_empty();
         if !remote.pubkeys.is_empty() && (self.proof.certs.is_empty() || !knows_certificates) {
             return self.known_key().map(|()| None);
         }
-        let certificate = self.trusted_certificate()?;
-        let spki = crate::certificate::public_key(&certificate.der)
+        let trusted = self.trusted_certificate()?;
+        let spki = crate::certificate::public_key(&trusted.certificate.der)
             .ok_or_else(|| theirs("the peer's certificate cannot be read".into()))?;
-        self.signed_by(spki, &certificate.subject)?;
-        Ok(Some(certificate))
+        self.signed_by(spki, &trusted.certificate.subject)?;
+        Ok(Some(trusted))
     }
 
     fn signed_by(&self, spki: &[u8], name: &str) -> Result<(), TrustRefusal> {
@@ -131,7 +163,7 @@ impl Check<'_> {
 
     /// The certificate that the peer used: one of the pinned ones, or one that leads to an authority; in
     /// either case it carries the peer's identity.
-    fn trusted_certificate(&self) -> Result<Certificate, TrustRefusal> {
+    fn trusted_certificate(&self) -> Result<Trusted, TrustRefusal> {
         let remote = &self.connection.remote;
         let sent = self.proof.certs.first();
         if !remote.certs.is_empty() {
@@ -144,7 +176,7 @@ impl Check<'_> {
             let pinned = pinned.ok_or_else(|| theirs(self.not_pinned()))?;
             identity_in_certificate(self.remote, pinned).map_err(theirs)?;
             path::check_pinned(pinned, self.wall).map_err(theirs)?;
-            return Ok(pinned.clone());
+            return Ok(Trusted { certificate: pinned.clone(), path: Vec::new() });
         }
         let Some(der) = sent else {
             return Err(theirs(format!(
@@ -172,8 +204,8 @@ impl Check<'_> {
             authorities: &remote.authorities,
             wall: self.wall,
         };
-        path.validate().map_err(theirs)?;
-        Ok(certificate)
+        let path = path.validate().map_err(theirs)?;
+        Ok(Trusted { certificate, path })
     }
 
     /// Method 14: the AlgorithmIdentifier, led by its length, then the signature.

@@ -9,6 +9,7 @@
 mod algorithm;
 mod certificate;
 mod check;
+mod der;
 mod facts;
 mod key;
 pub mod limits;
@@ -17,7 +18,9 @@ mod pem;
 mod prove;
 mod psk;
 mod raw;
+mod revocation;
 mod secrets;
+mod signature;
 mod text;
 mod trust;
 
@@ -26,6 +29,7 @@ pub use facts::{Facts, facts, key_kind};
 pub use key::{KeyFormat, PrivateKey, private_key};
 pub use policy::{dn_equal, dn_from_text, dn_to_text};
 pub use raw::public_keys;
+pub use revocation::{Answered, CrlFacts, Evidence, Fetched, Request, Step, crl_facts, crls};
 pub use secrets::Secrets;
 pub use text::Malformed;
 pub use trust::Trust;

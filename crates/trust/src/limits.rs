@@ -28,3 +28,31 @@ pub const MAX_RSA_BITS: usize = 8192;
 
 /// Public keys that one file may hold (RFC 7670): each may have to be tried when a peer does not say which one it uses.
 pub const MAX_PUBLIC_KEYS: usize = 8;
+
+/// Octets of a CRL: one with 300,000 entries has about 10 MiB.
+pub const MAX_CRL: usize = 16 << 20;
+
+/// CRLs in one PEM file.
+pub const MAX_PEM_CRLS: usize = 256;
+
+/// Octets of an OCSP response: one with two post-quantum certificates stays below.
+pub const MAX_OCSP: usize = 1 << 16;
+
+/// OCSP servers, CRLs and OCSP responses of the peer that are looked at for one certificate, of each kind: each that does not answer costs
+/// the peer seconds.
+pub const MAX_SOURCES: usize = 2;
+
+/// Answers in one OCSP response that are looked at: we ask about one certificate.
+pub const MAX_OCSP_ANSWERS: usize = 16;
+
+/// Certificates in one OCSP response that are looked at: the signer's, and its path.
+pub const MAX_OCSP_CERTIFICATES: usize = 4;
+
+/// Octets of a URI that is asked.
+pub const MAX_URI: usize = 1024;
+
+/// Seconds by which an authority's clock may be ahead of ours.
+pub const CLOCK_SKEW: i64 = 300;
+
+/// Seconds for which an OCSP response serves that does not say how long it holds.
+pub const OCSP_FRESH: i64 = 300;

@@ -13,28 +13,24 @@
 //!   certificate must be pinned too.
 //! - Name constraints on DNS names and addresses are enforced; a path with constraints on other kinds of names
 //!   that its certificates carry is refused, since they cannot be judged.
-//! - Revocation: `webpki` takes CRLs at the one place below where `None` stands for them.
+//! - Revocation is judged of the path that is found, by [`crate::revocation`]: webpki knows no OCSP, and does not say which
+//!   certificate of a path was revoked, when and why.
 
 use crate::algorithm::KeyKind;
 use crate::certificate::{name, parse};
-use crate::text::quote;
+use crate::der::sequence;
+use crate::signature::{algorithms, is_sha1};
+use crate::text::{date, quote};
 use base::WallClock;
-use crypto::{SignatureScheme as Scheme, Suite};
-use pkcs8::der::asn1::{AnyRef, BitStringRef};
-use pkcs8::der::{Encode, Tag};
+use crypto::Suite;
 use policy::Certificate;
-use rustls_pki_types::{
-    AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, TrustAnchor,
-    UnixTime, alg_id,
-};
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use std::cell::RefCell;
-use std::fmt;
 use std::time::Duration;
 use webpki::{
     EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeIdIter, VerifiedPath, anchor_from_trusted_cert,
 };
 use x509_parser::prelude::X509Certificate;
-use x509_parser::time::ASN1Time;
 
 /// What a path is sought for and from.
 pub(crate) struct Path<'a> {
@@ -46,8 +42,9 @@ pub(crate) struct Path<'a> {
 }
 
 impl Path<'_> {
-    /// Whether the end entity may authenticate a peer now; else a sentence that says why not and what to do.
-    pub(crate) fn validate(&self) -> Result<(), String> {
+    /// The path by which the end entity may authenticate a peer now, each certificate followed by that of its issuer, the
+    /// trusted authority last; else a sentence that says why there is none and what to do.
+    pub(crate) fn validate(&self) -> Result<Vec<Vec<u8>>, String> {
         let parsed =
             parse(self.end_entity).ok_or_else(|| "the peer's certificate cannot be read".to_owned())?;
         let refused =
@@ -60,7 +57,7 @@ impl Path<'_> {
         })
     }
 
-    fn build(&self) -> Result<(), Problem> {
+    fn build(&self) -> Result<Vec<Vec<u8>>, Problem> {
         let der = CertificateDer::from(self.end_entity);
         let end_entity = EndEntityCert::try_from(&der)?;
         let anchors: Vec<_> =
@@ -68,7 +65,7 @@ impl Path<'_> {
         let anchors: Vec<TrustAnchor<'_>> =
             anchors.iter().filter_map(|der| anchor_from_trusted_cert(der).ok()).collect();
         let intermediates: Vec<_> = self.intermediates.iter().map(|der| CertificateDer::from(*der)).collect();
-        let algorithms: Vec<_> = ALGORITHMS.iter().map(|row| Algorithm { suite: self.suite, row }).collect();
+        let algorithms = algorithms(self.suite);
         let algorithms: Vec<_> =
             algorithms.iter().map(|algorithm| algorithm as &dyn SignatureVerificationAlgorithm).collect();
         let time = UnixTime::since_unix_epoch(Duration::from_secs(self.wall.0));
@@ -89,7 +86,11 @@ impl Path<'_> {
             Some(&acceptable),
         );
         match (path, found.into_inner()) {
-            (Ok(_), _) => Ok(()),
+            (Ok(path), _) => {
+                let between = path.intermediate_certificates().map(|one| one.der().to_vec());
+                let anchor = self.anchor(&path).map_err(Problem::Ours)?;
+                Ok(std::iter::once(self.end_entity.to_vec()).chain(between).chain([anchor.der.to_vec()]).collect())
+            }
             (Err(_), Some(why)) => Err(Problem::Ours(why)),
             (Err(error), None) => Err(Problem::Webpki(error)),
         }
@@ -110,16 +111,22 @@ impl Path<'_> {
                 _ => return Err(about("its key usage does not allow keyCertSign".into())),
             }
         }
+        self.anchor(path).map(|_| ())
+    }
+
+    /// The authority that a path ends at, which must be valid itself.
+    fn anchor(&self, path: &VerifiedPath<'_>) -> Result<&Certificate, String> {
         let unreadable = "its trusted authority cannot be read";
-        let anchor = sequence(&path.anchor().subject_public_key_info).map_err(|_| unreadable.to_owned())?;
+        let key = sequence(&path.anchor().subject_public_key_info).ok_or_else(|| unreadable.to_owned())?;
         let mut outcome = Err(unreadable.to_owned());
         for authority in self.authorities {
             let parsed =
-                parse(&authority.der).filter(|parsed| parsed.tbs_certificate.subject_pki.raw == anchor);
+                parse(&authority.der).filter(|parsed| parsed.tbs_certificate.subject_pki.raw == key);
             let Some(parsed) = parsed else { continue };
             outcome = check_usable(&parsed)
                 .and_then(|()| check_validity(&parsed, self.wall))
-                .map_err(|why| format!("the trusted authority {}: {why}", quote(&authority.subject)));
+                .map_err(|why| format!("the trusted authority {}: {why}", quote(&authority.subject)))
+                .map(|()| authority);
             if outcome.is_ok() {
                 break;
             }
@@ -215,8 +222,7 @@ impl Path<'_> {
     }
 
     fn weak_or_unknown(&self, algorithm: &[u8]) -> String {
-        let sha1 = SHA1_SIGNATURES.iter().any(|known| algorithm.starts_with(known));
-        if sha1 {
+        if is_sha1(algorithm) {
             "a signature in its path is made with SHA-1, which is refused: issue the certificate anew with SHA2-256".into()
         } else {
             "a signature in its path is of an algorithm that is not known here".into()
@@ -233,7 +239,7 @@ pub(crate) fn check_pinned(certificate: &Certificate, wall: WallClock) -> Result
     check_validity(&parsed, wall).map_err(refused)
 }
 
-fn check_usable(certificate: &X509Certificate<'_>) -> Result<(), String> {
+pub(crate) fn check_usable(certificate: &X509Certificate<'_>) -> Result<(), String> {
     let kind = KeyKind::of(certificate.tbs_certificate.subject_pki.raw)?;
     if matches!(kind, KeyKind::MlDsa(_)) {
         check_signs_only(certificate)?;
@@ -241,7 +247,7 @@ fn check_usable(certificate: &X509Certificate<'_>) -> Result<(), String> {
     kind.check_size()
 }
 
-fn check_validity(certificate: &X509Certificate<'_>, wall: WallClock) -> Result<(), String> {
+pub(crate) fn check_validity(certificate: &X509Certificate<'_>, wall: WallClock) -> Result<(), String> {
     let validity = certificate.validity();
     let now = i64::try_from(wall.0).unwrap_or(i64::MAX);
     if now > validity.not_after.timestamp() {
@@ -293,29 +299,12 @@ fn check_signs_only(certificate: &X509Certificate<'_>) -> Result<(), String> {
 }
 
 /// `subject (issued by issuer)`
-fn described(certificate: &X509Certificate<'_>) -> String {
+pub(crate) fn described(certificate: &X509Certificate<'_>) -> String {
     let (subject, issuer) = (certificate.subject().as_raw(), certificate.issuer().as_raw());
     if subject == issuer {
         return format!("{} (self-signed)", quote(&name(subject)));
     }
     format!("{} (issued by {})", quote(&name(subject)), quote(&name(issuer)))
-}
-
-/// Seconds since 1970 as a date that everybody reads the same way.
-fn date(seconds: i64) -> String {
-    match ASN1Time::from_timestamp(seconds) {
-        Ok(time) => {
-            let time = time.to_datetime();
-            let (hour, minute, second) = time.to_hms();
-            format!(
-                "{:04}-{:02}-{:02} {hour:02}:{minute:02}:{second:02} UTC",
-                time.year(),
-                u8::from(time.month()),
-                time.day()
-            )
-        }
-        Err(_) => format!("second {seconds}"),
-    }
 }
 
 enum Problem {
@@ -349,101 +338,4 @@ impl ExtendedKeyUsageValidator for Usage {
         }
         if present { Err(Error::EmptyEkuExtension) } else { Ok(()) }
     }
-}
-
-/// Content octets of AlgorithmIdentifiers whose signatures use SHA-1: RSA PKCS#1 v1.5, ECDSA.
-const SHA1_SIGNATURES: &[&[u8]] =
-    &[b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05", b"\x06\x07\x2a\x86\x48\xce\x3d\x04\x01"];
-
-/// A signature algorithm of certificates with a kind of key that can make it.
-struct Row {
-    signature: AlgorithmIdentifier,
-    key: AlgorithmIdentifier,
-    scheme: Scheme,
-}
-
-const fn row(signature: AlgorithmIdentifier, key: AlgorithmIdentifier, scheme: Scheme) -> Row {
-    Row { signature, key, scheme }
-}
-
-const fn bare(octets: &'static [u8]) -> AlgorithmIdentifier {
-    AlgorithmIdentifier::from_slice(octets)
-}
-
-/// RSA with parameters left out, which some authorities write (RFC 4055 §5 tells to take it).
-const RSA_SHA256_BARE: AlgorithmIdentifier = bare(b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b");
-const RSA_SHA384_BARE: AlgorithmIdentifier = bare(b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0c");
-const RSA_SHA512_BARE: AlgorithmIdentifier = bare(b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0d");
-/// id-RSASSA-PSS as a key's type, not bound to parameters.
-const PSS_KEY: AlgorithmIdentifier = bare(b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a");
-
-const ALGORITHMS: &[Row] = &[
-    row(alg_id::RSA_PKCS1_SHA256, alg_id::RSA_ENCRYPTION, Scheme::RsaPkcs1Sha256),
-    row(alg_id::RSA_PKCS1_SHA384, alg_id::RSA_ENCRYPTION, Scheme::RsaPkcs1Sha384),
-    row(alg_id::RSA_PKCS1_SHA512, alg_id::RSA_ENCRYPTION, Scheme::RsaPkcs1Sha512),
-    row(RSA_SHA256_BARE, alg_id::RSA_ENCRYPTION, Scheme::RsaPkcs1Sha256),
-    row(RSA_SHA384_BARE, alg_id::RSA_ENCRYPTION, Scheme::RsaPkcs1Sha384),
-    row(RSA_SHA512_BARE, alg_id::RSA_ENCRYPTION, Scheme::RsaPkcs1Sha512),
-    row(alg_id::RSA_PSS_SHA256, alg_id::RSA_ENCRYPTION, Scheme::RsaPssSha256),
-    row(alg_id::RSA_PSS_SHA384, alg_id::RSA_ENCRYPTION, Scheme::RsaPssSha384),
-    row(alg_id::RSA_PSS_SHA512, alg_id::RSA_ENCRYPTION, Scheme::RsaPssSha512),
-    row(alg_id::RSA_PSS_SHA256, PSS_KEY, Scheme::RsaPssSha256),
-    row(alg_id::RSA_PSS_SHA384, PSS_KEY, Scheme::RsaPssSha384),
-    row(alg_id::RSA_PSS_SHA512, PSS_KEY, Scheme::RsaPssSha512),
-    row(alg_id::ECDSA_SHA256, alg_id::ECDSA_P256, Scheme::EcdsaSha256),
-    row(alg_id::ECDSA_SHA384, alg_id::ECDSA_P256, Scheme::EcdsaSha384),
-    row(alg_id::ECDSA_SHA512, alg_id::ECDSA_P256, Scheme::EcdsaSha512),
-    row(alg_id::ECDSA_SHA256, alg_id::ECDSA_P384, Scheme::EcdsaSha256),
-    row(alg_id::ECDSA_SHA384, alg_id::ECDSA_P384, Scheme::EcdsaSha384),
-    row(alg_id::ECDSA_SHA512, alg_id::ECDSA_P384, Scheme::EcdsaSha512),
-    row(alg_id::ECDSA_SHA256, alg_id::ECDSA_P521, Scheme::EcdsaSha256),
-    row(alg_id::ECDSA_SHA384, alg_id::ECDSA_P521, Scheme::EcdsaSha384),
-    row(alg_id::ECDSA_SHA512, alg_id::ECDSA_P521, Scheme::EcdsaSha512),
-    row(alg_id::ED25519, alg_id::ED25519, Scheme::Ed25519),
-    row(alg_id::ED448, alg_id::ED448, Scheme::Ed448),
-    row(alg_id::ML_DSA_44, alg_id::ML_DSA_44, Scheme::MlDsa44),
-    row(alg_id::ML_DSA_65, alg_id::ML_DSA_65, Scheme::MlDsa65),
-    row(alg_id::ML_DSA_87, alg_id::ML_DSA_87, Scheme::MlDsa87),
-];
-
-/// A row, checked by the suite.
-struct Algorithm<'a> {
-    suite: &'a dyn Suite,
-    row: &'static Row,
-}
-
-impl fmt::Debug for Algorithm<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.row.scheme.fmt(f)
-    }
-}
-
-impl SignatureVerificationAlgorithm for Algorithm<'_> {
-    fn verify_signature(
-        &self,
-        public_key: &[u8],
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), InvalidSignature> {
-        let spki = subject_public_key_info(&self.row.key, public_key).map_err(|_| InvalidSignature)?;
-        self.suite.verify(&spki, self.row.scheme, message, signature).map_err(|_| InvalidSignature)
-    }
-
-    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-        self.row.key
-    }
-
-    fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        self.row.signature
-    }
-}
-
-fn subject_public_key_info(algorithm: &[u8], key: &[u8]) -> pkcs8::der::Result<Vec<u8>> {
-    let key = BitStringRef::from_bytes(key)?.to_der()?;
-    sequence(&[sequence(algorithm)?, key].concat())
-}
-
-/// Puts DER's tag and length before octets that webpki hands out without them.
-fn sequence(content: &[u8]) -> pkcs8::der::Result<Vec<u8>> {
-    AnyRef::new(Tag::Sequence, content)?.to_der()
 }

@@ -2,6 +2,7 @@
 
 use crate::limits::MAX_TEXT;
 use std::fmt;
+use x509_parser::time::ASN1Time;
 
 /// Why a file's content could not be used, in one sentence that does not repeat the content.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,6 +36,23 @@ pub(crate) fn clip(text: &str, max: usize) -> String {
     match escaped.char_indices().nth(max) {
         Some((end, _)) => format!("{}…", &escaped[..end]),
         None => escaped,
+    }
+}
+
+/// Seconds since 1970 as a date that everybody reads the same way.
+pub(crate) fn date(seconds: i64) -> String {
+    match ASN1Time::from_timestamp(seconds) {
+        Ok(time) => {
+            let time = time.to_datetime();
+            let (hour, minute, second) = time.to_hms();
+            format!(
+                "{:04}-{:02}-{:02} {hour:02}:{minute:02}:{second:02} UTC",
+                time.year(),
+                u8::from(time.month()),
+                time.day()
+            )
+        }
+        Err(_) => format!("second {seconds}"),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::check::Check;
 use crate::limits::MAX_REFUSAL;
 use crate::prove;
+use crate::revocation::{Answered, Evidence, Step};
 use crate::secrets::Secrets;
 use crate::text::clip;
 use base::Secret;
@@ -33,8 +34,17 @@ impl Trust {
         Self { policy, suite, secrets }
     }
 
-    /// Does the job; takes as long as a private-key operation and a few verifications.
+    /// Does the job; takes as long as a private-key operation and a few verifications. Whether a certificate is revoked is judged
+    /// by what is at hand.
     pub fn answer(&self, job: &Job) -> Answer {
+        match self.step(job, &Evidence::none("nothing is fetched here")) {
+            Step::Answered(answered) => answered.answer,
+            Step::Needs(_) => refused(ours("the check does not end".to_owned())),
+        }
+    }
+
+    /// Does the job as far as it goes with what was fetched for it.
+    pub fn step(&self, job: &Job, evidence: &Evidence) -> Step {
         let outcome = match job {
             Job::Prove { connection, name, local, remote, prf, octets, peer_hashes } => {
                 let prover =
@@ -52,20 +62,23 @@ impl Trust {
             Job::Check { connection, name, local, remote, wanted, prf, octets, proof, wall } => {
                 let connection = self.connection(*connection, name).map_err(ours);
                 let (suite, secrets, prf, wall) = (&*self.suite, &self.secrets, *prf, *wall);
-                connection.and_then(|connection| {
+                let outcome = connection.and_then(|connection| {
                     let check =
                         Check { connection, suite, secrets, local, remote, wanted, prf, octets, proof, wall };
-                    check.run().map(Answer::Verified)
-                })
+                    let verified = check.run()?;
+                    Ok((verified, check))
+                });
+                return match outcome {
+                    Ok((verified, check)) => check.revocation(verified, evidence),
+                    Err(refusal) => Step::Answered(Answered::plain(refused(refusal))),
+                };
             }
             Job::Puzzle { puzzle, string } => Ok(sa::puzzle::answer(&*self.suite, *puzzle, string)),
             Job::Lease(_) | Job::Release(_) | Job::UseResolver { .. } | Job::DropResolver(_) => {
                 Err(ours(format!("{} is no work of keys and certificates", job.name())))
             }
         };
-        outcome.unwrap_or_else(|TrustRefusal { ours, reason }| {
-            Answer::Refused(TrustRefusal { ours, reason: clip(&reason, MAX_REFUSAL) })
-        })
+        Step::Answered(Answered::plain(outcome.unwrap_or_else(refused)))
     }
 
     /// The secret behind tickets of session resumption (RFC 5723), made from one of the daemon's own: another one as soon as
@@ -94,6 +107,11 @@ impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Trust({:?})", self.secrets)
     }
+}
+
+/// The answer that says no.
+pub(crate) fn refused(TrustRefusal { ours, reason }: TrustRefusal) -> Answer {
+    Answer::Refused(TrustRefusal { ours, reason: clip(&reason, MAX_REFUSAL) })
 }
 
 /// Something is missing or wrong at our end.

@@ -143,7 +143,7 @@ impl Run {
             inside.extend(strip_padding(&plain).unwrap());
         }
         let payloads = parse_chain(first.expect("a datagram"), &inside, 0).unwrap();
-        let mut proof = PeerProof { method: 0, data: vec![], certs: vec![], raw_key: None };
+        let mut proof = PeerProof { method: 0, data: vec![], certs: vec![], raw_key: None, ocsp: vec![] };
         for payload in payloads {
             match payload {
                 Payload::Auth(auth) => (proof.method, proof.data) = (auth.method.0, auth.data.to_vec()),

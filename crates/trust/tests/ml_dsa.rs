@@ -183,6 +183,7 @@ fn the_certificates_of_rfc_9881_are_read_and_their_signatures_hold() {
             remote: subject,
             wanted: IdPattern::Any,
             proof: AuthProof { method: 14, data },
+            ocsp: vec![],
             certs: vec![certificate.der.to_vec()],
             wall: NOW,
         };

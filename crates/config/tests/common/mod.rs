@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
-use testcerts::{Authority, Key};
+use testcerts::{Authority, Key, List};
 
 /// A directory that goes when this goes.
 pub struct Dir(PathBuf);
@@ -23,11 +23,12 @@ impl Dir {
         Self(path)
     }
 
-    /// One with `ca.pem`, and certificates and keys of `moon` and `sun`, each for `NAME.example.org`.
+    /// One with `ca.pem`, its CRL `root.crl`, and certificates and keys of `moon` and `sun`, each for `NAME.example.org`.
     pub fn with_certificates() -> Self {
         let dir = Self::new();
         let ca = Authority::root(Key::EcdsaP256, "Root");
         dir.write("ca.pem", ca.pem());
+        dir.write("root.crl", ca.crl(&List::from(now().0 - 3600)));
         for (name, host) in
             [("moon", "moon.example.org"), ("sun", "sun.example.org"), ("gw-a", "gw-a.example")]
         {

@@ -143,6 +143,7 @@ pub fn connection(me: &str, peer: &str) -> Connection {
             certs: Vec::new(),
             authorities: Vec::new(),
             pubkeys: Vec::new(),
+            revocation: policy::Revocation::default(),
         },
         children: vec![child("lan", &lan(me), &lan(peer))],
         encap: EncapChoice::Auto,

@@ -141,6 +141,7 @@ fn check_auth(name: &str, read: &Read, octets: Vec<u8>, certs: &Path, logged: Op
             data: auth.data.to_vec(),
             certs: chain.clone().collect(),
             raw_key: None,
+            ocsp: Vec::new(),
         },
         wall: WallClock(1_800_000_000),
     };

@@ -48,6 +48,7 @@ pub fn psk_remote() -> RemoteAuth {
         certs: vec![],
         authorities: vec![],
         pubkeys: Vec::new(),
+        revocation: policy::Revocation::default(),
     }
 }
 
@@ -59,6 +60,7 @@ pub fn trusting(authorities: &[&[u8]]) -> RemoteAuth {
         certs: vec![],
         authorities,
         pubkeys: Vec::new(),
+        revocation: policy::Revocation::default(),
     }
 }
 
@@ -70,6 +72,7 @@ pub fn pinning(certs: &[&[u8]]) -> RemoteAuth {
         certs,
         authorities: vec![],
         pubkeys: Vec::new(),
+        revocation: policy::Revocation::default(),
     }
 }
 
@@ -155,6 +158,7 @@ pub struct Claim {
     pub wanted: IdPattern,
     pub proof: AuthProof,
     pub certs: Vec<Vec<u8>>,
+    pub ocsp: Vec<Vec<u8>>,
     pub wall: WallClock,
 }
 
@@ -162,11 +166,11 @@ impl Claim {
     /// By the owner of `entity`, made with its key, under the identity `remote`.
     pub fn by(entity: &EndEntity, remote: Identity) -> Self {
         let proof = proof(&prover(entity), HASHES).unwrap();
-        Claim { remote, wanted: IdPattern::Any, proof, certs: entity.chain.clone(), wall: NOW }
+        Claim { remote, wanted: IdPattern::Any, proof, certs: entity.chain.clone(), ocsp: vec![], wall: NOW }
     }
 
-    pub fn check(&self, trust: &Trust) -> Result<Option<Certificate>, TrustRefusal> {
-        let job = Job::Check {
+    pub fn job(&self) -> Job {
+        Job::Check {
             connection: ConnectionId(0),
             name: "site".to_string(),
             local: fqdn("us"),
@@ -179,10 +183,14 @@ impl Claim {
                 data: self.proof.data.clone(),
                 certs: self.certs.clone(),
                 raw_key: None,
+                ocsp: self.ocsp.clone(),
             },
             wall: self.wall,
-        };
-        match trust.answer(&job) {
+        }
+    }
+
+    pub fn check(&self, trust: &Trust) -> Result<Option<Certificate>, TrustRefusal> {
+        match trust.answer(&self.job()) {
             Answer::Verified(certificate) => Ok(certificate),
             Answer::Refused(refusal) => Err(refusal),
             other => panic!("{other:?}"),
