@@ -124,7 +124,10 @@ impl Loader<'_> {
             _ => named,
         };
         if method == AuthMethod::Psk {
-            for key in ["certs", "cacerts", "pubkeys", "revocation", "crls"].into_iter().filter(|key| section.has(key)) {
+            for key in ["certs", "cacerts", "pubkeys", "revocation", "crls"]
+                .into_iter()
+                .filter(|key| section.has(key))
+            {
                 let hint = format!("Remove `{key}`, or set `auth = \"pubkey\"`.");
                 self.reader.error(
                     &section.place(key),

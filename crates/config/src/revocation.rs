@@ -54,7 +54,8 @@ impl Loader<'_> {
             1 => "since yesterday".to_string(),
             days => format!("for {days} days"),
         };
-        let message = format!("The CRL of `{issuer}` is out of date {since}: what it does not revoke is not known.");
+        let message =
+            format!("The CRL of `{issuer}` is out of date {since}: what it does not revoke is not known.");
         let hint = "Get the new one from the authority, and reload.".to_string();
         self.reader.warn(&section.value_place("crls"), message, Some(hint));
     }

@@ -56,7 +56,12 @@ fn s044_a_list_that_cannot_be_used_is_told_with_its_place() {
         ("\"root.crl\"", "\"moon.der\"", ":7:10\n", "has no usable CRL: it is not"),
         ("\"strict\"", "\"always\"", ":6:14\n", "`relaxed`"),
         ("revocation", "revokation", ":6:1\n", "revocation"),
-        ("\"root.crl\"", "\"old.crl\"", ":7:8\n", "`C=CH, O=Handfast Test, CN=Root` is out of date since yesterday"),
+        (
+            "\"root.crl\"",
+            "\"old.crl\"",
+            ":7:8\n",
+            "`C=CH, O=Handfast Test, CN=Root` is out of date since yesterday",
+        ),
     ] {
         let shown = all(&dir.check(&CERTIFIED.replacen(from, to, 1)).problems);
         assert!(shown.contains(wanted) && shown.contains(place), "{wanted}: {shown}");

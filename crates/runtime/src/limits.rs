@@ -42,6 +42,41 @@ pub const PUZZLE_QUEUE: usize = 32;
 /// hold back the connections whose names are answered at once.
 pub const RESOLVER_THREADS: usize = 4;
 
+/// Threads that fetch what is known of the revocation of certificates: one server that does not answer holds one of them.
+pub const FETCH_THREADS: usize = 8;
+
+/// What waits to be fetched: by then each of those before it has had [`FETCH_TIMEOUT`], and a peer still waits.
+pub const FETCH_QUEUE: usize = 32;
+
+/// A server gets so long in all, its name and its answer's last octet included: four that do not answer one after the other
+/// (`trust::limits::MAX_SOURCES` of each kind) still leave time within `half_open_timeout`.
+pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Redirects that are followed: authorities move their lists now and then.
+pub const FETCH_REDIRECTS: u32 = 3;
+
+/// What could not be fetched, or was of no use, is not asked for again before: a server in need is not helped by a
+/// thousand peers' checks.
+pub const FETCH_AGAIN: Duration = Duration::from_secs(30);
+
+/// What proved good is kept no longer, whatever it says: who keeps a list for a month learns of nothing.
+pub const KEEP_MOST: Duration = Duration::from_secs(86_400);
+
+/// Answers that are kept: an OCSP response for each of so many peers.
+pub const KEPT_ANSWERS: usize = 4096;
+
+/// Octets of them: a few of the largest lists.
+pub const KEPT_OCTETS: usize = 64 << 20;
+
+/// Checks that wait for what is being fetched; beyond it they go on without.
+pub const WAITING_CHECKS: usize = JOB_QUEUE;
+
+/// A warning about the revocation of a certificate is not repeated before.
+pub const WARN_AGAIN: Duration = Duration::from_secs(3600);
+
+/// Warnings that are remembered for that.
+pub const WARNINGS: usize = 256;
+
 /// Datagrams taken from the sockets before timers and answers get their turn.
 pub const DATAGRAMS_A_ROUND: usize = 64;
 

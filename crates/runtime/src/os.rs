@@ -21,9 +21,13 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Now { mono: self.mono(), wall: WallClock(wall) }
+        Now { mono: self.mono(), wall: wall() }
     }
+}
+
+/// What the clock on the wall says.
+pub(crate) fn wall() -> WallClock {
+    WallClock(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 /// Wakes a thread that waits in [`wait`].

@@ -89,7 +89,10 @@ impl Path<'_> {
             (Ok(path), _) => {
                 let between = path.intermediate_certificates().map(|one| one.der().to_vec());
                 let anchor = self.anchor(&path).map_err(Problem::Ours)?;
-                Ok(std::iter::once(self.end_entity.to_vec()).chain(between).chain([anchor.der.to_vec()]).collect())
+                Ok(std::iter::once(self.end_entity.to_vec())
+                    .chain(between)
+                    .chain([anchor.der.to_vec()])
+                    .collect())
             }
             (Err(_), Some(why)) => Err(Problem::Ours(why)),
             (Err(error), None) => Err(Problem::Webpki(error)),
@@ -120,8 +123,7 @@ impl Path<'_> {
         let key = sequence(&path.anchor().subject_public_key_info).ok_or_else(|| unreadable.to_owned())?;
         let mut outcome = Err(unreadable.to_owned());
         for authority in self.authorities {
-            let parsed =
-                parse(&authority.der).filter(|parsed| parsed.tbs_certificate.subject_pki.raw == key);
+            let parsed = parse(&authority.der).filter(|parsed| parsed.tbs_certificate.subject_pki.raw == key);
             let Some(parsed) = parsed else { continue };
             outcome = check_usable(&parsed)
                 .and_then(|()| check_validity(&parsed, self.wall))

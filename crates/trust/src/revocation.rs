@@ -49,7 +49,7 @@ pub struct Answered {
 
 impl Answered {
     /// An answer, and nothing else to say.
-    pub(crate) fn plain(answer: Answer) -> Self {
+    pub fn plain(answer: Answer) -> Self {
         Self { answer, warnings: Vec::new(), keep: Vec::new() }
     }
 }
@@ -143,7 +143,10 @@ enum Known {
     Revoked(Revoked, String),
     Needs(Request),
     /// Nobody could tell; why each of them could not, and whether the certificate names any.
-    Nothing { why: Vec<String>, named: bool },
+    Nothing {
+        why: Vec<String>,
+        named: bool,
+    },
 }
 
 impl Judge<'_> {
@@ -215,7 +218,9 @@ impl Judge<'_> {
                 }
             };
             let told = match request.body() {
-                Some(_) => ocsp::ask(self.suite, pair, &bytes, self.wall).map_err(|problem| problem.to_string()),
+                Some(_) => {
+                    ocsp::ask(self.suite, pair, &bytes, self.wall).map_err(|problem| problem.to_string())
+                }
                 None => crl::ask(self.suite, pair, &bytes, self.wall),
             };
             match told {
@@ -282,7 +287,11 @@ fn revoked_sentence(who: &str, revoked: Revoked, source: &str) -> String {
         Some(Revoked::HOLD) => "ask its authority to release it, or have a new one issued",
         _ => "have a new one issued",
     };
-    format!("{who} is refused: it was revoked on {} ({}), as {source} says; {advice}", date(revoked.when), revoked.why())
+    format!(
+        "{who} is refused: it was revoked on {} ({}), as {source} says; {advice}",
+        date(revoked.when),
+        revoked.why()
+    )
 }
 
 /// Whether what was written at `this` and holds until `next` is so now; else what is wrong.

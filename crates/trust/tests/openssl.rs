@@ -28,7 +28,14 @@ fn claim(certificate: &str, key_file: &str, remote: Identity) -> Claim {
     let certs = vec![cert(&der(certificate))];
     let local = policy::LocalAuth { method: policy::AuthMethod::Pubkey, id: None, certs, pubkey: None };
     let proof = proof(&trust_with(local, psk_remote(), secrets), HASHES).unwrap();
-    Claim { remote, wanted: policy::IdPattern::Any, proof, certs: vec![der(certificate)], ocsp: vec![], wall: WALL }
+    Claim {
+        remote,
+        wanted: policy::IdPattern::Any,
+        proof,
+        certs: vec![der(certificate)],
+        ocsp: vec![],
+        wall: WALL,
+    }
 }
 
 /// The day after `make.sh` was run.

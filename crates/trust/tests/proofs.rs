@@ -32,7 +32,8 @@ fn a_pre_shared_key_proves_who_shares_it() {
     let (ours, theirs) = (sharing(&["us", "peer"], "secret"), sharing(&["peer", "us"], "secret"));
     let proof = proof(&theirs, &[]).unwrap();
     assert_eq!((proof.method, proof.data.len()), (2, 32));
-    let claim = Claim { remote: fqdn("peer"), wanted: IdPattern::Any, proof, certs: vec![], ocsp: vec![], wall: NOW };
+    let claim =
+        Claim { remote: fqdn("peer"), wanted: IdPattern::Any, proof, certs: vec![], ocsp: vec![], wall: NOW };
     assert_eq!(claim.check(&ours), Ok(None));
 
     let why = claim.refused(&sharing(&["us", "peer"], "Secret"));

@@ -34,7 +34,8 @@ pub fn crls(bytes: &[u8]) -> Result<Vec<Crl>, Malformed> {
             return Err(Malformed(format!("the file has more than {MAX_PEM_CRLS} CRLs")));
         }
         let number = found.len() + 1;
-        let crl = one(section.der.expose()).map_err(|why| Malformed(format!("CRL {number} of the file: {why}")))?;
+        let crl =
+            one(section.der.expose()).map_err(|why| Malformed(format!("CRL {number} of the file: {why}")))?;
         found.push(crl);
     }
     if found.is_empty() {

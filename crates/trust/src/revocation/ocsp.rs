@@ -55,12 +55,7 @@ const BASIC: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x30\x01\x01";
 pub(super) fn request(suite: &dyn Suite, pair: &Pair<'_>) -> Option<Arc<[u8]>> {
     let id = CertId::of(suite, pair);
     let octets = |content: &[u8]| value(Tag::OctetString, content);
-    let parts = [
-        SHA1.to_vec(),
-        octets(&id.name)?,
-        octets(&id.key)?,
-        value(Tag::Integer, id.serial)?,
-    ];
+    let parts = [SHA1.to_vec(), octets(&id.name)?, octets(&id.key)?, value(Tag::Integer, id.serial)?];
     let request = sequence(&sequence(&parts.concat())?)?;
     Some(sequence(&sequence(&sequence(&request)?)?)?.into())
 }
@@ -92,7 +87,12 @@ fn check_recent(this: i64, now: WallClock) -> Result<(), Problem> {
     if (-CLOCK_SKEW..=OCSP_FRESH).contains(&age) {
         return Ok(());
     }
-    Err(format!("it is of {}, does not say how long it holds, and it is {} here", date(this), date(seconds(now))).into())
+    Err(format!(
+        "it is of {}, does not say how long it holds, and it is {} here",
+        date(this),
+        date(seconds(now))
+    )
+    .into())
 }
 
 /// Which certificate is meant (RFC 6960 §4.1.1).
@@ -205,7 +205,8 @@ impl<'a> Basic<'a> {
     //# that is identified in the request.
     fn check_signer(&self, suite: &dyn Suite, pair: &Pair<'_>, now: WallClock) -> Result<(), Problem> {
         let issuer = &pair.issuer;
-        let is_issuer = self.names(suite, issuer.subject().as_raw(), &issuer.public_key().subject_public_key.data);
+        let is_issuer =
+            self.names(suite, issuer.subject().as_raw(), &issuer.public_key().subject_public_key.data);
         let by_issuer = self.signed.check(suite, pair.issuer_spki());
         if is_issuer && by_issuer.is_ok() {
             return Ok(());
@@ -241,11 +242,19 @@ impl<'a> Basic<'a> {
         }
     }
 
-    fn check_delegate(&self, suite: &dyn Suite, pair: &Pair<'_>, der: &[u8], now: WallClock) -> Result<(), String> {
+    fn check_delegate(
+        &self,
+        suite: &dyn Suite,
+        pair: &Pair<'_>,
+        der: &[u8],
+        now: WallClock,
+    ) -> Result<(), String> {
         let unreadable = "its signer's certificate cannot be read";
         let signer = parse(der).ok_or(unreadable)?;
         if signer.issuer().as_raw() != pair.issuer.subject().as_raw() {
-            return Err("its signer's certificate is not from the issuer of the certificate in question".into());
+            return Err(
+                "its signer's certificate is not from the issuer of the certificate in question".into()
+            );
         }
         let signed = Fields::of(der).and_then(|mut fields| Signed::read(&mut fields)).ok_or(unreadable)?;
         signed
@@ -260,7 +269,9 @@ impl<'a> Basic<'a> {
             Ok(Some(usage)) if usage.value.digital_signature() || usage.value.non_repudiation() => {}
             _ => return Err("the key usage of its signer's certificate does not allow signatures".into()),
         }
-        check_usable(&signer).and_then(|()| check_validity(&signer, now)).map_err(|why| format!("its signer's certificate: {why}"))?;
+        check_usable(&signer)
+            .and_then(|()| check_validity(&signer, now))
+            .map_err(|why| format!("its signer's certificate: {why}"))?;
         let spki = signer.tbs_certificate.subject_pki.raw;
         self.signed.check(suite, spki).map_err(|why| format!("its signature {why}"))
     }

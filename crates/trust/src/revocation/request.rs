@@ -18,12 +18,12 @@ pub struct Request {
 
 impl Request {
     /// A CRL, by GET.
-    pub(crate) fn crl(uri: &str) -> Self {
+    pub fn crl(uri: &str) -> Self {
         Self { uri: uri.into(), body: None }
     }
 
     /// An OCSP response, by POST of a request (RFC 6960 Appendix A.1).
-    pub(crate) fn ocsp(uri: &str, body: Arc<[u8]>) -> Self {
+    pub fn ocsp(uri: &str, body: Arc<[u8]>) -> Self {
         Self { uri: uri.into(), body: Some(body) }
     }
 
@@ -107,7 +107,9 @@ impl<'a> Named<'a> {
     pub(crate) fn crls(certificate: &X509Certificate<'a>) -> Self {
         let (mut uris, mut any) = (Vec::new(), false);
         for extension in certificate.extensions() {
-            let ParsedExtension::CRLDistributionPoints(points) = extension.parsed_extension() else { continue };
+            let ParsedExtension::CRLDistributionPoints(points) = extension.parsed_extension() else {
+                continue;
+            };
             for point in &points.points {
                 any = true;
                 if let (Some(DistributionPointName::FullName(names)), None, None) =
