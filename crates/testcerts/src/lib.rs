@@ -220,6 +220,7 @@ pub struct EndEntity {
     pub key: Vec<u8>,
     chain_pem: Vec<String>,
     key_pem: String,
+    public_key_pem: String,
 }
 
 impl EndEntity {
@@ -239,7 +240,13 @@ impl EndEntity {
 
     fn new(certificates: impl Iterator<Item = Certificate>, Pair(pair): &Pair) -> Self {
         let (chain, chain_pem) = certificates.map(|one| (one.der().to_vec(), one.pem())).unzip();
-        Self { chain, chain_pem, key: pair.serialize_der(), key_pem: pair.serialize_pem() }
+        Self {
+            chain,
+            chain_pem,
+            key: pair.serialize_der(),
+            key_pem: pair.serialize_pem(),
+            public_key_pem: pair.public_key_pem(),
+        }
     }
 
     /// Its certificate in DER.
@@ -260,6 +267,11 @@ impl EndEntity {
     /// Its private key, PKCS#8 in PEM.
     pub fn key_pem(&self) -> String {
         self.key_pem.clone()
+    }
+
+    /// Its public key, SubjectPublicKeyInfo in PEM.
+    pub fn public_key_pem(&self) -> String {
+        self.public_key_pem.clone()
     }
 
     /// Writes `directory/name.pem` (the chain) and `directory/name.key`; returns both paths.
