@@ -270,4 +270,9 @@ fn s044_an_initiator_refuses_a_revoked_responder() {
     let sentence = "The peer did not accept that we are `right.example`";
     let told = wait_until(Duration::from_secs(2), || play.right.log().contains(sentence));
     assert!(told, "{}", play.right.log());
+    // The authority's next list does not have it, and a reload reads the file again.
+    std::fs::write(scene.lab.folder().join("root.crl"), scene.root.crl(&List::from(now() - 10)))
+        .expect("a file");
+    play.left.command(&["reload"]).unwrap_or_else(|error| panic!("{error}"));
+    play.comes_up("net");
 }

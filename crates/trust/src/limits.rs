@@ -4,7 +4,7 @@
 /// more than 64 KiB either.
 pub const MAX_CERTIFICATE: usize = 1 << 16;
 
-/// CERT payloads of one peer that are looked at: a chain, a cross certificate or two, and nothing
+/// CERT payloads of one peer that are looked at, and OCSP responses likewise: a chain, a cross certificate or two, and nothing
 /// that makes path building expensive.
 pub const MAX_PEER_CERTIFICATES: usize = 16;
 
@@ -38,8 +38,7 @@ pub const MAX_PEM_CRLS: usize = 256;
 /// Octets of an OCSP response: one with two post-quantum certificates stays below.
 pub const MAX_OCSP: usize = 1 << 16;
 
-/// OCSP servers, CRLs and OCSP responses of the peer that are looked at for one certificate, of each kind: each that does not answer costs
-/// the peer seconds.
+/// OCSP servers and CRLs that are asked for of one certificate, of each kind: each that does not answer costs the peer seconds.
 pub const MAX_SOURCES: usize = 2;
 
 /// Answers in one OCSP response that are looked at: we ask about one certificate.

@@ -17,7 +17,7 @@ pub use crl::{CrlFacts, crl_facts, crls};
 pub use request::{Evidence, Fetched, Request};
 
 use crate::certificate::{name, parse};
-use crate::limits::{CLOCK_SKEW, MAX_SOURCES};
+use crate::limits::{CLOCK_SKEW, MAX_PEER_CERTIFICATES};
 use crate::path::described;
 use crate::text::{date, quote};
 use base::WallClock;
@@ -192,7 +192,7 @@ impl Judge<'_> {
                 Err(problem) => why.push(format!("{source} cannot be used: {problem}")),
             }
         }
-        for response in self.stapled.iter().take(MAX_SOURCES) {
+        for response in self.stapled.iter().take(MAX_PEER_CERTIFICATES) {
             let source = "the OCSP response that the peer sent";
             match ocsp::ask(self.suite, pair, response, self.wall) {
                 Ok(told) => return known(told.status, source.to_owned()),

@@ -640,3 +640,63 @@ fn s044_malformed_octets_do_no_harm() {
         }
     }
 }
+
+/// A folder of this test, removed with it.
+struct Folder(std::path::PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A second reader and writer: OpenSSL reads our request, we read its response, signed by the authority and by a delegate,
+/// named by name and by key.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a test may start OpenSSL, whose responses are of the present")]
+fn s044_openssl_answers_us() {
+    let folder = Folder(std::env::temp_dir().join(format!("handfast-ocsp-{}", std::process::id())));
+    std::fs::create_dir_all(&folder.0).unwrap();
+    let at = |name: &str| folder.0.join(name).display().to_string();
+    let root = root();
+    let responder = root.issue_with(Key::Rsa2048, "responder", &[], |params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::OcspSigning];
+    });
+    root.write(&folder.0, "ca").unwrap();
+    responder.write(&folder.0, "responder").unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let entity = peer(&root, &[], &[SERVER]);
+    let serial: String = testcerts::serial(entity.der()).iter().map(|octet| format!("{octet:02X}")).collect();
+    let serial = serial.trim_start_matches("00");
+    for (state, words) in [
+        ("V\t491231000000Z\t", None),
+        (
+            "R\t491231000000Z\t260901000000Z,keyCompromise",
+            Some("revoked on 2026-09-01 00:00:00 UTC (its key was compromised)"),
+        ),
+    ] {
+        std::fs::write(at("index"), format!("{state}\t{serial}\tunknown\t/CN=peer\n")).unwrap();
+        for by in [&[][..], &["-resp_key_id"]] {
+            let outcome = check(
+                &wanting(Demand::Strict, &root, &[]),
+                &Claim { wall: WallClock(now), ..claim(&entity) },
+                |request| {
+                    std::fs::write(at("request"), request.body().expect("a request")).unwrap();
+                    let (index, ca, cert, key) =
+                        (at("index"), at("ca.pem"), at("responder.pem"), at("responder.key"));
+                    let (asked, answer) = (at("request"), at("answer"));
+                    let args = ["ocsp", "-index", &index, "-CA", &ca, "-rsigner", &cert, "-rkey", &key];
+                    let files = ["-reqin", &asked, "-respout", &answer, "-ndays", "1"];
+                    let run = std::process::Command::new("openssl").args(args).args(files).args(by).output();
+                    let run = run.expect("openssl is installed");
+                    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+                    Ok(std::fs::read(at("answer")).unwrap())
+                },
+            );
+            match words {
+                None => assert_eq!(outcome.accepted().keep.len(), 1),
+                Some(words) => outcome.says(&[words]),
+            }
+        }
+    }
+}

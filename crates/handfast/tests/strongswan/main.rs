@@ -8,6 +8,7 @@ mod matrix;
 mod mobike;
 mod redirect;
 mod rekeying;
+mod revocation;
 
 use interop::{
     CHARON, Capture, Charon, CharonConfig, Credentials, Family, Handfast, HandfastConfig, Lab, Net, Root,
@@ -53,6 +54,8 @@ struct Setup<'a> {
     /// Lines of Handfast's `[daemon]`.
     daemon: &'a str,
     connection: &'a str,
+    /// More lines about who the peer is to be.
+    remote: &'a str,
     child: &'a str,
     selectors: Option<(&'a str, &'a str)>,
     charon_connection: &'a str,
@@ -77,6 +80,7 @@ impl Default for Setup<'_> {
             charon_suite: None,
             daemon: "",
             connection: "",
+            remote: "",
             child: "",
             selectors: None,
             charon_connection: "",
@@ -137,7 +141,9 @@ impl Setup<'_> {
             child: self.child,
             selectors: self.selectors,
         };
-        let mut text = format!("{}\n{}", self.daemon, config.toml(lab));
+        let remote = "[connections.net.remote]\n";
+        let toml = config.toml(lab).replacen(remote, &format!("{remote}{}\n", self.remote), 1);
+        let mut text = format!("{}\n{toml}", self.daemon);
         if self.connection.contains("local_addrs") {
             text = text.replacen(&format!("local_addrs = \"{}\"\n", lab.outer(self.ours)), "", 1);
         }
