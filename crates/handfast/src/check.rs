@@ -4,7 +4,7 @@ use crate::exit::Exit;
 use crate::talk::{print_json, say};
 use crate::{load, table};
 use config::{Config, DataplaneChoice, Outcome, Problem, Severity};
-use policy::{AuthMethod, Child, Connection, Proposal, StartAction};
+use policy::{AuthMethod, Child, Connection, Proposal, Revocation, StartAction};
 use serde_json::{Value, json};
 use std::fmt::Display;
 use std::path::Path;
@@ -57,6 +57,10 @@ fn connection(connection: &Connection) -> Value {
             },
             "key": own_key(connection),
         },
+        "remote_auth": {
+            "revocation": revocation(connection).map(|known| known.demand.to_string()),
+            "crls": revocation(connection).map_or(0, |known| known.crls.len()),
+        },
         "proposals": texts(&connection.proposals),
         "weak": connection.weak,
         "children": connection.children.iter().map(|child| json!({
@@ -105,6 +109,13 @@ fn summary(file: &Path, config: &Config, problems: &[Problem]) -> String {
             list(&connection.remote_addrs)
         ));
         lines.push(format!("  We prove ourselves by {}.", own_proof(connection)));
+        if let Some(known) = revocation(connection) {
+            let lists = table::count(known.crls.len(), "CRL");
+            lines.push(format!(
+                "  The peer's certificate: revocation = \"{}\", {lists} from files.",
+                known.demand
+            ));
+        }
         lines.push(proposals("  IKE  ", &connection.proposals));
         lines.extend(connection.children.iter().map(|child| say_child(child)));
     }
@@ -142,6 +153,13 @@ fn own_proof(connection: &Connection) -> String {
         (AuthMethod::Pubkey, Some(certificate)) => format!("certificate {} ({key})", certificate.subject),
         (AuthMethod::Pubkey, None) => format!("a public key without a certificate ({key})"),
     }
+}
+
+/// What has to be known of the peer's certificate; `None` where it needs none, or is accepted as it is.
+fn revocation(connection: &Connection) -> Option<&Revocation> {
+    let remote = &connection.remote;
+    let leads_to_authority = remote.certs.is_empty() && !remote.authorities.is_empty();
+    (remote.method == AuthMethod::Pubkey && leads_to_authority).then_some(&remote.revocation)
 }
 
 fn say_child(child: &Child) -> String {

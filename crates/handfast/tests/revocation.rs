@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{binary, lab, texts};
+use common::{binary, handfast, lab, texts};
 use interop::{Handfast, Lab, in_namespace, wait_until};
 use serde_json::Value;
 use std::fmt::Write;
@@ -275,4 +275,46 @@ fn s044_an_initiator_refuses_a_revoked_responder() {
         .expect("a file");
     play.left.command(&["reload"]).unwrap_or_else(|error| panic!("{error}"));
     play.comes_up("net");
+}
+
+/// `check` says what is wanted, and which list is out of date and where it stands.
+#[test]
+fn s044_check_tells_what_is_wanted_and_what_is_out_of_date() {
+    struct Folder(std::path::PathBuf);
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+    let folder = Folder(std::env::temp_dir().join(format!("handfast-check-{}", std::process::id())));
+    std::fs::create_dir(&folder.0).expect("a new folder");
+    let root = Authority::root(Key::EcdsaP256, "Root");
+    root.write(&folder.0, "ca").expect("a file");
+    root.issue(Key::EcdsaP256, "us", &["us.example"]).write(&folder.0, "us").expect("files");
+    let text = "[connections.net]
+local = { certs = \"us.pem\", id = \"us.example\" }
+remote = { id = \"peer.example\", cacerts = \"ca.pem\", crls = \"root.crl\", revocation = \"ifuri\" }
+children = { lan = {} }
+[secrets.private.us]
+file = \"us.key\"
+";
+    let file = folder.0.join("handfast.toml");
+    std::fs::write(&file, text).expect("a file");
+    let file = file.display().to_string();
+    let check = |args: &[&str], list: List| {
+        std::fs::write(folder.0.join("root.crl"), root.crl(&list)).expect("a file");
+        let output = handfast(&[&["check", &file], args].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let (out, err) = texts(&output);
+        out + &err
+    };
+    let said = check(&[], List::from(now() - 10));
+    assert!(said.contains("The peer's certificate: revocation = \"ifuri\", 1 CRL from files."), "{said}");
+    assert!(!said.contains("out of date"), "{said}");
+    let said: Value = serde_json::from_str(&check(&["--json"], List::from(now() - 10))).expect("JSON");
+    let remote = &said["connections"][0]["remote_auth"];
+    assert_eq!((&remote["revocation"], &remote["crls"]), (&"ifuri".into(), &1.into()), "{said}");
+    let said = check(&[], List::from(now() - 40 * 86_400));
+    let place = format!("{file}:3:");
+    assert!(said.contains("is out of date for 10 days") && said.contains(&place), "{said}");
 }
