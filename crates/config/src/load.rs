@@ -13,7 +13,7 @@ use crate::value::shown;
 use crate::{Config, limits};
 use base::WallClock;
 use crypto::{SigningKey, Suite};
-use policy::{Certificate, Crl, Policy, Pool, Proposal};
+use policy::{Certificate, Crl, Places, Policy, Pool, Proposal};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
@@ -93,6 +93,7 @@ pub fn check_text(path: &Path, text: &str, public: bool, tools: &Tools<'_>) -> O
         tools: *tools,
         authorities: Vec::new(),
         crls: Vec::new(),
+        places: Vec::new(),
         pools: Vec::new(),
         store: SecretStore::default(),
         parsed_proposals: BTreeMap::new(),
@@ -127,6 +128,8 @@ pub(crate) struct Loader<'t> {
     pub(crate) authorities: Vec<Certificate>,
     /// The CRLs of `[authorities]`.
     pub(crate) crls: Vec<Crl>,
+    /// Who can be asked about the certificates of `[authorities]`.
+    pub(crate) places: Vec<Places>,
     /// Those of `[pools]`.
     pub(crate) pools: Vec<Arc<Pool>>,
     pub(crate) store: SecretStore,

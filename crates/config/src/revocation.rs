@@ -4,6 +4,7 @@ use crate::load::Loader;
 use crate::reader::{Fault, Section};
 use crate::value::{choice, shown};
 use policy::{Crl, Demand, Revocation};
+use std::sync::Arc;
 
 impl Loader<'_> {
     /// What `[connections.NAME.remote]` wants; `paths` says whether the peer's certificates have paths to authorities.
@@ -21,9 +22,17 @@ impl Loader<'_> {
             let hint = "To have revocation checked, name the authority by `cacerts` in place of `certs` or `pubkeys`.";
             self.reader.warn(&section.place(key), message, Some(hint.to_string()));
         }
-        let mut crls = if paths { self.crls.clone() } else { Vec::new() };
-        crls.extend(own);
-        Revocation { demand, crls }
+        if !paths {
+            return Revocation { demand, crls: own, places: Vec::new() };
+        }
+        let crls = self.crls.iter().cloned().chain(own).collect();
+        Revocation { demand, crls, places: self.places.clone() }
+    }
+
+    /// Where `crl_uris` or `ocsp_uris` say that CRLs and OCSP servers are.
+    pub(crate) fn uris(&mut self, section: &Section<'_>, key: &str) -> Vec<Arc<str>> {
+        let Some(names) = self.reader.list(section, key) else { return Vec::new() };
+        names.iter().filter_map(|name| self.reader.parse(name, uri)).collect()
     }
 
     /// The CRLs of the files that `crls` names.
@@ -59,6 +68,14 @@ impl Loader<'_> {
         let hint = "Get the new one from the authority, and reload.".to_string();
         self.reader.warn(&section.value_place("crls"), message, Some(hint));
     }
+}
+
+fn uri(text: &str) -> Result<Arc<str>, Fault> {
+    if trust::is_http(text) {
+        return Ok(text.into());
+    }
+    let hint = "What is fetched is signed, so that `http://` is enough, and nothing else is fetched.";
+    Err(Fault::new(format!("`{}` is not an address that begins with `http://`.", shown(text))).hint(hint))
 }
 
 fn demand(text: &str) -> Result<Demand, Fault> {

@@ -113,7 +113,8 @@ pub const IKE_SECRET: Table =
 pub const PRIVATE: Table = Table { path: "secrets.private.NAME", keys: &["file", "secret"], tables: &[] };
 
 /// A trust anchor.
-pub const AUTHORITY: Table = Table { path: "authorities.NAME", keys: &["cacert", "crls"], tables: &[] };
+pub const AUTHORITY: Table =
+    Table { path: "authorities.NAME", keys: &["cacert", "crls", "crl_uris", "ocsp_uris"], tables: &[] };
 
 /// Addresses for peers.
 pub const POOL: Table = Table {
@@ -230,8 +231,6 @@ pub(crate) const ABSENT: &[&str] = &[
     "handle",
     "slot",
     "module",
-    "crl_uris",
-    "ocsp_uris",
     "cert_uri_base",
     "eap",
     "xauth",

@@ -6,7 +6,7 @@ use crate::reader::{Fault, Section};
 use crate::schema;
 use crate::value::{decode_hex, id_pattern, shown};
 use base::Secret;
-use policy::{Certificate, IdPattern, Identity};
+use policy::{Certificate, IdPattern, Identity, Places};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -40,7 +40,12 @@ impl Loader<'_> {
                 let message = format!("[{}] names no certificate.", authority.path);
                 self.reader.error(&authority.at, message, Some("Add `cacert = \"FILE\"`.".to_string()));
             }
+            let (ocsp, crls) = (self.uris(&authority, "ocsp_uris"), self.uris(&authority, "crl_uris"));
             for certificate in self.certificates(&authority, "cacert") {
+                if !ocsp.is_empty() || !crls.is_empty() {
+                    let (ocsp, crls) = (ocsp.clone(), crls.clone());
+                    self.places.push(Places { authority: certificate.clone(), ocsp, crls });
+                }
                 self.check_authority(&authority.value_place("cacert"), &certificate);
                 if !all.contains(&certificate) {
                     all.push(certificate);

@@ -44,6 +44,12 @@ fn s044_what_is_wanted_is_read_with_the_lists() {
     // Those of an authority are every connection's.
     let everybody = CERTIFIED.replace("cacert = \"ca.pem\"", "cacert = \"ca.pem\"\ncrls = \"root.crl\"");
     assert_eq!(wanted(&everybody).crls.len(), 4);
+    let places =
+        "cacert = \"ca.pem\"\ncrl_uris = [\"http://a/1\", \"http://a/2\"]\nocsp_uris = \"http://a/\"";
+    let places = wanted(&CERTIFIED.replace("cacert = \"ca.pem\"", places)).places;
+    let [place] = &places[..] else { panic!("{places:?}") };
+    assert_eq!((place.crls.len(), &*place.ocsp[0]), (2, "http://a/"));
+    assert_eq!(&*place.authority.subject, "C=CH, O=Handfast Test, CN=Root");
     assert!(dir.check(CERTIFIED).problems.is_empty(), "{}", all(&dir.check(CERTIFIED).problems));
 }
 
@@ -51,6 +57,12 @@ fn s044_what_is_wanted_is_read_with_the_lists() {
 fn s044_a_list_that_cannot_be_used_is_told_with_its_place() {
     let dir = dir();
     for (from, to, place, wanted) in [
+        (
+            "ca.pem\"",
+            "ca.pem\"\nocsp_uris = [\"https://a/\"]",
+            ":10:15\n",
+            "`https://a/` is not an address that begins with `http://`",
+        ),
         ("\"root.crl\"", "\"none.crl\"", ":7:10\n", "none.crl` does not exist"),
         ("\"root.crl\"", "\"ca.pem\"", ":7:10\n", "ca.pem` has no usable CRL: the file has no CRL"),
         ("\"root.crl\"", "\"moon.der\"", ":7:10\n", "has no usable CRL: it is not"),

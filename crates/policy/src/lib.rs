@@ -43,7 +43,7 @@ pub use narrow::{
 };
 pub use offer::{BadAnswer, accept_child, accept_ike, child_offers, first_ke, ike_offers};
 pub use proposal::{ChildSuite, IkeSuite, Offer, Proposal, Transform};
-pub use revocation::{Crl, Demand, Revocation};
+pub use revocation::{Crl, Demand, Places, Revocation};
 pub use select::{Claims, NoConnection, by_claims, candidates};
 pub use shunt::{Shunt, ShuntAction};
 pub use text::{ProposalError, default_esp, default_ike, nearest, parse_esp, parse_ike};

@@ -1,5 +1,6 @@
 //! What is wanted of a peer's certificate with regard to its revocation.
 
+use crate::Certificate;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,6 +11,19 @@ pub struct Revocation {
     pub demand: Demand,
     /// CRLs of files. Whose they are, and whether they are still good, is for whoever uses them to judge.
     pub crls: Vec<Crl>,
+    /// Who can be asked besides those that certificates name.
+    pub places: Vec<Places>,
+}
+
+/// Who can be asked about the certificates of one authority.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Places {
+    /// The authority.
+    pub authority: Certificate,
+    /// Where OCSP servers are: `http://…`
+    pub ocsp: Vec<Arc<str>>,
+    /// Where CRLs are: `http://…`
+    pub crls: Vec<Arc<str>>,
 }
 
 /// How much must be known about the revocation of a certificate. Whatever is revoked is refused in any case.

@@ -29,7 +29,7 @@ pub use facts::{Facts, facts, key_kind};
 pub use key::{KeyFormat, PrivateKey, private_key};
 pub use policy::{dn_equal, dn_from_text, dn_to_text};
 pub use raw::public_keys;
-pub use revocation::{Answered, CrlFacts, Evidence, Fetched, Request, Step, crl_facts, crls};
+pub use revocation::{Answered, CrlFacts, Evidence, Fetched, Request, Step, crl_facts, crls, is_http};
 pub use secrets::Secrets;
 pub use text::Malformed;
 pub use trust::Trust;

@@ -14,7 +14,7 @@ mod ocsp;
 mod request;
 
 pub use crl::{CrlFacts, crl_facts, crls};
-pub use request::{Evidence, Fetched, Request};
+pub use request::{Evidence, Fetched, Request, is_http};
 
 use crate::certificate::{name, parse};
 use crate::limits::{CLOCK_SKEW, MAX_PEER_CERTIFICATES};
@@ -22,7 +22,7 @@ use crate::path::described;
 use crate::text::{date, quote};
 use base::WallClock;
 use crypto::Suite;
-use policy::{Demand, Revocation};
+use policy::{Demand, Places, Revocation};
 use request::Named;
 use sa::Answer;
 use x509_parser::prelude::X509Certificate;
@@ -200,8 +200,11 @@ impl Judge<'_> {
                 Err(problem) => why.push(format!("{source} cannot be used: {problem}")),
             }
         }
-        let servers = Named::ocsp(&pair.certificate);
-        let lists = Named::crls(&pair.certificate);
+        let (mut servers, mut lists) = (Named::ocsp(&pair.certificate), Named::crls(&pair.certificate));
+        for places in self.revocation.places.iter().filter(|places| is_issuer(places, pair)) {
+            servers.put_first(&places.ocsp);
+            lists.put_first(&places.crls);
+        }
         let named = servers.any || lists.any;
         let request = ocsp::request(self.suite, pair);
         let servers = servers.usable(&mut why).into_iter().zip(std::iter::repeat(request));
@@ -273,6 +276,14 @@ impl Judge<'_> {
             ),
         }
     }
+}
+
+/// Whether `places` are of the certificate's issuer, by name and key.
+fn is_issuer(places: &Places, pair: &Pair<'_>) -> bool {
+    parse(&places.authority.der).is_some_and(|authority| {
+        authority.tbs_certificate.subject_pki.raw == pair.issuer_spki()
+            && authority.subject().as_raw() == pair.issuer.subject().as_raw()
+    })
 }
 
 fn known(status: Status, source: String) -> Known {

@@ -4,7 +4,7 @@ mod common;
 
 use base::WallClock;
 use common::*;
-use policy::{Demand, RemoteAuth, Revocation};
+use policy::{Demand, Places, RemoteAuth, Revocation};
 use sa::Answer;
 use std::cell::RefCell;
 use testcerts::rcgen::{
@@ -50,7 +50,7 @@ fn peer(authority: &Authority, lists: &[&str], servers: &[&str]) -> EndEntity {
 
 fn wanting(demand: Demand, root: &Authority, lists: &[&[u8]]) -> Trust {
     let crls = lists.iter().flat_map(|list| crls(list).unwrap()).collect();
-    checker(RemoteAuth { revocation: Revocation { demand, crls }, ..trusting(&[root.der()]) })
+    checker(RemoteAuth { revocation: Revocation { demand, crls, places: vec![] }, ..trusting(&[root.der()]) })
 }
 
 /// What became of a check.
@@ -515,6 +515,31 @@ fn s044_every_certificate_of_the_path_is_asked_for_at_once() {
         if request.uri() == LIST { dead(request) } else { lists(false)(request) }
     })
     .says(&["the intermediate", "CN=Middle", "did not answer"]);
+}
+
+/// `crl_uris` and `ocsp_uris`: asked first, and only about the certificates of that authority.
+#[test]
+fn s044_configured_places_are_asked_about_their_authority() {
+    let (root, other) = (root(), Authority::root(Key::EcdsaP256, "Other"));
+    let of = |authority: &Authority, demand, entity: &EndEntity| {
+        let places = Places {
+            authority: cert(authority.der()),
+            ocsp: vec!["http://conf/ocsp".into()],
+            crls: vec!["http://conf/crl".into()],
+        };
+        let revocation = Revocation { demand, places: vec![places], ..Revocation::default() };
+        check(&checker(RemoteAuth { revocation, ..trusting(&[root.der()]) }), &claim(entity), dead)
+    };
+    let (plain, placed) = (peer(&root, &[], &[]), peer(&root, &[LIST], &[SERVER]));
+    let outcome = of(&root, Demand::IfUri, &plain);
+    assert_eq!(outcome.asked, ["http://conf/ocsp", "http://conf/crl"]);
+    outcome.says(&["the CRL at http://conf/crl could not be asked"]);
+    assert_eq!(
+        of(&root, Demand::IfUri, &placed).asked,
+        ["http://conf/ocsp", SERVER, "http://conf/crl", LIST]
+    );
+    assert_eq!(of(&other, Demand::IfUri, &plain).accepted().asked, [""; 0]);
+    assert_eq!(of(&Authority::root(Key::EcdsaP384, "Root"), Demand::IfUri, &plain).accepted().asked, [""; 0]);
 }
 
 /// Only `http` is asked, and no more places than the limit (MAX_SOURCES, MAX_URI).

@@ -122,6 +122,12 @@ impl<'a> Named<'a> {
         Self { uris, any }
     }
 
+    /// Adds places that are asked before all others.
+    pub(crate) fn put_first(&mut self, uris: &'a [Arc<str>]) {
+        self.uris.splice(..0, uris.iter().map(|uri| &**uri));
+        self.any |= !uris.is_empty();
+    }
+
     /// Whether `uri` is among them.
     pub(crate) fn has(&self, uri: &[u8]) -> bool {
         self.uris.iter().any(|known| known.as_bytes() == uri)
@@ -143,8 +149,9 @@ fn uri<'a>(name: &GeneralName<'a>) -> Option<&'a str> {
     }
 }
 
-/// An authority's certificate may be checked before it can be asked over TLS, so `https` would go in circles (RFC 5280 §8).
-fn is_http(uri: &str) -> bool {
+/// Whether `uri` is one that is asked: `http` only, since an authority's certificate may have to be checked before it can be asked over
+/// TLS, so that `https` would go in circles (RFC 5280 §8).
+pub fn is_http(uri: &str) -> bool {
     let scheme = uri.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
     scheme && uri.len() <= MAX_URI && uri.bytes().all(|octet| octet.is_ascii_graphic())
 }
