@@ -4,12 +4,14 @@
 
 pub mod limits;
 mod schedule;
+mod signature;
 mod suite;
 
 pub use schedule::{
     ChildKeys, DirectionKeys, IkeKeys, Nonces, Spis, child_keys, ike_keys, nat_detection, prf_plus, psk_auth,
     psk_pad, skeyseed, skeyseed_rekeyed, skeyseed_resumed,
 };
+pub use signature::{SIGNATURES, signature_identifier};
 pub use suite::{
     Cipher, CipherSpec, CryptoError, IvKind, KePrivate, KeyExchange, PrfFunction, SignatureScheme,
     SigningKey, Suite, VerifyError,

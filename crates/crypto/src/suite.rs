@@ -236,6 +236,8 @@ pub trait Suite: Send + Sync {
     ) -> Result<Box<dyn Cipher>, CryptoError>;
     /// SHA-1, for NAT detection and certificate request hashes (RFC 7296 §2.23, §3.7).
     fn sha1(&self, parts: &[&[u8]]) -> [u8; 20];
+    /// Whether signatures of this scheme can be checked.
+    fn verifies(&self, scheme: SignatureScheme) -> bool;
     /// Checks a signature with the public key `spki` (SubjectPublicKeyInfo in DER).
     fn verify(
         &self,

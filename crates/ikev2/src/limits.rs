@@ -214,3 +214,7 @@ pub const MAX_SPENT_TICKETS: usize = 86_400;
 /// Transmissions of a request to resume: a gateway that is there answers one of them, and for one that does not know the
 /// exchange, or does not want us back, a full exchange must not come too late.
 pub const RESUME_TRANSMISSIONS: u32 = 3;
+
+/// Announcements of SUPPORTED_AUTH_METHODS (RFC 9593) that are kept: every method and signature algorithm that is known makes
+/// some twenty, and an initiator's list comes before it is authenticated.
+pub const MAX_ANNOUNCED_METHODS: usize = 64;

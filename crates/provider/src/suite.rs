@@ -94,6 +94,10 @@ impl Suite for Provider {
         hash
     }
 
+    fn verifies(&self, scheme: SignatureScheme) -> bool {
+        self.has(scheme)
+    }
+
     fn verify(
         &self,
         spki: &[u8],

@@ -193,6 +193,7 @@ fn a_full_job_pool_refuses_the_job_rather_than_waiting() {
         prf: Prf::HMAC_SHA2_256,
         octets: sa::SignedOctets(Arc::from([].as_slice())),
         peer_hashes: vec![],
+        peer_methods: vec![],
     };
     let mut rig = rig(move |cause| match cause {
         Cause::Time => vec![Act::Job(JobId(4), job.clone())],

@@ -18,6 +18,15 @@ pub struct JobId(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedOctets(pub Arc<[u8]>);
 
+/// A way to prove an identity that the peer announces to take (RFC 9593 §3.2).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AnnouncedAuth {
+    /// The number of its authentication method (registry "IKEv2 Authentication Method").
+    pub method: u8,
+    /// With method 14 the AlgorithmIdentifier of the signature, in DER as the peer wrote it; else empty.
+    pub algorithm: Vec<u8>,
+}
+
 /// Work for whoever holds private keys, PSKs and trust anchors, and has time, or knows the routes.
 #[derive(Clone, Debug)]
 pub enum Job {
@@ -38,6 +47,8 @@ pub enum Job {
         /// The hashes of the peer's SIGNATURE_HASH_ALGORITHMS, in its order (registry "IKEv2 Hash
         /// Algorithms"); empty: RFC 7427 is not supported, use methods 1 and 9 to 11.
         peer_hashes: Vec<u16>,
+        /// The peer's SUPPORTED_AUTH_METHODS, in its order; empty: it does not say.
+        peer_methods: Vec<AnnouncedAuth>,
     },
     /// Check the peer's AUTH value.
     Check {

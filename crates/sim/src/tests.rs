@@ -34,6 +34,9 @@ impl Suite for NoSuite {
     fn sha1(&self, _: &[&[u8]]) -> [u8; 20] {
         [0; 20]
     }
+    fn verifies(&self, _: SignatureScheme) -> bool {
+        false
+    }
     fn verify(&self, _: &[u8], _: SignatureScheme, _: &[u8], _: &[u8]) -> Result<(), VerifyError> {
         Err(VerifyError::Unsupported)
     }

@@ -79,6 +79,10 @@ impl Suite for Watched {
         self.inner.sha1(parts)
     }
 
+    fn verifies(&self, scheme: SignatureScheme) -> bool {
+        self.inner.verifies(scheme)
+    }
+
     fn verify(
         &self,
         spki: &[u8],

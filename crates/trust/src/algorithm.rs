@@ -2,46 +2,12 @@
 
 use crate::limits::{MAX_RSA_BITS, MIN_RSA_BITS};
 use crate::text::quote;
-use crypto::SignatureScheme as Scheme;
+use crypto::{SIGNATURES, SignatureScheme as Scheme};
 use pkcs8::ObjectIdentifier as Oid;
 use pkcs8::der::asn1::{AnyRef, UintRef};
 use pkcs8::der::{Decode, Encode, Reader, SliceReader, Tag, TagMode, TagNumber};
 use pkcs8::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 use wire::num::HashAlgorithm as Hash;
-
-/// One row per algorithm that RFC 7427's Appendix A, RFC 5758, RFC 8420 and RFC 9881 list: how we write it.
-const WRITTEN: &[(Scheme, Hash, &[u8])] = &[
-    (Scheme::RsaPkcs1Sha1, Hash::SHA1, b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05\x05\x00"),
-    (Scheme::RsaPkcs1Sha256, Hash::SHA2_256, b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00"),
-    (Scheme::RsaPkcs1Sha384, Hash::SHA2_384, b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0c\x05\x00"),
-    (Scheme::RsaPkcs1Sha512, Hash::SHA2_512, b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0d\x05\x00"),
-    (Scheme::EcdsaSha1, Hash::SHA1, b"\x30\x09\x06\x07\x2a\x86\x48\xce\x3d\x04\x01"),
-    (Scheme::EcdsaSha256, Hash::SHA2_256, b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02"),
-    (Scheme::EcdsaSha384, Hash::SHA2_384, b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03"),
-    (Scheme::EcdsaSha512, Hash::SHA2_512, b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x04"),
-    (Scheme::Ed25519, Hash::IDENTITY, b"\x30\x05\x06\x03\x2b\x65\x70"),
-    (Scheme::Ed448, Hash::IDENTITY, b"\x30\x05\x06\x03\x2b\x65\x71"),
-    //= rfc9881 §2
-    //# The contents of the parameters component for each algorithm MUST be absent.
-    (Scheme::MlDsa44, Hash::IDENTITY, b"\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x11"),
-    (Scheme::MlDsa65, Hash::IDENTITY, b"\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x12"),
-    (Scheme::MlDsa87, Hash::IDENTITY, b"\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x13"),
-    (Scheme::RsaPssSha256, Hash::SHA2_256, PSS_SHA256),
-    (Scheme::RsaPssSha384, Hash::SHA2_384, PSS_SHA384),
-    (Scheme::RsaPssSha512, Hash::SHA2_512, PSS_SHA512),
-];
-
-/// RFC 7427 §A.4.3, without the trailer field: its value 1 is the default, which DER leaves out. The salt
-/// is as long as the hash.
-const PSS_SHA256: &[u8] = b"\x30\x41\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x34\xa0\x0f\x30\x0d\x06\x09\x60\x86\x48\x01\
-    \x65\x03\x04\x02\x01\x05\x00\xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\
-    \x04\x02\x01\x05\x00\xa2\x03\x02\x01\x20";
-const PSS_SHA384: &[u8] = b"\x30\x41\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x34\xa0\x0f\x30\x0d\x06\x09\x60\x86\x48\x01\
-    \x65\x03\x04\x02\x02\x05\x00\xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\
-    \x04\x02\x02\x05\x00\xa2\x03\x02\x01\x30";
-const PSS_SHA512: &[u8] = b"\x30\x41\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x34\xa0\x0f\x30\x0d\x06\x09\x60\x86\x48\x01\
-    \x65\x03\x04\x02\x03\x05\x00\xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\
-    \x04\x02\x03\x05\x00\xa2\x03\x02\x01\x40";
 
 const RSA_ENCRYPTION: Oid = Oid::new_unwrap("1.2.840.113549.1.1.1");
 const RSASSA_PSS: Oid = Oid::new_unwrap("1.2.840.113549.1.1.10");
@@ -56,11 +22,6 @@ const SHA1: Oid = Oid::new_unwrap("1.3.14.3.2.26");
 const SHA256: Oid = Oid::new_unwrap("2.16.840.1.101.3.4.2.1");
 const SHA384: Oid = Oid::new_unwrap("2.16.840.1.101.3.4.2.2");
 const SHA512: Oid = Oid::new_unwrap("2.16.840.1.101.3.4.2.3");
-
-/// The AlgorithmIdentifier that we put before a signature of `scheme`, and its hash as RFC 7427 §7 numbers it.
-pub(crate) fn written(scheme: Scheme) -> Option<(&'static [u8], Hash)> {
-    WRITTEN.iter().find(|(of, ..)| *of == scheme).map(|(_, hash, der)| (*der, *hash))
-}
 
 /// The scheme that the AlgorithmIdentifier `der` names. RSA and ECDSA may come with NULL parameters or
 /// without (RFC 7427 §3); RSASSA-PSS takes the hash of its mask generation to be the signature's (RFC 4055 §3.1) and
@@ -83,7 +44,7 @@ fn sha1() -> String {
 }
 
 fn plain(algorithm: &AlgorithmIdentifierRef<'_>) -> Result<Scheme, String> {
-    let row = WRITTEN.iter().find(|(_, _, written)| {
+    let row = SIGNATURES.iter().find(|(_, _, written)| {
         AlgorithmIdentifierRef::from_der(written).is_ok_and(|written| written.oid == algorithm.oid)
     });
     let Some((scheme, hash, _)) = row else {
@@ -380,12 +341,12 @@ mod tests {
 
     #[test]
     fn what_we_write_we_read() {
-        for (scheme, hash, der) in WRITTEN {
+        for (scheme, hash, der) in SIGNATURES {
             match read(der) {
                 Ok(found) => assert_eq!(found, *scheme),
                 Err(why) => assert!(*hash == Hash::SHA1 && why.contains("SHA-1"), "{scheme:?}: {why}"),
             }
-            assert_eq!(written(*scheme), Some((*der, *hash)));
+            assert_eq!(crypto::signature_identifier(*scheme), Some((*hash, *der)));
         }
     }
 
@@ -406,7 +367,7 @@ mod tests {
         for (set, scheme) in [("11", Scheme::MlDsa44), ("12", Scheme::MlDsa65), ("13", Scheme::MlDsa87)] {
             let der = hex(&format!("300b 0609 6086 4801 6503 0403 {set}"));
             assert_eq!(read(&der), Ok(scheme));
-            assert_eq!(written(scheme), Some((&der[..], Hash::IDENTITY)));
+            assert_eq!(crypto::signature_identifier(scheme), Some((Hash::IDENTITY, &der[..])));
         }
         assert!(read(&hex("300b 0609 6086 4801 6503 0403 20")).unwrap_err().contains("is not known"));
     }
@@ -438,17 +399,18 @@ mod tests {
 
     #[test]
     fn any_salt_length_but_one_hash() {
-        let mut der = PSS_SHA256.to_vec();
+        let pss_sha256 = crypto::signature_identifier(Scheme::RsaPssSha256).unwrap().1;
+        let mut der = pss_sha256.to_vec();
         *der.last_mut().unwrap() = 0;
         assert_eq!(read(&der), Ok(Scheme::RsaPssSha256));
-        let mut der = PSS_SHA256.to_vec();
+        let mut der = pss_sha256.to_vec();
         der[59] = 2; // the mask's hash becomes SHA2-384
         assert!(read(&der).unwrap_err().contains("in its mask"));
     }
 
     #[test]
     fn malformed_identifiers_are_refused() {
-        for (_, _, der) in WRITTEN {
+        for (_, _, der) in SIGNATURES {
             for cut in 0..der.len() {
                 assert!(read(&der[..cut]).is_err());
             }

@@ -1,14 +1,14 @@
 //! Making our AUTH value.
 
-use crate::algorithm::{KeyKind, ecdsa_to_raw, written};
+use crate::algorithm::{self, KeyKind, ecdsa_to_raw};
 use crate::secrets::Secrets;
 use crate::text::quote;
 use crate::trust::{DIGITAL_SIGNATURE, RSA_SIGNATURE, SHARED_KEY_MIC};
 use base::Secret;
-use crypto::{SignatureScheme, SigningKey, Suite};
+use crypto::{SignatureScheme, SigningKey, Suite, signature_identifier};
 use policy::{AuthMethod, Identity, LocalAuth};
-use sa::{AuthProof, SignedOctets};
-use wire::num::{HashAlgorithm, Prf};
+use sa::{AnnouncedAuth, AuthProof, SignedOctets};
+use wire::num::{AuthMethod as AuthMethodNumber, HashAlgorithm, Prf};
 
 /// What a proof is made from.
 pub(crate) struct Prove<'a> {
@@ -19,15 +19,61 @@ pub(crate) struct Prove<'a> {
     pub(crate) prf: Prf,
 }
 
+/// What the peer says of the proofs that it takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Taken<'a> {
+    /// SIGNATURE_HASH_ALGORITHMS (RFC 7427 §4); empty: it takes no digital signatures.
+    pub(crate) hashes: &'a [u16],
+    /// SUPPORTED_AUTH_METHODS (RFC 9593), less what is not understood; empty: it does not say.
+    pub(crate) methods: &'a [AnnouncedAuth],
+}
+
+impl Taken<'_> {
+    /// Whether it takes `method`, or does not say.
+    //= rfc9593 §3
+    //# The receiving party may take this information into consideration when selecting an algorithm for its authentication
+    fn takes(&self, method: u8) -> Result<(), String> {
+        match self.methods.is_empty() || self.methods.iter().any(|announced| announced.method == method) {
+            true => Ok(()),
+            false => Err(self.in_words()),
+        }
+    }
+
+    fn takes_signature(&self, scheme: SignatureScheme) -> bool {
+        let mut digital = self.methods.iter().filter(|announced| announced.method == DIGITAL_SIGNATURE);
+        self.methods.is_empty()
+            || digital.any(|announced| algorithm::read(&announced.algorithm) == Ok(scheme))
+    }
+
+    /// `RsaPssSha256, a pre-shared key`
+    fn in_words(&self) -> String {
+        let word = |announced: &AnnouncedAuth| match announced.method {
+            DIGITAL_SIGNATURE => algorithm::read(&announced.algorithm)
+                .map_or_else(|_| "a signature that is not known here".into(), |scheme| format!("{scheme:?}")),
+            method => AuthMethodNumber(method).to_string(),
+        };
+        self.methods.iter().take(SHOWN).map(word).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Announcements that a refusal lists; a peer may send many.
+const SHOWN: usize = 16;
+
 impl Prove<'_> {
     /// Makes the AUTH value that `auth` asks for.
     pub(crate) fn prove(
         &self,
         auth: &LocalAuth,
         remote: Option<&Identity>,
-        peer_hashes: &[u16],
+        taken: Taken<'_>,
     ) -> Result<AuthProof, String> {
         if auth.method == AuthMethod::Psk {
+            taken.takes(SHARED_KEY_MIC).map_err(|announced| {
+                format!(
+                    "the peer does not let us prove ourselves by a pre-shared key: it announces to take {announced} \
+                     (RFC 9593); make both ends the same"
+                )
+            })?;
             let mic = self.shared_key_mic(remote)?;
             return Ok(AuthProof { method: SHARED_KEY_MIC, data: mic.expose().clone() });
         }
@@ -50,9 +96,9 @@ impl Prove<'_> {
         };
         let kind =
             KeyKind::of(key.public_key()).map_err(|why| format!("our {ours} cannot be used: {why}"))?;
-        match peer_hashes {
-            [] => self.sign_the_old_way(key.as_ref(), kind),
-            hashes => self.sign(key.as_ref(), kind, hashes),
+        match taken.hashes {
+            [] => self.sign_the_old_way(key.as_ref(), kind, taken),
+            _ => self.sign(key.as_ref(), kind, taken),
         }
     }
 
@@ -72,14 +118,16 @@ impl Prove<'_> {
 
     /// Method 14: the peer has told the hashes that it knows, and MUST be answered in kind.
     //= rfc7427 §3
-    fn sign(&self, key: &dyn SigningKey, kind: KeyKind, hashes: &[u16]) -> Result<AuthProof, String> {
+    fn sign(&self, key: &dyn SigningKey, kind: KeyKind, taken: Taken<'_>) -> Result<AuthProof, String> {
         let able = key.schemes();
-        let chosen = kind.preferences().into_iter().find_map(|scheme| {
-            let (identifier, hash) = written(scheme)?;
-            (able.contains(&scheme) && hashes.contains(&hash.0)).then_some((scheme, identifier))
+        let mut fitting = kind.preferences().into_iter().filter_map(|scheme| {
+            let (hash, identifier) = signature_identifier(scheme)?;
+            (able.contains(&scheme) && taken.hashes.contains(&hash.0)).then_some((scheme, identifier))
         });
-        let Some((scheme, identifier)) = chosen else {
-            return Err(no_common_hash(kind, hashes));
+        let Some(first) = fitting.next() else { return Err(no_common_hash(kind, taken.hashes)) };
+        let mut fitting = std::iter::once(first).chain(fitting);
+        let Some((scheme, identifier)) = fitting.find(|(scheme, _)| taken.takes_signature(*scheme)) else {
+            return Err(not_announced(kind, &taken.in_words()));
         };
         let signature = self.with(key, scheme, kind)?;
         let len =
@@ -91,13 +139,21 @@ impl Prove<'_> {
     /// one hash that RFC 7296 §3.8 lets us expect of such a peer.
     //= rfc7296 §3.8
     //= rfc4754 §3
-    fn sign_the_old_way(&self, key: &dyn SigningKey, kind: KeyKind) -> Result<AuthProof, String> {
+    fn sign_the_old_way(
+        &self,
+        key: &dyn SigningKey,
+        kind: KeyKind,
+        taken: Taken<'_>,
+    ) -> Result<AuthProof, String> {
+        let takes = |method| taken.takes(method).map_err(|announced| not_announced(kind, &announced));
         match kind {
             KeyKind::Rsa(_) => {
+                takes(RSA_SIGNATURE)?;
                 let data = self.with(key, SignatureScheme::RsaPkcs1Sha1, kind)?;
                 Ok(AuthProof { method: RSA_SIGNATURE, data })
             }
             KeyKind::Ec(curve) => {
+                takes(curve.method)?;
                 let der = self.with(key, curve.scheme, kind)?;
                 let data = ecdsa_to_raw(&der, curve.octets)
                     .ok_or_else(|| "our ECDSA signature is malformed".to_owned())?;
@@ -117,11 +173,20 @@ impl Prove<'_> {
     }
 }
 
+/// Why a key of this kind cannot prove anything to a peer that announces other signatures.
+fn not_announced(kind: KeyKind, announced: &str) -> String {
+    format!(
+        "our {} key has no signature that the peer takes: it announces to take {announced} (RFC 9593); use a key of \
+         such a kind with this peer",
+        kind.name()
+    )
+}
+
 /// Why no signature of a key of this kind is one that a peer with these hashes checks. EdDSA and ML-DSA hash by themselves,
 /// which the peer must have announced as the hash Identity (RFC 8420 §2, draft-ietf-ipsecme-ikev2-pqc-auth §3.2.1).
 fn no_common_hash(kind: KeyKind, hashes: &[u16]) -> String {
-    let needed =
-        kind.preferences().into_iter().filter_map(written).any(|(_, hash)| hash == HashAlgorithm::IDENTITY);
+    let hashes_needed = kind.preferences().into_iter().filter_map(signature_identifier);
+    let needed = hashes_needed.into_iter().any(|(hash, _)| hash == HashAlgorithm::IDENTITY);
     let advice = match needed {
         true => "; it needs the hash Identity: use an RSA or ECDSA key with this peer, or a newer peer",
         false => "",

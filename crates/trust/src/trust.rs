@@ -46,11 +46,12 @@ impl Trust {
     /// Does the job as far as it goes with what was fetched for it.
     pub fn step(&self, job: &Job, evidence: &Evidence) -> Step {
         let outcome = match job {
-            Job::Prove { connection, name, local, remote, prf, octets, peer_hashes } => {
+            Job::Prove { connection, name, local, remote, prf, octets, peer_hashes, peer_methods } => {
                 let prover =
                     prove::Prove { suite: &*self.suite, secrets: &self.secrets, local, octets, prf: *prf };
+                let taken = prove::Taken { hashes: peer_hashes, methods: peer_methods };
                 self.connection(*connection, name)
-                    .and_then(|connection| prover.prove(&connection.local, remote.as_ref(), peer_hashes))
+                    .and_then(|connection| prover.prove(&connection.local, remote.as_ref(), taken))
                     .map(Answer::Proved)
                     .map_err(ours)
             }

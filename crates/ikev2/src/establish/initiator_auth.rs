@@ -51,7 +51,7 @@ struct Puzzled {
 
 impl Proving {
     pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, rivals: Rivals, agreement: Agreement) -> Next {
-        let Agreement { spi_r, secrets, cert_asked, solution, obstacle, .. } = agreement;
+        let Agreement { spi_r, mut secrets, cert_asked, solution, obstacle, .. } = agreement;
         let puzzle = Puzzled { solution, obstacle };
         let chosen = rivals.chosen().clone();
         sa.spi_r = spi_r;
@@ -79,6 +79,7 @@ impl Proving {
                 prf: secrets.suite.prf,
                 octets: secrets.signed_octets(cx, Side::Initiator, &id),
                 peer_hashes: secrets.agreed.hashes.clone(),
+                peer_methods: std::mem::take(&mut secrets.agreed.auth_methods),
             },
         );
         let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
@@ -264,7 +265,9 @@ impl AwaitAuth {
         };
         ext::offer(Moment::AuthRequest, &mut facts, &mut payloads);
         if resumed.is_none() {
-            payloads.extend(cert_requests(std::iter::once(&**connection)));
+            let only = || std::iter::once(&**connection);
+            payloads.extend(ext::auth_announcement(cx.suite, only(), &secrets.agreed));
+            payloads.extend(cert_requests(only()));
         }
         let remote = resumed.or_else(|| expected(&chosen));
         payloads.extend(remote.map(|id| Payload::IdR(contents::identification(&id))));

@@ -243,7 +243,9 @@ fn open(
     facts.agreed = &agreed;
     ext::offer(Moment::InitResponse, &mut facts, &mut payloads);
     payloads.extend(puzzle.map(|puzzle| Payload::Notify(Notify::new(NotifyType::PUZZLE, puzzle.emit()))));
-    payloads.extend(cert_requests(among.iter().filter_map(|id| cx.policy.connection(*id)).map(|c| &**c)));
+    let candidates = || among.iter().filter_map(|id| cx.policy.connection(*id)).map(|c| &**c);
+    payloads.extend(ext::auth_announcement(cx.suite, candidates(), &agreed));
+    payloads.extend(cert_requests(candidates()));
     let trace = Trace::new(ExchangeType::IKE_SA_INIT, MessageId(0), true, &payloads);
     let response = init::emit(ExchangeType::IKE_SA_INIT, spis, Side::Responder, payloads);
     let transcript = Transcript {

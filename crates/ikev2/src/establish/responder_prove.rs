@@ -35,12 +35,12 @@ impl Proving {
     pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Claimed) -> Next {
         let Claimed { chosen, secrets, identities, to, wants, .. } = from;
         let id = contents::identification(&identities.local).octets_to_sign();
-        let ready = Ready { chosen, secrets, identities, to, wants };
+        let mut ready = Ready { chosen, secrets, identities, to, wants };
         if ready.secrets.former.is_some() {
             let data = ready.secrets.resumption_auth(cx, Side::Responder, &id).expose().clone().into();
             return ready.on_proved(sa, cx, Authentication { method: num::AuthMethod::SHARED_KEY, data });
         }
-        let Ready { chosen, secrets, identities, .. } = &ready;
+        let Ready { chosen, secrets, identities, .. } = &mut ready;
         let job = Job::Prove {
             connection: chosen.id,
             name: chosen.connection.name.clone(),
@@ -49,6 +49,7 @@ impl Proving {
             prf: secrets.suite.prf,
             octets: secrets.signed_octets(cx, Side::Responder, &id),
             peer_hashes: secrets.agreed.hashes.clone(),
+            peer_methods: std::mem::take(&mut secrets.agreed.auth_methods),
         };
         let job = cx.out.job(sa.id, job);
         let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);

@@ -2,6 +2,7 @@
 //! else names one, and none knows another.
 
 mod auth_lifetime;
+mod auth_methods;
 mod childless;
 mod clone;
 pub(crate) mod configuration;
@@ -15,6 +16,7 @@ mod resumption;
 mod signature_hashes;
 mod window;
 
+pub(crate) use auth_methods::announcement as auth_announcement;
 pub(crate) use crash::{shows as shows_token, token as crash_token};
 pub(crate) use nat::{destination as nat_destination, payloads as nat_payloads, read as read_nat};
 pub(crate) use redirect::{Redirect, notify as redirect_notify};
@@ -25,7 +27,7 @@ use crate::contents::Contents;
 use base::{Rng, Secret};
 use crypto::{Spis, Suite};
 use policy::{Connection, Identity};
-use sa::{Memory, Path, Received, Settings};
+use sa::{AnnouncedAuth, Memory, Path, Received, Settings};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +38,7 @@ const ALL: &[&dyn Extension] = &[
     &nat::NatTraversal,
     &fragmentation::Fragmentation,
     &signature_hashes::SignatureHashes,
+    &auth_methods::SupportedAuthMethods,
     &childless::Childless,
     &clone::Cloning,
     &initial_contact::InitialContact,
@@ -118,6 +121,9 @@ pub(crate) struct Agreed {
     pub(crate) fragmentation: bool,
     /// The hashes that the peer takes in signatures; empty: it does not speak RFC 7427.
     pub(crate) hashes: Vec<u16>,
+    /// How the peer lets us prove who we are, the way that it likes best first; empty: it does not say. The job that makes
+    /// our proof takes it away.
+    pub(crate) auth_methods: Vec<AnnouncedAuth>,
     /// The peer takes an IKE_AUTH without a child SA.
     pub(crate) childless: bool,
     /// Another IKE SA may stand beside this one without another proof.

@@ -53,6 +53,20 @@ fn intermediates_are_sent_and_used() {
     assert!(world.stats.get("fragments sent") > 0, "three certificates do not fit into one datagram");
 }
 
+/// A site that proves itself by `entity`'s key, and knows its peer by the pre-shared key.
+pub(crate) fn proven(site: fn() -> Site, entity: &EndEntity, authority: &Authority) -> Site {
+    let credentials = credentials(entity, authority);
+    let mut made = site().certified(&Provider::new(), &credentials);
+    made.connections[0].remote = site().connections[0].remote.clone();
+    made.make_keeper = Box::new(move |suite, policy| {
+        let mut secrets = trust::Secrets::new();
+        secrets.add_psk(Vec::new(), sim::site::PSK.into());
+        secrets.add_key(credentials.key);
+        Box::new(trust::Trust::new(policy, suite, secrets))
+    });
+    made
+}
+
 /// The initiator offers a certificate that the responder does not accept: both say why, and nothing stays.
 pub(crate) fn refused(mut world: World, words: &[&str]) {
     let order = world.up("alice");
@@ -151,7 +165,7 @@ fn policy_of(credentials: &Credentials) -> Vec<policy::Certificate> {
     credentials.chain.iter().map(|der| trust::certificate(&Provider::new(), der).unwrap()).collect()
 }
 
-/// One side has a PSK, the other wants a certificate.
+/// One side has a PSK, the other wants a certificate and says so (RFC 9593); an initiator that does not listen is refused.
 #[test]
 fn a_psk_where_a_certificate_is_wanted_is_refused() {
     let root = Authority::root(Key::EcdsaP256, "Root");
@@ -162,6 +176,18 @@ fn a_psk_where_a_certificate_is_wanted_is_refused() {
     assert!(
         matches!(world.reply(order), Some(Reply::Refused(r)) if r.kind == RefusalKind::AuthenticationFailed)
     );
+    world.run(std::time::Duration::from_secs(60));
+    assert!(is_clean(&mut world));
+
+    let mut world = suite::world(27).site(certified(bob(), &theirs, &root));
+    let mut deaf = suite::Puppet::alice();
+    deaf.init(&mut world);
+    let payloads = deaf.auth_payloads();
+    let answer = deaf.ask(&mut world, wire::num::ExchangeType::IKE_AUTH, &payloads).expect("an answer");
+    assert_eq!(suite::reader::errors(&answer), [wire::num::NotifyType::AUTHENTICATION_FAILED]);
+    let refusals = world.host("bob").refusals();
+    let reason = &refusals.last().expect("a refusal").reason;
+    assert!(reason.contains("authenticates by pre-shared key and certificate is wanted"), "{reason}");
     assert!(is_clean(&mut world));
 }
 

@@ -1,6 +1,7 @@
 //! What a peer may do, must do, and may try. Each file is one procedure, one extension or one attack.
 
 mod asides;
+mod auth_methods;
 mod captures;
 mod certificates;
 mod childless;

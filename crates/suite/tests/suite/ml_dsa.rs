@@ -1,7 +1,7 @@
 //! ML-DSA as proof of identity (draft-ietf-ipsecme-ikev2-pqc-auth): chains of 20 KB and more in IKE_AUTH, public keys without
 //! certificates, and peers that cannot have it or lie about it.
 
-use crate::certificates::{both, certified, credentials, keyed, refused};
+use crate::certificates::{both, certified, credentials, keyed, proven, refused};
 use policy::Identity;
 use sa::{Answer, Job, RefusalKind, Reply};
 use sim::{Keeper, Site, Weather, established};
@@ -230,16 +230,7 @@ fn a_peer_without_the_identity_hash_is_told_no() {
             .into_iter()
             .enumerate()
     {
-        let sharing = credentials(&theirs, &chain.root);
-        let mut site = certified(bob(), &theirs, &chain.root);
-        site.connections[0].remote = bob().connections[0].remote.clone();
-        site.make_keeper = Box::new(move |suite, policy| {
-            let mut secrets = trust::Secrets::new();
-            secrets.add_psk(Vec::new(), sim::site::PSK.into());
-            secrets.add_key(sharing.key);
-            Box::new(trust::Trust::new(policy, suite, secrets))
-        });
-        let mut world = world(600 + n as u64).site(site);
+        let mut world = world(600 + n as u64).site(proven(bob, &theirs, &chain.root));
         let mut alice = Puppet::alice();
         let mut payloads = alice.init_payloads();
         if !hashes.is_empty() {

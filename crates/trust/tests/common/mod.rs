@@ -140,6 +140,7 @@ pub fn prove_job(local: Identity, remote: Option<Identity>, hashes: &[u16]) -> J
         prf: Prf::HMAC_SHA2_256,
         octets: octets(),
         peer_hashes: hashes.to_vec(),
+        peer_methods: vec![],
     }
 }
 

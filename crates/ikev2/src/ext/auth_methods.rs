@@ -1,0 +1,164 @@
+//! SUPPORTED_AUTH_METHODS (RFC 9593): each side says how the other may prove who it is.
+//!
+//! Ours stands beside the CERTREQ payloads, where `establish` puts it ([`announcement`]). The peer's goes with the job that
+//! makes our proof, which chooses by it or says why nothing fits. A link to one of several authorities is not heeded: our
+//! chain is what it is.
+
+use super::{Agreed, Extension, Facts, Moment};
+use crate::contents::Contents;
+use crate::limits;
+use crypto::{SignatureScheme as Scheme, Suite, signature_identifier};
+use policy::Connection;
+use sa::AnnouncedAuth;
+use wire::num::{AuthMethod, NotifyType};
+use wire::{Notify, Payload};
+
+pub(crate) struct SupportedAuthMethods;
+
+impl Extension for SupportedAuthMethods {
+    fn offer(&self, _: Moment, _: &mut Facts<'_>, _: &mut Vec<Payload<'static>>) {}
+
+    fn inspect(&self, moment: Moment, _: &Facts<'_>, contents: &Contents<'_>, agreed: &mut Agreed) {
+        if matches!(moment, Moment::InitResponse | Moment::AuthRequest) {
+            agreed.auth_methods = announced(contents);
+        }
+    }
+}
+
+/// What a message announces, as far as it is understood.
+//= rfc9593 §3.1
+//# If multiple SUPPORTED_AUTH_METHODS notifications are included in a message, all their announcements form a single
+//# ordered list
+fn announced(contents: &Contents<'_>) -> Vec<AnnouncedAuth> {
+    let all = contents.notifies.iter().filter(|notify| notify.kind == NotifyType::SUPPORTED_AUTH_METHODS);
+    let announced = all.flat_map(|notify| Announcements(&notify.data).flatten());
+    announced.take(limits::MAX_ANNOUNCED_METHODS).collect()
+}
+
+/// Signatures that are announced, the one that we like best first. SHA-1 is not taken (RFC 8247 §3.2).
+const SIGNATURES: [Scheme; 14] = [
+    Scheme::MlDsa65,
+    Scheme::MlDsa87,
+    Scheme::MlDsa44,
+    Scheme::Ed25519,
+    Scheme::Ed448,
+    Scheme::EcdsaSha256,
+    Scheme::EcdsaSha384,
+    Scheme::EcdsaSha512,
+    Scheme::RsaPssSha256,
+    Scheme::RsaPssSha384,
+    Scheme::RsaPssSha512,
+    Scheme::RsaPkcs1Sha256,
+    Scheme::RsaPkcs1Sha384,
+    Scheme::RsaPkcs1Sha512,
+];
+
+/// Announced to a peer that does not speak RFC 7427.
+const OLD_METHODS: [AuthMethod; 4] =
+    [AuthMethod::ECDSA_256, AuthMethod::ECDSA_384, AuthMethod::ECDSA_521, AuthMethod::RSA];
+
+/// What we say of how a peer of these connections may prove who it is. Nothing, rather than an empty notification: that one
+/// promises the list for IKE_INTERMEDIATE.
+//= rfc9593 §3
+//# each party may send to its peer a list of the authentication methods it supports and is configured to use
+pub(crate) fn announcement<'a>(
+    suite: &dyn Suite,
+    connections: impl Iterator<Item = &'a Connection>,
+    agreed: &Agreed,
+) -> Option<Payload<'static>> {
+    let (mut signs, mut shares) = (false, false);
+    for connection in connections {
+        match connection.remote.method {
+            policy::AuthMethod::Pubkey => signs = true,
+            policy::AuthMethod::Psk => shares = true,
+        }
+    }
+    let mut data = Vec::new();
+    if signs && agreed.hashes.is_empty() {
+        data.extend(OLD_METHODS.iter().flat_map(|method| [3, method.0, ANY_AUTHORITY]));
+    } else if signs {
+        let identifiers = SIGNATURES.iter().filter(|scheme| suite.verifies(**scheme));
+        for (_, identifier) in identifiers.filter_map(|scheme| signature_identifier(*scheme)) {
+            let Ok(len) = u8::try_from(3 + identifier.len()) else { continue };
+            data.push(len);
+            data.extend([AuthMethod::DIGITAL_SIGNATURE.0, ANY_AUTHORITY]);
+            data.extend(identifier);
+        }
+    }
+    if shares {
+        data.extend([2, AuthMethod::SHARED_KEY.0]);
+    }
+    (!data.is_empty()).then(|| Payload::Notify(Notify::new(NotifyType::SUPPORTED_AUTH_METHODS, data)))
+}
+
+/// The Cert Link of what goes with any authority (RFC 9593 §3.2.2).
+const ANY_AUTHORITY: u8 = 0;
+
+/// The announcements of a notification; `None` for one that is not understood. Ends where lengths make no sense.
+struct Announcements<'a>(&'a [u8]);
+
+impl Iterator for Announcements<'_> {
+    type Item = Option<AnnouncedAuth>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let len = usize::from(*self.0.first()?);
+        let (blob, rest) = self.0.split_at_checked(len).filter(|(blob, _)| blob.len() >= 2)?;
+        self.0 = rest;
+        Some(understood(blob))
+    }
+}
+
+//= rfc9593 §3.2
+//# Implementations MUST ignore announcements whose semantics they don't understand.
+fn understood(blob: &[u8]) -> Option<AnnouncedAuth> {
+    let (method, algorithm) = match *blob {
+        [2, method @ (2 | 13)] => (method, &[][..]),
+        [3, method @ (1 | 3 | 9..=11), _] => (method, &[][..]),
+        [_, method @ 14, _, ref algorithm @ ..] if !algorithm.is_empty() => (method, algorithm),
+        _ => return None,
+    };
+    Some(AnnouncedAuth { method, algorithm: algorithm.to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(data: &[u8]) -> Vec<AnnouncedAuth> {
+        Announcements(data).flatten().collect()
+    }
+
+    fn method(method: u8, algorithm: &[u8]) -> AnnouncedAuth {
+        AnnouncedAuth { method, algorithm: algorithm.to_vec() }
+    }
+
+    //= rfc9593 §3.2
+    #[test]
+    fn what_is_understood_is_read_and_the_rest_passed_over() {
+        let data = [&[2, 2, 3, 9, 0, 5, 14, 7][..], &[0x30, 0], &[4, 77, 0, 1], &[2, 12], &[2, 13]].concat();
+        assert_eq!(all(&data), [method(2, &[]), method(9, &[]), method(14, &[0x30, 0]), method(13, &[])]);
+        assert_eq!(all(&[2, 1, 3, 2, 0, 3, 14, 0]), [], "each in the wrong format (§3.2.1 to §3.2.3)");
+        assert_eq!(all(&[]), []);
+    }
+
+    #[test]
+    fn lengths_that_make_no_sense_end_the_list() {
+        assert_eq!(all(&[2, 2, 0, 2, 2]), [method(2, &[])]);
+        assert_eq!(all(&[2, 2, 200, 14, 0, 1]), [method(2, &[])]);
+        assert_eq!(all(&[2]), []);
+        assert_eq!(all(&[1, 2, 2]), []);
+    }
+
+    /// Limits: MAX_ANNOUNCED_METHODS.
+    //= rfc9593 §3.1
+    #[test]
+    fn several_notifications_are_one_list_of_bounded_length() {
+        let notify = |data: &[u8]| Notify::new(NotifyType::SUPPORTED_AUTH_METHODS, data.to_vec());
+        let of = |notifies| announced(&Contents { notifies, ..Contents::default() });
+        assert_eq!(
+            of(vec![notify(&[3, 9, 0]), notify(&[]), notify(&[2, 2])]),
+            [method(9, &[]), method(2, &[])]
+        );
+        assert_eq!(of(vec![notify(&[2, 2].repeat(60)), notify(&[2, 13].repeat(60))]).len(), 64);
+    }
+}
