@@ -7,19 +7,20 @@ use crate::settings::DaemonSettings;
 use crate::value::shown;
 use dataplane::{Interface, MAX_NAME};
 use policy::Connection;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// What is known of interfaces while children are read.
 #[derive(Default)]
 pub(crate) struct Interfaces {
     /// The device of all children without one: a name, or with `%d` a pattern of names.
     own: String,
-    named: BTreeSet<Interface>,
+    /// Each as the first child has it.
+    named: BTreeMap<String, Interface>,
 }
 
 impl Interfaces {
     pub(crate) fn beside(daemon: &DaemonSettings) -> Self {
-        Self { own: daemon.interface.clone(), named: BTreeSet::new() }
+        Self { own: daemon.interface.clone(), named: BTreeMap::new() }
     }
 
     /// Whether the kernel may give the daemon's own device this name.
@@ -48,15 +49,55 @@ impl Loader<'_> {
                 ))
                 .hint("Choose another name: `hf-site1`, for example.")),
             }
-        })?;
-        let is_new = self.interfaces.named.insert(interface.clone());
-        if is_new && self.interfaces.named.len() == INTERFACES + 1 {
+        });
+        let namespace = self.reader.text(section, "netns", |text| {
+            // Whether it can be within one is asked of any name.
+            match Interface::new("any").and_then(|any| any.within(text)) {
+                Some(_) => Ok(text.to_string()),
+                None => Err(Fault::new(format!("`{}` is no name of a network namespace.", shown(text)))
+                    .hint("Write the name that `ip netns` has for it: `red`, for example.")),
+            }
+        });
+        if section.has("netns") && !section.has("interface") {
+            let message = format!("`{}.netns` needs `interface`.", section.path);
+            self.reader.error(&section.value_place("netns"), message, None);
+        }
+        let interface = interface?;
+        let interface = match namespace {
+            Some(namespace) => interface.within(&namespace)?,
+            None => interface,
+        };
+        self.note_interface(section, &interface);
+        Some(interface)
+    }
+
+    /// An interface is in one place, and there are only so many.
+    fn note_interface(&mut self, section: &Section<'_>, interface: &Interface) {
+        let name = interface.as_str();
+        if let Some(first) = self.interfaces.named.get(name) {
+            if first != interface {
+                let place = |it: &Interface| match it.namespace() {
+                    Some(namespace) => format!("in the network namespace `{namespace}`"),
+                    None => "in the daemon's network namespace".to_string(),
+                };
+                let message = format!(
+                    "The interface `{name}` is {} here, and {} for another child.",
+                    place(interface),
+                    place(first)
+                );
+                let key = if section.has("netns") { "netns" } else { "interface" };
+                let hint = "Write the same `netns` for all children of an interface, or for none.";
+                self.reader.error(&section.value_place(key), message, Some(hint.to_string()));
+            }
+            return;
+        }
+        self.interfaces.named.insert(name.to_string(), interface.clone());
+        if self.interfaces.named.len() == INTERFACES + 1 {
             let message = format!("The children name more than {INTERFACES} interfaces.");
             let hint =
                 "Children of several connections may share one; their selectors choose among them then.";
             self.reader.error(&section.value_place("interface"), message, Some(hint.to_string()));
         }
-        Some(interface)
     }
 
     /// An address that the peer gives us is set on one interface.

@@ -94,6 +94,7 @@ pub const CHILD: Table = Table {
         "inactivity",
         "replay_window",
         "interface",
+        "netns",
     ],
     tables: &[],
 };

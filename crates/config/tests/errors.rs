@@ -537,11 +537,34 @@ fn an_interface_has_a_name_of_its_own() {
             ":6:13\n",
             "`site`",
         ),
+        (with_child("interface = \"a\"\nnetns = \"a/b\""), ":5:9\n", "is no name of a network namespace"),
+        (with_child("netns = \"red\""), ":4:9\n", "needs `interface`"),
         (with_child("if_id_in = 7"), ":4:1\n", "interface = \"hf-site1\""),
     ] {
         let [error] = &dir.errors(&text)[..] else { panic!("{text}") };
         assert!(error.contains(place) && error.contains(words), "{error}");
     }
+}
+
+#[test]
+fn an_interface_is_in_one_namespace() {
+    let dir = Dir::new();
+    let text = |c: &str, d: &str| {
+        let child =
+            |name: &str, more: &str| format!("[connections.a.children.{name}]\ninterface = \"x\"\n{more}");
+        with("") + &child("d", c) + &child("e", d)
+    };
+    let red = "netns = \"red\"\n";
+    assert_eq!(dir.errors(&text(red, red)), [""; 0]);
+    let [error] = &dir.errors(&text("", red))[..] else { panic!() };
+    let words =
+        "`x` is in the network namespace `red` here, and in the daemon's network namespace for another child";
+    assert!(error.contains(words) && error.contains(":11:9\n"), "{error}");
+    let [error] = &dir.errors(&text(red, ""))[..] else { panic!() };
+    assert!(
+        error.contains("in the daemon's network namespace here") && error.contains(":11:13\n"),
+        "{error}"
+    );
 }
 
 #[test]

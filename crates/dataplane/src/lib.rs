@@ -5,7 +5,7 @@
 mod interface;
 mod selector;
 
-pub use interface::{Interface, MAX_NAME};
+pub use interface::{Interface, MAX_NAME, MAX_NAMESPACE};
 pub use selector::{AddressRange, Selector};
 
 use base::{EspSpi, Secret};

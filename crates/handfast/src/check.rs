@@ -71,6 +71,7 @@ fn connection(connection: &Connection) -> Value {
             "starts": child.start_action.starts(),
             "traps": child.start_action.traps(),
             "interface": child.interface.as_ref().map(ToString::to_string),
+            "netns": child.interface.as_ref().and_then(|interface| interface.namespace()),
         })).collect::<Vec<_>>(),
     })
 }
@@ -173,7 +174,10 @@ fn say_child(child: &Child) -> String {
         [] => own.to_string(),
         some => list(some),
     };
-    let through = child.interface.as_ref().map_or(String::new(), |name| format!(", through {name}"));
+    let through = child.interface.as_ref().map_or(String::new(), |interface| match interface.namespace() {
+        Some(namespace) => format!(", through {interface} in {namespace}"),
+        None => format!(", through {interface}"),
+    });
     format!(
         "  {}: {} === {}{through}{starts}\n{}",
         child.name,

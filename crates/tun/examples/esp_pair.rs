@@ -11,7 +11,7 @@
 //! input with the counters and its CPU time, `move LOCAL REMOTE` (with ports) and `again` (a second child with
 //! the same SPIs), `install N OLD hold|use` (child N with keys of its own, in the place of OLD), `use N`, `remove N`, `trap N` and
 //! `untrap N` with the outcome. `child N INTERFACE` installs a child through an interface (`interface=NAME` is that of all
-//! others), `keep NAME …` names the interfaces to be there, `assign ADDRESS INTERFACE` and `unassign` set an address;
+//! others), `keep NAME …` (or `NAME@NETNS`) names the interfaces to be there, `assign ADDRESS INTERFACE` and `unassign` set an address;
 //! `unprotected` tells how many packets nothing was meant for, and `wait WORD` with the next event that has it in its name; the input's end (or `quit`) ends it.
 
 use base::{EspSpi, Rng, Secret};
@@ -233,7 +233,11 @@ fn obey(line: &str, engine: &Engine, args: &Args, events: &Receiver<String>) -> 
             println!("{:?}", engine.submit(Op::Install(Box::new(spec))));
         }
         ["keep", ref names @ ..] => {
-            engine.set_interfaces(&names.iter().filter_map(|name| Interface::new(name)).collect());
+            let interface = |name: &&str| match name.split_once('@') {
+                Some((name, namespace)) => Interface::new(name)?.within(namespace),
+                None => Interface::new(name),
+            };
+            engine.set_interfaces(&names.iter().filter_map(interface).collect());
             println!("Done");
         }
         ["assign", address, name] => {

@@ -4,6 +4,7 @@ use crate::error::{Error, refused};
 use crate::netlink::Netlink;
 use crate::routes::address_on;
 use crate::sys;
+use dataplane::Interface;
 use netlink_packet_route::RouteNetlinkMessage;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
@@ -11,7 +12,6 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 /// Octets of the virtio header (`struct virtio_net_hdr`).
 pub(crate) const VIRTIO_LEN: usize = 10;
@@ -22,10 +22,40 @@ pub(crate) struct Device {
     file: File,
     name: String,
     index: u32,
+    /// Whether it was left in the engine's network namespace.
+    is_here: bool,
     gone: AtomicBool,
 }
 
 impl Device {
+    /// Makes the device of an interface, in the network namespace that it says. It is made here and moved there: a device that
+    /// is made there would keep its namespace from ending.
+    pub(crate) fn create_in(interface: &Interface, mtu: u32, offload: bool) -> Result<Self, Error> {
+        let create = || Self::create(interface.as_str(), mtu, offload);
+        let Some(namespace) = interface.namespace() else { return create() };
+        let path = format!("/run/netns/{namespace}");
+        let there = File::open(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => {
+                Error::Setting(format!("There is no network namespace {namespace} ({path})."))
+            }
+            _ => refused(format!("open {path}"))(source),
+        })?;
+        let cannot_enter = |source: io::Error| match source.kind() {
+            io::ErrorKind::PermissionDenied => Error::Setting(format!(
+                "The network namespace {namespace} cannot be entered: that takes CAP_SYS_ADMIN."
+            )),
+            _ => refused(format!("enter the network namespace {namespace}"))(source),
+        };
+        sys::within(&there, || ()).map_err(cannot_enter)?;
+        let device = Self { is_here: false, ..create()? };
+        let mut netlink = Netlink::open().map_err(refused("open a netlink socket"))?;
+        let what = || format!("move {} into the network namespace {namespace}", device.name);
+        netlink.move_to(device.index, there.as_fd()).map_err(refused(what()))?;
+        let up = sys::within(&there, || bring_up(&device.name, mtu)).map_err(cannot_enter)?;
+        up.map_err(refused(what()))?;
+        Ok(device)
+    }
+
     /// Makes the device that `pattern` names and brings it up.
     pub(crate) fn create(pattern: &str, mtu: u32, offload: bool) -> Result<Self, Error> {
         let path = "/dev/net/tun";
@@ -37,24 +67,29 @@ impl Device {
                 _ => refused("open /dev/net/tun")(source),
             })?;
         let what = || format!("make the TUN device {pattern}");
-        let name = sys::attach(&file, pattern).map_err(refused(what()))?;
+        let name = sys::attach(&file, pattern).map_err(|source| match sys::interface_index(pattern) {
+            Ok(_) => Error::Setting(format!("There is another device {pattern} already.")),
+            Err(_) => refused(what())(source),
+        })?;
         sys::set_header_len(&file, VIRTIO_LEN as libc::c_int).map_err(refused(what()))?;
         set_offload(&file, offload).map_err(refused(what()))?;
         sys::set_nonblocking(&file).map_err(refused(what()))?;
-        let index = sys::interface_index(&name).map_err(refused(what()))?;
-        let mut netlink = Netlink::open().map_err(refused(what()))?;
-        loosen_reverse_path_filter(&name);
-        omit_link_local_address(&name);
-        netlink.bring_up(index, mtu).map_err(refused(format!("bring up {name} with an MTU of {mtu}")))?;
-        Ok(Self { file, name, index, gone: AtomicBool::new(false) })
+        let index = bring_up(&name, mtu).map_err(refused(format!("bring up {name} with an MTU of {mtu}")))?;
+        Ok(Self { file, name, index, is_here: true, gone: AtomicBool::new(false) })
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
+    /// Its index where it was made.
     pub(crate) fn index(&self) -> u32 {
         self.index
+    }
+
+    /// Its index, if it was left in the engine's network namespace.
+    pub(crate) fn index_here(&self) -> Option<u32> {
+        self.is_here.then_some(self.index)
     }
 
     /// Somebody has removed it: nothing is read from it any more.
@@ -83,9 +118,7 @@ impl Device {
         if (here.st_dev(), here.st_ino()) == (is.st_dev(), is.st_ino()) {
             return work();
         }
-        let elsewhere = || sys::enter(&there).and_then(|()| work());
-        thread::scope(|scope| scope.spawn(elsewhere).join())
-            .unwrap_or_else(|_| Err(io::Error::other("the thread for it broke off")))
+        sys::within(&there, work)?
     }
 
     /// Reads one packet with its virtio header; `None` when there is none now.
@@ -99,6 +132,15 @@ impl Device {
             }
         }
     }
+}
+
+/// In this thread's network namespace; answers its index.
+fn bring_up(name: &str, mtu: u32) -> io::Result<u32> {
+    let index = sys::interface_index(name)?;
+    loosen_reverse_path_filter(name);
+    omit_link_local_address(name);
+    Netlink::open()?.bring_up(index, mtu)?;
+    Ok(index)
 }
 
 /// Where packets go, virtio header first, each from its parts.

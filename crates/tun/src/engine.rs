@@ -110,7 +110,7 @@ impl Engine {
         let out = Outward::new(poller, main, sockets.clone(), sink.clone());
         let into = Inward::new(device.clone(), sockets.clone(), sink.clone(), config.offload);
         let control = Arc::new(Control {
-            own: OwnDevices::of(device.index()),
+            own: OwnDevices::of(&device),
             device,
             sockets,
             suite,

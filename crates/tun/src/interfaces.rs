@@ -32,7 +32,8 @@ impl<D> Interfaces<D> {
         Self { lanes: BTreeMap::new() }
     }
 
-    /// The lane of that interface, a new one where there is none, and whether it is new.
+    /// The lane of the interface of that name, a new one where there is none, and whether it is new. One that is there stays in its
+    /// network namespace.
     pub(crate) fn open(&mut self, name: &Interface) -> Result<(usize, bool), String> {
         if let Some(lane) = self.find(name) {
             return Ok((lane, false));
@@ -47,7 +48,7 @@ impl<D> Interfaces<D> {
 
     /// The lane of that interface, if there is one.
     pub(crate) fn find(&self, name: &Interface) -> Option<usize> {
-        self.lanes.iter().find(|(_, entry)| entry.name == *name).map(|(lane, _)| *lane)
+        self.lanes.iter().find(|(_, entry)| entry.name.as_str() == name.as_str()).map(|(lane, _)| *lane)
     }
 
     pub(crate) fn get_mut(&mut self, lane: usize) -> Option<&mut Entry<D>> {
@@ -73,10 +74,17 @@ impl<D> Interfaces<D> {
         }
     }
 
+    /// It belongs into the network namespace that `name` says from now on; its device, if that was made for another one.
+    pub(crate) fn place(&mut self, lane: usize, name: &Interface) -> Option<Arc<D>> {
+        let entry = self.lanes.get_mut(&lane).filter(|entry| entry.name != *name)?;
+        entry.name = name.clone();
+        entry.device.take()
+    }
+
     /// Those that are to be there from now on without a user, too.
     pub(crate) fn want(&mut self, names: &BTreeSet<Interface>) {
         for entry in self.lanes.values_mut() {
-            entry.is_wanted = names.contains(&entry.name);
+            entry.is_wanted = names.iter().any(|name| name.as_str() == entry.name.as_str());
         }
     }
 
@@ -113,6 +121,21 @@ mod tests {
         all.leave(2);
         assert_eq!(all.close_unused(), [(2, None)]);
         assert_eq!(all.open(&name("c")), Ok((1, true)), "its lane is free again");
+    }
+
+    #[test]
+    fn only_the_configuration_says_which_namespace_it_is_in() {
+        let mut all = Interfaces::new();
+        let red = name("a").within("red").expect("a name");
+        let (lane, _) = all.open(&name("a")).unwrap();
+        all.get_mut(lane).unwrap().device = Some(Arc::new(()));
+        assert_eq!(all.open(&red), Ok((lane, false)), "a child of another policy");
+        assert_eq!(all.place(lane, &name("a")), None);
+        assert_eq!(all.place(lane, &red), Some(Arc::new(())));
+        assert_eq!(all.place(lane, &red), None);
+        assert_eq!(all.get_mut(lane).unwrap().name.namespace(), Some("red"));
+        all.want(&[red].into());
+        assert!(all.close_unused().is_empty());
     }
 
     #[test]

@@ -3,9 +3,7 @@
 use crate::control::{Control, STOPPED, State};
 use crate::device::Device;
 use crate::engine::Input;
-use crate::error::Error;
 use crate::outward::MAIN;
-use crate::sys;
 use dataplane::{Assigned, Interface, Outcome};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -19,6 +17,9 @@ impl Control {
         for name in wanted {
             match self.open_lane(&mut state, name) {
                 Ok(lane) => {
+                    if let Some(device) = state.interfaces.place(lane, name) {
+                        self.drop_device(lane, &device);
+                    }
                     let _ = self.make_device(&mut state, lane);
                 }
                 Err(why) => self.note(format!("The interface {name} cannot be made: {why}")),
@@ -75,13 +76,8 @@ impl Control {
             return Ok(());
         }
         let name = entry.name.clone();
-        let made = Device::create(name.as_str(), self.mtu, self.offload).map(Arc::new);
-        let is_taken = || sys::interface_index(name.as_str()).is_ok();
-        let made = made.map_err(|error| match error {
-            Error::Io { .. } if is_taken() => "another device of this host has that name.".to_string(),
-            error => error.to_string(),
-        });
-        let made = made.and_then(|device| {
+        let made = Device::create_in(&name, self.mtu, self.offload).map(Arc::new);
+        let made = made.map_err(|error| error.to_string()).and_then(|device| {
             self.give_device(lane, &device)?;
             Ok(device)
         });
@@ -97,11 +93,11 @@ impl Control {
                 return Err(why);
             }
         };
-        self.own.add(device.index());
         let addresses: Vec<IpAddr> = entry.addresses.keys().copied().collect();
         if let Some(old) = entry.device.replace(device.clone()) {
-            self.own.remove(old.index());
+            self.own.remove(&old);
         }
+        self.own.add(&device);
         let was_told = entry.told.take().is_some();
         if was_told && !was_there {
             self.note(format!("The interface {name} is there now."));
@@ -128,12 +124,19 @@ impl Control {
         Ok(())
     }
 
+    /// Its device is in the wrong place.
+    fn drop_device(&self, lane: usize, device: &Device) {
+        self.outward.call(move |outward| outward.drop_device(lane));
+        self.inward.call(move |inward| inward.set_device(lane, None));
+        self.own.remove(device);
+    }
+
     fn close_unused(&self, state: &mut State) {
         for (lane, device) in state.interfaces.close_unused() {
             self.outward.call(move |outward| outward.close(lane));
             self.inward.call(move |inward| inward.set_device(lane, None));
             if let Some(device) = device {
-                self.own.remove(device.index());
+                self.own.remove(&device);
             }
         }
     }

@@ -8,6 +8,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// A connection to the kernel's routing family.
 pub(crate) struct Netlink {
@@ -51,6 +52,14 @@ impl Netlink {
         link.header.flags = LinkFlags::Up;
         link.header.change_mask = LinkFlags::Up;
         link.attributes.push(LinkAttribute::Mtu(mtu));
+        self.change(RouteNetlinkMessage::SetLink(link))
+    }
+
+    /// Moves the interface into another network namespace, where it is down at first.
+    pub(crate) fn move_to(&mut self, index: u32, namespace: BorrowedFd<'_>) -> io::Result<()> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        link.attributes.push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
         self.change(RouteNetlinkMessage::SetLink(link))
     }
 

@@ -57,14 +57,20 @@ impl Outward {
         Ok(())
     }
 
-    /// Closes an interface; it has no children.
-    pub(crate) fn close(&mut self, at: usize) {
-        let Some(lane) = self.lanes.get_mut(at).and_then(Option::take) else { return };
-        self.unmatched += lane.unmatched;
-        if let Some(device) = lane.device {
+    /// An interface has no device until it is given another one.
+    pub(crate) fn drop_device(&mut self, at: usize) {
+        let Some(Some(lane)) = self.lanes.get_mut(at) else { return };
+        if let Some(device) = lane.device.take() {
             // It is closed with its last user in any case.
             let _ = self.poller.remove(&*device);
         }
+    }
+
+    /// Closes an interface; it has no children.
+    pub(crate) fn close(&mut self, at: usize) {
+        self.drop_device(at);
+        let gone = self.lanes.get_mut(at).and_then(Option::take);
+        self.unmatched += gone.map_or(0, |lane| lane.unmatched);
     }
 
     /// Packets that nothing was meant for, of all devices.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::thread;
 use std::time::Duration;
 
 /// Turns an open `/dev/net/tun` into the device that `pattern` names (`%d` becomes a free number).
@@ -48,10 +49,15 @@ pub(crate) fn namespace_of(file: &File) -> io::Result<File> {
 /// `_IO('T', 227)`
 const TUNGETDEVNETNS: libc::Ioctl = 0x54e3;
 
-/// The calling thread is in that network namespace from now on.
-pub(crate) fn enter(namespace: &File) -> io::Result<()> {
-    // SAFETY: setns takes a descriptor, which is open, and an int.
-    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })
+/// Does something in that network namespace: on a thread of its own, since a thread is in one.
+pub(crate) fn within<R: Send>(namespace: &File, work: impl FnOnce() -> R + Send) -> io::Result<R> {
+    let there = || {
+        // SAFETY: setns takes a descriptor, which is open, and an int.
+        check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })?;
+        Ok(work())
+    };
+    let done = thread::scope(|scope| scope.spawn(there).join());
+    done.unwrap_or_else(|_| Err(io::Error::other("the thread in it broke off")))
 }
 
 /// Tells the kernel which unfinished packets we take: without checksums, and not yet segmented.

@@ -1,5 +1,6 @@
 //! What changes about the host: its addresses, links and routes, as the kernel tells it (rtnetlink(7)).
 
+use crate::device::Device;
 use crate::limits;
 use crate::netlink::Netlink;
 use crate::sys;
@@ -20,18 +21,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct OwnDevices(Arc<Mutex<BTreeSet<u32>>>);
 
 impl OwnDevices {
-    pub(crate) fn of(index: u32) -> Self {
+    pub(crate) fn of(device: &Device) -> Self {
         let own = Self::default();
-        own.add(index);
+        own.add(device);
         own
     }
 
-    pub(crate) fn add(&self, index: u32) {
-        self.all().insert(index);
+    pub(crate) fn add(&self, device: &Device) {
+        self.all().extend(device.index_here());
     }
 
-    pub(crate) fn remove(&self, index: u32) {
-        self.all().remove(&index);
+    pub(crate) fn remove(&self, device: &Device) {
+        self.all().retain(|index| Some(*index) != device.index_here());
     }
 
     fn has(&self, index: u32) -> bool {

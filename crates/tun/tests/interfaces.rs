@@ -161,6 +161,38 @@ fn s168_an_interface_in_another_namespace_goes_on() {
     assert!(!has_link(&rig.a, "hf-one"), "nobody wants it, and nobody uses it");
 }
 
+#[test]
+fn s168_an_interface_is_made_in_a_namespace_that_comes_and_goes() {
+    let Some(rig) = Rig::new("s168_an_interface_is_made_in_a_namespace_that_comes_and_goes") else { return };
+    let mut engines = two_tunnels(&rig);
+    // It moves when it is told to, also while a child stands.
+    let keep = format!("keep hf-one@{}i hf-two", rig.a);
+    engines[0].does(&keep);
+    let told = engines[0].ask("wait hf-one");
+    assert!(told.contains(&format!("There is no network namespace {}i", rig.a)), "{told}");
+    assert!(!has_link(&rig.a, "hf-one"), "it is made nowhere else");
+    assert!(ping(&rig.a, "-c 3 -i 0.01 -W 5 10.8.0.2").contains("3 received"), "the other one goes on");
+    for round in 1..=2 {
+        let inner = Namespace::new(&rig);
+        let told = engines[0].ask("wait hf-one");
+        assert!(told.contains("there"), "{told}");
+        if round == 1 {
+            engines[0].does("assign 10.7.0.9 hf-one");
+        }
+        run(&format!("ip -n {} route add 10.7.0.2/32 dev hf-one", inner.0));
+        let said = ping(&inner.0, "-c 3 -i 0.01 -W 5 -I 10.7.0.9 10.7.0.2");
+        assert!(said.contains("3 received"), "{said}");
+        assert_eq!(engines[1].packets(1).1, 3 * round);
+        drop(inner);
+        let told = engines[0].ask("wait hf-one");
+        assert!(told.contains("There is no network namespace"), "{told}");
+    }
+    engines[0].does("keep hf-one hf-two");
+    assert!(has_link(&rig.a, "hf-one"));
+    run(&format!("ip -n {} route add 10.7.0.2/32 dev hf-one", rig.a));
+    assert!(ping(&rig.a, "-c 3 -i 0.01 -W 5 -I 10.7.0.9 10.7.0.2").contains("3 received"));
+}
+
 struct Namespace(String);
 
 impl Namespace {
@@ -198,7 +230,7 @@ fn an_interface_that_cannot_be_made_is_told_and_tried_again() {
     a.does("keep hf-one hf-two");
     let told = a.ask("wait hf-one");
     assert!(
-        told.contains("The interface hf-one cannot be made: another device of this host has that name."),
+        told.contains("The interface hf-one cannot be made: There is another device hf-one already."),
         "{told}"
     );
     let refused = a.ask("child 1 hf-one");
