@@ -357,7 +357,7 @@ fn s168_an_address_from_the_peer_stands_on_the_interface() {
 fn s168_an_interface_is_made_in_its_namespace() {
     let Some(lab) = lab("s168_an_interface_is_made_in_its_namespace") else { return };
     let (left, right, inner) = (lab.outer("left"), lab.outer("right"), lab.ns("left2"));
-    let netns = format!("netns = \"{inner}\"");
+    let netns = format!("netns = \"{inner}\"\nstart_action = \"trap\"");
     let client = start(&lab, "left", &[connection("site", (left, right), "hf-site", ["", &netns])]);
     let site = start(&lab, "right", &[connection("hub", (right, left), "hf-hub", ["", ""])]);
     ip(&lab, "right", "address add 10.255.1.2/30 dev hf-hub");
@@ -367,7 +367,7 @@ fn s168_an_interface_is_made_in_its_namespace() {
     assert!(wait_until(Duration::from_secs(10), || has_link(&lab, "left2", "hf-site")), "{}", client.log());
     assert!(!has_link(&lab, "left", "hf-site"));
     ip(&lab, "left2", "address add 10.255.1.1/30 dev hf-site");
-    up(&client, "site");
+    // The trap was laid before.
     pings(&lab, "left2", &["10.255.1.2"]);
     assert_eq!(packets(&site, "hub"), (10, 10));
     let file = lab.folder().join("handfast-left.toml").display().to_string();

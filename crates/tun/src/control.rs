@@ -229,7 +229,7 @@ impl Control {
         if state.traps.len() >= MAX_TRAPS || state.traps.contains_key(&id) {
             return Err(refuse(&format!("there are {MAX_TRAPS} already, or it is one of them.")));
         }
-        let lane = self.enter_lane(&mut state, interface.as_ref()).map_err(|why| refuse(&why))?;
+        let lane = self.enter_lane_early(&mut state, interface.as_ref()).map_err(|why| refuse(&why))?;
         state.traps.insert(id, lane);
         let (ours, theirs) = (local_ts.clone(), remote_ts.clone());
         let trapped = self.outward.call(move |outward| {

@@ -37,17 +37,28 @@ impl Control {
         }
     }
 
-    /// The lane of a child, a trap or an address, which uses it from now on until [`Control::leave_lane`]. An interface that
-    /// is not there is made.
+    /// The lane of a child, which uses it from now on until [`Control::leave_lane`]. An interface that is not there is made.
     pub(crate) fn enter_lane(&self, state: &mut State, name: Option<&Interface>) -> Result<usize, String> {
-        let Some(name) = name else { return Ok(MAIN) };
-        let opened = self.open_lane(state, name);
-        let made = opened.and_then(|lane| self.make_device(state, lane).map(|()| lane));
-        match made {
-            Ok(lane) => state.interfaces.enter(lane),
-            Err(_) => self.close_unused(state),
+        let lane = self.enter_lane_early(state, name)?;
+        let made = self.make_device(state, lane);
+        if made.is_err() {
+            self.leave_lane(state, lane);
         }
-        made.map_err(|why| format!("the interface {name} cannot be made: {why}"))
+        made.map(|()| lane).map_err(|why| cannot_be_made(name, &why))
+    }
+
+    /// The same for a trap or an address: its interface may be made later.
+    pub(crate) fn enter_lane_early(
+        &self,
+        state: &mut State,
+        name: Option<&Interface>,
+    ) -> Result<usize, String> {
+        let Some(interface) = name else { return Ok(MAIN) };
+        let lane = self.open_lane(state, interface).map_err(|why| cannot_be_made(name, &why))?;
+        state.interfaces.enter(lane);
+        // What cannot be made is told, and tried again.
+        let _ = self.make_device(state, lane);
+        Ok(lane)
     }
 
     /// One user less.
@@ -145,7 +156,7 @@ impl Control {
     pub(crate) fn assign(&self, assigned: &Assigned) -> Result<Outcome, String> {
         let Assigned { address, interface } = assigned;
         let mut state = self.state();
-        let lane = self.enter_lane(&mut state, interface.as_ref())?;
+        let lane = self.enter_lane_early(&mut state, interface.as_ref())?;
         let fails = |name: &str, error| format!("{address} cannot be set on {name}: {error}.");
         let Some(entry) = state.interfaces.get_mut(lane) else {
             let set = state.routes.assign(*address);
@@ -188,4 +199,9 @@ impl Control {
     fn note(&self, text: String) {
         (self.sink)(Input::Note(text));
     }
+}
+
+fn cannot_be_made(name: Option<&Interface>, why: &str) -> String {
+    let name = name.map_or("", Interface::as_str);
+    format!("the interface {name} cannot be made: {why}")
 }
