@@ -338,4 +338,24 @@ mod tests {
         assert_eq!(read.len(), limits::MAX_CERTS);
         assert_eq!(read.last(), Some(&vec![(limits::MAX_CERTS - 1) as u8; 3]), "the first ones count");
     }
+
+    //= rfc4806 §4.1
+    #[test]
+    fn s044_ocsp_responses_stand_beside_the_certificates() {
+        let cert = |encoding, data: &'static [u8]| wire::Certificate { encoding, data: data.into() };
+        let mut certs = vec![
+            cert(CertEncoding::X509_SIGNATURE, b"one"),
+            cert(CertEncoding::OCSP_CONTENT, b"good"),
+            cert(CertEncoding::X509_SIGNATURE, b"two"),
+        ];
+        certs.extend((0..limits::MAX_CERTS).map(|_| cert(CertEncoding::OCSP_CONTENT, b"again")));
+        let contents = Contents { certs, ..Contents::default() };
+        let auth = Authentication {
+            method: wire::num::AuthMethod::DIGITAL_SIGNATURE,
+            data: b"auth".as_slice().into(),
+        };
+        let proof = contents.proof(&auth);
+        assert_eq!(proof.certs, [b"one", b"two"]);
+        assert_eq!((proof.ocsp[0].as_slice(), proof.ocsp.len()), (&b"good"[..], limits::MAX_CERTS));
+    }
 }
