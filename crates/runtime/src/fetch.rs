@@ -63,7 +63,8 @@ fn sentence(error: &ureq::Error, request: &Request) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
+    use std::io::Write;
+    use std::time::{Duration, Instant};
     use testcerts::{Web, ok};
 
     fn status(line: &str) -> impl Fn(&[u8]) -> Option<Vec<u8>> + Send + use<> {
@@ -121,5 +122,24 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(refused(&Request::crl(&web.uri("/silent"))), "it did not answer within 5 s");
         assert!(begun.elapsed() >= limits::FETCH_TIMEOUT);
+    }
+
+    /// The same for one that begins and goes on octet by octet.
+    #[test]
+    fn s044_a_server_that_dawdles_is_left() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let uri = format!("http://{}/", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n").unwrap();
+            // Ends when the other side has gone.
+            while stream.write_all(b".").is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let begun = Instant::now();
+        assert_eq!(refused(&Request::crl(&uri)), "it did not answer within 5 s");
+        assert!(begun.elapsed() < limits::FETCH_TIMEOUT * 4);
+        server.join().unwrap();
     }
 }
