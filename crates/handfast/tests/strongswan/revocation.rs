@@ -35,9 +35,7 @@ fn s044_strongswan_with_a_revoked_certificate_is_refused() {
         let outcome = pair.initiate();
         assert!(outcome.is_err(), "{}", pair.explain("initiate", "it succeeds"));
         let said = pair.refusal(&outcome, &["it was revoked on"]);
-        for word in
-            ["(its key was compromised)", "the configured CRL of \"C=CH, O=Handfast Interop, CN=CA\" says"]
-        {
+        for word in ["(its key was compromised)", "as the configured CRL of", "O=Handfast Interop, CN=CA"] {
             assert!(said.contains(word), "{word}: {said}");
         }
         let told = wait_until(Duration::from_secs(5), || pair.charon.log().contains("AUTH_FAILED"));
