@@ -314,7 +314,10 @@ impl Channel {
                 cx.out.tell(Event::Dropped { path, why });
                 None
             }
-            Ok(Received::Piece) => None,
+            Ok(Received::Piece) => {
+                sa.heard = cx.now.mono;
+                None
+            }
             Ok(Received::Repeated(id)) => {
                 self.transmit_kept(sa, cx, path, id);
                 None
@@ -559,6 +562,7 @@ impl Channel {
         };
         let Some(assembly) = self.assemblies.get_mut(index) else { return Ok(None) };
         assembly.add(piece, octets)?;
+        assembly.touch(now);
         Ok(assembly.complete().map(|whole| Message {
             exchange: header.exchange,
             direction: direction(header),

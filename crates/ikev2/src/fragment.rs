@@ -20,7 +20,8 @@ pub(crate) struct Fragment {
 pub(crate) struct Assembly {
     key: Key,
     total: u16,
-    since: Instant,
+    /// When its latest fragment came.
+    latest: Instant,
     pieces: BTreeMap<u16, Fragment>,
     plain_octets: usize,
     wire_octets: usize,
@@ -40,7 +41,7 @@ pub(crate) struct Whole {
 
 impl Assembly {
     pub(crate) fn new(key: Key, total: u16, now: Instant) -> Self {
-        Self { key, total, since: now, pieces: BTreeMap::new(), plain_octets: 0, wire_octets: 0 }
+        Self { key, total, latest: now, pieces: BTreeMap::new(), plain_octets: 0, wire_octets: 0 }
     }
 
     pub(crate) fn key(&self) -> Key {
@@ -48,11 +49,16 @@ impl Assembly {
     }
 
     pub(crate) fn stale_at(&self) -> Instant {
-        self.since + limits::FRAGMENT_PATIENCE
+        self.latest + limits::FRAGMENT_PATIENCE
     }
 
     pub(crate) fn is_stale(&self, now: Instant) -> bool {
         now >= self.stale_at()
+    }
+
+    /// One more has come in.
+    pub(crate) fn touch(&mut self, now: Instant) {
+        self.latest = now;
     }
 
     /// Takes one more in; refuses what does not fit to the others.
@@ -64,7 +70,7 @@ impl Assembly {
             return Err(Drop::BadFragment);
         }
         if piece.total > self.total {
-            *self = Self::new(self.key, piece.total, self.since);
+            *self = Self::new(self.key, piece.total, self.latest);
         }
         if self.pieces.contains_key(&piece.number) {
             return Err(Drop::Replay);

@@ -49,9 +49,9 @@ pub const MAX_FRAGMENTS: u16 = 64;
 /// Octets of one reassembled message; no honest one comes near it (chains of ML-DSA certificates reach 30 KiB).
 pub const MAX_MESSAGE: usize = 65_536;
 
-/// A message whose fragments do not all come is forgotten after this long: longer than the peer's
-/// own retransmissions need to complete it.
-pub const FRAGMENT_PATIENCE: Duration = Duration::from_secs(30);
+/// A message of whose fragments none comes for so long is forgotten: longer than the longest wait between two transmissions
+/// (42 s of ours), each of which may bring what is missing.
+pub const FRAGMENT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Octets of an IKE_SA_INIT message. Both are kept until the peer is authenticated; the longest honest ones, with every
 /// proposal and a large key exchange, have some 3 KiB.

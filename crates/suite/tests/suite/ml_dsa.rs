@@ -254,3 +254,43 @@ fn a_peer_without_the_identity_hash_is_told_no() {
         assert!(is_clean(&mut world));
     }
 }
+
+/// What losses cost: of fifty handshakes with chains of ML-DSA-87 each, how many come to stand, in what time, and with how
+/// many datagrams. `docs/large-messages.md` has the figures; with `--nocapture` they are printed.
+#[test]
+fn losses_cost_time_and_not_the_handshake() {
+    let chain = Chain::new();
+    let mut fewest = 0;
+    for (loss, stand, median, datagrams) in [
+        (0, 50, 100, 100),
+        (50, 50, 5_000, 250),
+        (100, 50, 8_000, 350),
+        (200, 45, 30_000, 500),
+        (300, 20, 60_000, 700),
+    ] {
+        let mut times = Vec::new();
+        let mut sent = 0;
+        for seed in 0..50 {
+            let delay = Duration::from_millis(10)..=Duration::from_millis(12);
+            let weather = Weather { loss, duplicate: 0, delay, mtu: Some(1_252) };
+            let mut world = chain.pair(1_000 + seed, Key::MlDsa87).under(weather);
+            let begun = world.now();
+            let order = world.up("alice");
+            world.until(answered);
+            if matches!(world.reply(order), Some(Reply::Up { .. })) {
+                times.push(world.now().since(begun));
+                sent += world.stats.get("datagrams sent");
+            }
+        }
+        times.sort();
+        let (count, sent) = (times.len(), sent / times.len().max(1) as u64);
+        let at = |hundredths: usize| times[(count - 1) * hundredths / 100].as_millis();
+        println!("loss {loss} ‰: {count} of 50, median {} ms, 90 % {} ms, {sent} datagrams", at(50), at(90));
+        if loss == 0 {
+            fewest = sent;
+        }
+        assert!(count >= stand, "{loss} ‰: {count}");
+        assert!(at(50) <= median, "{loss} ‰: {} ms", at(50));
+        assert!(sent * 100 <= fewest * datagrams, "{loss} ‰: {sent} of {fewest} datagrams");
+    }
+}
