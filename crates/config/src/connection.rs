@@ -25,10 +25,13 @@ impl Loader<'_> {
         let local_addrs = self.addresses(section, "local_addrs");
         let remote_addrs = self.addresses(section, "remote_addrs");
         self.check_families(section, &local_addrs, &remote_addrs);
-        let proposals = self.proposals(section, "proposals", Kind::Ike);
+        let mut proposals = self.proposals(section, "proposals", Kind::Ike);
         let (local, remote) = self.read_auth(section, &local_addrs, &remote_addrs);
         let children = self.read_children(section);
         let options = self.read_options(section);
+        if options.extensions.require_pq {
+            proposals = self.post_quantum_only(section, &proposals);
+        }
         let configuration = self.read_configuration(section);
         let connection = Connection {
             name,
@@ -58,6 +61,17 @@ impl Loader<'_> {
         self.check_connection(section, &connection);
         self.check_interfaces(section, &connection);
         Some(connection)
+    }
+
+    /// What `require_pq` leaves of the proposals.
+    fn post_quantum_only(&mut self, section: &Section<'_>, proposals: &[Proposal]) -> Vec<Proposal> {
+        let left = policy::post_quantum_only(proposals);
+        if left.is_empty() && !proposals.is_empty() {
+            let message = format!("`{}.require_pq` leaves none of its proposals.", section.path);
+            let hint = "Add a post-quantum method, as in `aes256gcm16-prfsha384-x25519-ke1_mlkem768`, or leave `proposals` out.";
+            self.reader.error(&section.value_place("require_pq"), message, Some(hint.to_string()));
+        }
+        left
     }
 
     fn read_options(&mut self, section: &Section<'_>) -> Options {
@@ -107,6 +121,7 @@ impl Loader<'_> {
         set(&mut extensions.childless, self.reader.text(section, "childless", |text| choice(&words, text)));
         set(&mut extensions.cloning, self.reader.scalar(section, "clone_ike_sa", truth));
         set(&mut extensions.follow_redirects, self.reader.scalar(section, "follow_redirects", truth));
+        set(&mut extensions.require_pq, self.reader.scalar(section, "require_pq", truth));
         set(&mut extensions.resumption, self.reader.scalar(section, "resumption", truth));
         let clients = self.reader.list(section, "redirect_clients").unwrap_or_default();
         let clients = clients.iter().filter_map(|text| self.reader.parse(text, address_range)).collect();
@@ -466,7 +481,8 @@ impl Missing for Proposal {
         use policy::keyword::{Word, spell};
         use wire::num::{Integ, KeMethod};
         let prf = self.prf.iter().find(|prf| suite.prf(**prf).is_none()).map(|prf| Word::Prf(*prf));
-        let ke = self.ke.iter().find(|ke| **ke != KeMethod::NONE && suite.key_exchange(**ke).is_none());
+        let all = self.ke.iter().chain(self.additional.iter().flatten());
+        let ke = all.into_iter().find(|ke| **ke != KeMethod::NONE && suite.key_exchange(**ke).is_none());
         let pairs = self.encr.iter().flat_map(|(encr, bits)| {
             let none = [Integ::NONE];
             let integ = if policy::is_aead(*encr) { none.to_vec() } else { self.integ.clone() };

@@ -42,6 +42,7 @@ pub const CONNECTION: Table = Table {
         "keyingtries",
         "retry_initiate_interval",
         "childless",
+        "require_pq",
         "clone_ike_sa",
         "follow_redirects",
         "resumption",

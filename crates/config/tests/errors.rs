@@ -54,7 +54,7 @@ mtu = 100
 [connections.a]
 version = 1
 remote_addrs = \"10.0.0.300\"
-proposals = \"aes256gcm16-prfsha384-x25519-ke1_mlkem768\"
+proposals = \"aes256gcm16-prfsha384-x25519-ke1_mlkem786\"
 dscp = \"0\"
 dpd_delay = \"soon\"
 unique = \"sometimes\"
@@ -76,7 +76,7 @@ replay_window = 5
         (3, "no number from 1280 to 9000"),
         (5, "asks for IKEv1"),
         (6, "`10.0.0.300` is no address"),
-        (7, "additional key exchanges are not in this version"),
+        (7, "`mlkem786` is no key exchange method that is known here"),
         (8, "`dscp` in [connections.a] is swanctl's, but this version does not have it"),
         (9, "`soon` is no duration"),
         (10, "`sometimes` is not possible here"),

@@ -8,8 +8,8 @@ mod signature;
 mod suite;
 
 pub use schedule::{
-    ChildKeys, DirectionKeys, IkeKeys, Nonces, Spis, child_keys, ike_keys, nat_detection, prf_plus, psk_auth,
-    psk_pad, skeyseed, skeyseed_rekeyed, skeyseed_resumed,
+    ChildKeys, DirectionKeys, IkeKeys, Nonces, SharedSecrets, Spis, child_keys, ike_keys, nat_detection,
+    prf_plus, psk_auth, psk_pad, skeyseed, skeyseed_mixed, skeyseed_rekeyed, skeyseed_resumed,
 };
 pub use signature::{SIGNATURES, signature_identifier};
 pub use suite::{

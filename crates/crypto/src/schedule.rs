@@ -24,6 +24,29 @@ pub struct Spis {
     pub responder: IkeSpi,
 }
 
+/// The shared secrets of the key exchanges that one SA is made of: of the first, and of the additional ones in their order
+/// (RFC 9370 §2.2.4).
+#[derive(Clone, Debug)]
+pub struct SharedSecrets {
+    /// SK(0), which RFC 7296 calls g^ir.
+    pub first: Secret,
+    /// SK(1) | … | SK(n); empty without additional key exchanges.
+    pub additional: Secret,
+}
+
+impl SharedSecrets {
+    /// Adds that of the next key exchange.
+    pub fn push(&mut self, next: &Secret) {
+        self.additional = Secret::new([self.additional.expose().as_slice(), next.expose()].concat());
+    }
+}
+
+impl From<Secret> for SharedSecrets {
+    fn from(first: Secret) -> Self {
+        Self { first, additional: Secret::zeroed(0) }
+    }
+}
+
 /// The keys of an IKE SA, with the names of RFC 7296 §2.14.
 #[derive(Clone, Debug)]
 pub struct IkeKeys {
@@ -105,15 +128,28 @@ pub fn skeyseed(prf: &dyn PrfFunction, nonces: Nonces<'_>, g_ir: &[u8]) -> Secre
 }
 
 /// SKEYSEED of an IKE SA that replaces another: `prf(SK_d (old), g^ir (new) | Ni | Nr)`
-/// (RFC 7296 §2.18). `old_prf` is the PRF of the old IKE SA.
+/// (RFC 7296 §2.18), with `| SK(1) | … | SK(n)` where there are additional key exchanges (RFC 9370 §2.2.4). `old_prf` is the
+/// PRF of the old IKE SA.
 pub fn skeyseed_rekeyed(
     old_prf: &dyn PrfFunction,
     old_sk_d: &Secret,
     nonces: Nonces<'_>,
-    g_ir: &[u8],
+    shared: &SharedSecrets,
 ) -> Secret {
     //= rfc7296 §2.18
-    old_prf.compute(old_sk_d.expose(), &[g_ir, nonces.initiator, nonces.responder])
+    //= rfc9370 §2.2.4
+    //# SKEYSEED = prf(SK_d, SK(0) | Ni | Nr | SK(1) | ... SK(n))
+    let SharedSecrets { first, additional } = shared;
+    let parts: [&[u8]; 4] = [first.expose(), nonces.initiator, nonces.responder, additional.expose()];
+    old_prf.compute(old_sk_d.expose(), &parts)
+}
+
+/// SKEYSEED after an additional key exchange in IKE_INTERMEDIATE: `prf(SK_d(n-1), SK(n) | Ni | Nr)` (RFC 9370 §2.2.2), with
+/// the nonces of IKE_SA_INIT.
+pub fn skeyseed_mixed(prf: &dyn PrfFunction, sk_d: &Secret, nonces: Nonces<'_>, shared: &Secret) -> Secret {
+    //= rfc9370 §2.2.2
+    //# SKEYSEED(n) = prf(SK_d(n-1), SK(n) | Ni | Nr)
+    prf.compute(sk_d.expose(), &[shared.expose(), nonces.initiator, nonces.responder])
 }
 
 /// SKEYSEED of an IKE SA that resumes another: `prf(SK_d (old), "Resumption" | Ni | Nr)` (RFC 5723 §5.1).
@@ -147,20 +183,24 @@ pub fn ike_keys(
     Ok(IkeKeys { d, ai, ar, ei, er, pi, pr })
 }
 
-/// The keys of a child SA from SK_d (RFC 7296 §2.17). `g_ir` is the shared secret of the child's
-/// own key exchange, if it had one.
+/// The keys of a child SA from SK_d (RFC 7296 §2.17, RFC 9370 §2.2.4). `shared` are the shared secrets of the child's
+/// own key exchanges, if it had any.
 ///
 /// # Errors
 /// [`CryptoError::TooMuchKeyMaterial`] when `shape` asks for more than prf+ can give.
 pub fn child_keys(
     prf: &dyn PrfFunction,
     sk_d: &Secret,
-    g_ir: Option<&[u8]>,
+    shared: Option<&SharedSecrets>,
     nonces: Nonces<'_>,
     shape: CipherSpec,
 ) -> Result<ChildKeys, CryptoError> {
     //= rfc7296 §2.17
-    let seed = [g_ir.unwrap_or_default(), nonces.initiator, nonces.responder];
+    //= rfc9370 §2.2.4
+    //# KEYMAT = prf+ (SK_d, SK(0) | Ni | Nr | SK(1) |  ... SK(n))
+    let (first, additional): (&[u8], &[u8]) =
+        shared.map_or((&[], &[]), |shared| (shared.first.expose(), shared.additional.expose()));
+    let seed = [first, nonces.initiator, nonces.responder, additional];
     let (a, e) = (shape.integ_key_len, shape.encr_key_len);
     let material = prf_plus(prf, sk_d.expose(), &seed, 2 * (a + e))?;
     //= rfc7296 §2.17

@@ -79,6 +79,10 @@ pub(crate) fn ike_sa(out: &mut String, ike: &IkeSaStatus) {
     let _ = writeln!(out, "  {}{} === {}{}", ike.local, id(&ike.local_id), ike.remote, id(&ike.remote_id));
     if let Some(chosen) = &ike.algorithms {
         let _ = writeln!(out, "  IKE  {}{}", algorithms(chosen), weak(&ike.weak));
+        if let Some(known) = &ike.post_quantum {
+            let _ =
+                writeln!(out, "    post-quantum: {} ({})", if known.safe { "yes" } else { "no" }, known.why);
+        }
     }
     let resumption = match (ike.resumed, ike.ticket) {
         (false, false) => "",
@@ -195,7 +199,7 @@ pub(crate) fn algorithms(chosen: &Algorithms) -> String {
     }];
     parts.extend(chosen.integrity.clone());
     parts.extend(chosen.prf.clone());
-    parts.extend(chosen.key_exchange.clone());
+    parts.extend(chosen.key_exchange.iter().chain(&chosen.additional_key_exchanges).cloned());
     if chosen.esn == Some(true) {
         parts.push("ESN".to_string());
     }

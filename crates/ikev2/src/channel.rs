@@ -39,6 +39,11 @@ impl Authentic<Message> {
         let chain = wire::parse_chain(self.0.first, &self.0.plain, 0)?;
         Contents::sort(chain, self.0.exchange, self.0.direction)
     }
+
+    /// What AUTH covers of an IKE_INTERMEDIATE message (RFC 9242 §3.3.2).
+    pub(crate) fn intermediate_octets(&self) -> Vec<u8> {
+        wire::intermediate_octets(&self.0.envelope, &self.0.plain)
+    }
 }
 
 /// A decrypted message.
@@ -51,6 +56,8 @@ pub(crate) struct Message {
     first: PayloadType,
     /// The chain of payloads.
     plain: Vec<u8>,
+    /// Of an IKE_INTERMEDIATE message: what stands before, up to the generic header of the encrypted payload.
+    envelope: Vec<u8>,
     /// What is wrong with the padding; there are no payloads then.
     flaw: Option<ParseError>,
     /// Octets on the wire, all fragments together.
@@ -74,6 +81,8 @@ pub(crate) struct Channel {
     spis: Spis,
     sealer: Box<dyn Cipher>,
     opener: Box<dyn Cipher>,
+    /// What opened the last request before the keys changed, for when it comes again; its id.
+    former: Option<(MessageId, Box<dyn Cipher>)>,
     /// Number of the last IV of a counter mode.
     last_iv: u64,
     /// The id of our next request.
@@ -162,6 +171,7 @@ impl Channel {
             spis,
             sealer,
             opener,
+            former: None,
             last_iv: 0,
             next_request: first.0,
             window: Window::new(1, first.1),
@@ -169,6 +179,14 @@ impl Channel {
             forged: 0,
             assemblies: Vec::new(),
         }
+    }
+
+    /// Goes on with other keys (RFC 9370 §2.2.2). The last request may still come again under the ones before.
+    pub(crate) fn renew(&mut self, ciphers: Ciphers) {
+        self.sealer = ciphers.sealer;
+        let former = std::mem::replace(&mut self.opener, ciphers.opener);
+        self.former = self.window.base().0.checked_sub(1).map(|last| (MessageId(last), former));
+        self.last_iv = 0;
     }
 
     /// Whether both sides support fragmentation.
@@ -228,7 +246,31 @@ impl Channel {
         Some(Sent::new(sa, cx, id, datagrams, trace))
     }
 
-    /// Sends an IKE_AUTH request with a payload before the encrypted one.
+    /// What AUTH covers of the IKE_INTERMEDIATE message of ours with that id (RFC 9242 §3.3.2).
+    pub(crate) fn intermediate_octets(
+        &self,
+        id: MessageId,
+        before: Option<&Payload<'_>>,
+        payloads: &[Payload<'_>],
+    ) -> Vec<u8> {
+        let mut plain = Vec::new();
+        let first = wire::emit_chain(payloads, &mut plain);
+        let response = self.side == Side::Responder;
+        let header = self.header(Envelope { exchange: ExchangeType::IKE_INTERMEDIATE, id, response, before });
+        let mut frame = Frame::new(&header, None, first, &[], Room::NONE);
+        if let Some(payload) = before {
+            frame = frame.preceded_by(payload);
+        }
+        wire::intermediate_octets(frame.bytes.get(frame.aad).unwrap_or_default(), &plain)
+    }
+
+    fn header(&self, envelope: Envelope<'_>) -> Header {
+        let Envelope { exchange, id, response, .. } = envelope;
+        let flags = Flags { initiator: self.side == Side::Initiator, version: false, response };
+        Header::new(self.spis.initiator, self.spis.responder, exchange, flags, id)
+    }
+
+    /// Sends the first protected request with a payload before the encrypted one.
     //= rfc8019 §7.2.2
     //# The PS payload MUST be placed outside the Encrypted payload […] If IKE fragmentation [RFC7383] is used in the
     //# IKE_AUTH exchange, then the PS payload MUST be present only in the first IKE Fragment message
@@ -236,10 +278,10 @@ impl Channel {
         &mut self,
         sa: &mut Common,
         cx: &mut Cx<'_>,
-        before: &Payload<'_>,
-        payloads: &[Payload<'_>],
+        exchange: ExchangeType,
+        (before, payloads): (&Payload<'_>, &[Payload<'_>]),
     ) -> Option<Sent> {
-        let (id, exchange) = (self.take_request_id()?, ExchangeType::IKE_AUTH);
+        let id = self.take_request_id()?;
         let envelope = Envelope { exchange, id, response: false, before: Some(before) };
         let datagrams = self.seal(cx, sa.path.remote.ip(), envelope, payloads);
         let shown: Vec<_> = std::iter::once(before).chain(payloads).cloned().collect();
@@ -386,11 +428,11 @@ impl Channel {
 
     fn seal_one(&mut self, cx: &mut Cx<'_>, envelope: Envelope<'_>, piece: Plain<'_>) -> Vec<u8> {
         let Plain { first, fragment, octets } = piece;
-        let Envelope { exchange, id, response, before } = envelope;
-        let flags = Flags { initiator: self.side == Side::Initiator, version: false, response };
-        let header = Header::new(self.spis.initiator, self.spis.responder, exchange, flags, id);
+        let header = self.header(envelope);
         let mut frame = Frame::new(&header, fragment, first, octets, self.room());
-        if let Some(payload) = before.filter(|_| fragment.is_none_or(|fragment| fragment.number == 1)) {
+        if let Some(payload) =
+            envelope.before.filter(|_| fragment.is_none_or(|fragment| fragment.number == 1))
+        {
             frame = frame.preceded_by(payload);
         }
         let iv = self.next_iv(cx);
@@ -439,7 +481,7 @@ impl Channel {
         }
         let repeated = self.place(header, awaits)?;
         let octets = bytes.len();
-        let (piece, flaw) = self.open(bytes)?;
+        let (piece, flaw) = self.open(header, bytes)?;
         //= rfc7383 §2.3
         //# fragmentation is used only when both peers support it
         if piece.total != 0 && !self.fragments() {
@@ -455,6 +497,7 @@ impl Channel {
                 id: header.message_id,
                 first: piece.first,
                 plain: piece.plain,
+                envelope: piece.envelope,
                 flaw,
                 octets,
                 datagrams: 1,
@@ -471,6 +514,7 @@ impl Channel {
             return Ok(Received::Whole(Incoming::Response(Authentic(message))));
         }
         self.window.enter(header.message_id);
+        self.former = None;
         Ok(Received::Whole(Incoming::Request(Authentic(message))))
     }
 
@@ -499,9 +543,13 @@ impl Channel {
     }
 
     /// Finds the SK or SKF payload, checks it and decrypts it in place.
-    fn open(&self, bytes: &mut [u8]) -> Result<(Fragment, Option<ParseError>), Drop> {
+    fn open(&self, header: &Header, bytes: &mut [u8]) -> Result<(Fragment, Option<ParseError>), Drop> {
         let sealed = Sealed::locate(bytes).map_err(|_| Drop::Malformed)?.ok_or(Drop::NotAllowed)?;
-        let spec = self.opener.spec();
+        let opener = match &self.former {
+            Some((id, former)) if *id == header.message_id && !header.flags.response => former,
+            _ => &self.opener,
+        };
+        let spec = opener.spec();
         let (aad, rest) = bytes.split_at_mut(sealed.body.start);
         if rest.len() < spec.iv_len + 1 + spec.icv_len {
             return Err(Drop::Malformed);
@@ -511,7 +559,7 @@ impl Channel {
         if data.len() % spec.block.max(1) != 0 {
             return Err(Drop::Malformed);
         }
-        self.opener.open(iv, aad, data, &[], icv).map_err(|_| Drop::BadIcv)?;
+        opener.open(iv, aad, data, &[], icv).map_err(|_| Drop::BadIcv)?;
         //= rfc7296 §2.21.3
         //# the message was cryptographically protected: what is wrong inside is the peer's fault, and it is told
         let (plain, flaw) = match wire::strip_padding(data) {
@@ -527,7 +575,11 @@ impl Channel {
             _ => (sealed.first, plain),
         };
         let (number, total) = sealed.fragment.map_or((0, 0), |fragment| (fragment.number, fragment.total));
-        Ok((Fragment { first, number, total, plain }, flaw))
+        let envelope = match header.exchange {
+            ExchangeType::IKE_INTERMEDIATE if number <= 1 => sealed.envelope(bytes).to_vec(),
+            _ => Vec::new(),
+        };
+        Ok((Fragment { first, number, total, plain, envelope }, flaw))
     }
 
     /// No more messages are put together at once than may be under way in their direction; an earlier one of the same
@@ -569,6 +621,7 @@ impl Channel {
             id: header.message_id,
             first: whole.first,
             plain: whole.plain,
+            envelope: whole.envelope,
             flaw: None,
             octets: whole.octets,
             datagrams: whole.datagrams,

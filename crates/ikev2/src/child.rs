@@ -13,7 +13,7 @@ use crate::ike_sa::Packet;
 use crate::transport::{self, Substituted};
 use crate::{Common, Cx};
 use base::{EspSpi, Instant, Secret};
-use crypto::Nonces;
+use crypto::{Nonces, SharedSecrets};
 use dataplane::{ChildId, ChildSpec, DirectionSpec, Mode, Op, Selector};
 use policy::{Child, ChildKe, ChildSuite, Connection, Ends, IkeSuite, Narrowed, Offer, Sides, TsRefusal};
 use sa::{ChildFacts, ChildStatus, JobId, Refusal, RefusalKind, Side};
@@ -413,8 +413,8 @@ pub(crate) struct Keying<'a> {
     pub(crate) sk_d: &'a Secret,
     /// Of the exchange that makes the child.
     pub(crate) nonces: Nonces<'a>,
-    /// Of the child's own key exchange.
-    pub(crate) g_ir: Option<&'a Secret>,
+    /// Of the child's own key exchanges.
+    pub(crate) shared: Option<&'a SharedSecrets>,
     /// Our side of that exchange.
     pub(crate) side: Side,
     pub(crate) nat: Nat,
@@ -444,8 +444,7 @@ pub(crate) fn install(
         .suite
         .cipher_spec(suite.encr, suite.key_bits, suite.integ)
         .ok_or_else(|| format!("{} with {} is not available here", suite.encr, suite.integ))?;
-    let g_ir = keying.g_ir.map(|secret| secret.expose().as_slice());
-    let keys = crypto::child_keys(prf, keying.sk_d, g_ir, keying.nonces, shape)
+    let keys = crypto::child_keys(prf, keying.sk_d, keying.shared, keying.nonces, shape)
         .map_err(|error| error.to_string())?;
     let (outbound, inbound) = match keying.side {
         Side::Initiator => (keys.initiator, keys.responder),

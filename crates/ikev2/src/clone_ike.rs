@@ -1,4 +1,5 @@
 //! Another IKE SA beside this one, without another proof of who both are (RFC 7791). The children stay with the old one.
+//! There are no additional key exchanges: what they gave to the keys of this one goes into those of the other.
 //!
 //! ```text
 //!   initiator                                       responder
@@ -38,7 +39,8 @@ pub(crate) fn begin(
     wish: Wish,
     wished: Option<KeMethod>,
 ) -> Option<Asking> {
-    let Some((ike, proposal)) = rekey_ike::propose(of, cx, wished) else {
+    let offers = policy::ike_offers(&policy::without_additional(&of.chosen.connection.proposals));
+    let Some((ike, proposal)) = rekey_ike::propose(of, cx, offers, wished) else {
         let reason = "This build lacks the key exchange method of the IKE SA.".to_string();
         cx.out.reply(wish.order, Reply::Refused(of.refusal(RefusalKind::InvalidKe, reason)));
         return None;
@@ -66,8 +68,8 @@ pub(crate) fn on_response(
         return on_error(of, sa, cx, (&ike, wish), notify);
     }
     let parent = Parent { suite: &of.suite, sk_d: &of.sk_d, fragment_size: of.channel.cut() };
-    match rekey_ike::accept(cx, &ike, &parent, contents) {
-        Ok((fresh, _)) => stand(of, sa, cx, fresh, Some((wish, contents))),
+    match rekey_ike::accept_at_once(cx, &ike, &parent, contents) {
+        Ok(fresh) => stand(of, sa, cx, fresh, Some((wish, contents))),
         // What the peer has made of it goes when it hears nothing there.
         Err(what) => {
             let reason = format!("The peer's answer for another IKE SA is wrong: {what}.");
@@ -121,9 +123,11 @@ pub(crate) fn on_request(
     to: Request,
     contents: &Contents<'_>,
 ) {
-    let decided = may(of, cx).and_then(|()| rekey_ike::decide(of, cx, contents));
+    let connection = of.chosen.connection.clone();
+    let ours = policy::without_additional(&connection.proposals);
+    let decided = may(of, cx).and_then(|()| rekey_ike::decide_at_once(of, &ours, cx, contents));
     match decided {
-        Ok((fresh, payloads, _)) => {
+        Ok((fresh, payloads)) => {
             of.channel.respond(sa, cx, to, &payloads);
             stand(of, sa, cx, fresh, None);
         }

@@ -194,9 +194,9 @@ impl Finishing {
         let standing = &mut self.standing;
         if let Some(index) = standing.asking.iter().position(|asking| asking.request.id == message.id()) {
             let asking = standing.asking.remove(index);
-            let asked = match &asking.what {
-                Asked::RekeyIke(asked) => Some(&**asked),
-                Asked::CloneIke(asked) => Some(&asked.ike),
+            let asked = match asking.what {
+                Asked::RekeyIke(asked) => Some(*asked),
+                Asked::CloneIke(asked) => Some(asked.ike),
                 _ => None,
             };
             if let Some(asked) = asked {

@@ -4,7 +4,8 @@
 //!   initiator                                     responder
 //!   CREATE_CHILD_SA  SK{SA Ni [KEi] TSi TSr} -->
 //!                              <--  SK{N(INVALID_KE_PAYLOAD)}: once more with the method that is wanted
-//!                              <--  SK{SA Nr [KEr] TSi TSr}     (the child is installed before)
+//!                              <--  SK{SA Nr [KEr] TSi TSr}     (the child is installed before, unless more exchanges
+//!                                                                follow: see followup)
 //!   (the child is installed)
 //! ```
 
@@ -15,13 +16,15 @@ use crate::delete::Named;
 use crate::established::{After, Asking, Established, Task, Waiting};
 use crate::ext::Nat;
 use crate::fault::Fault;
+use crate::followup::{self, Further, Making, Series, Setback, Step};
 use crate::rekey_child::Replaces;
 use crate::{Common, Cx, clone_ike, established, limits, rekey_child, rekey_ike};
-use base::{EspSpi, Secret};
-use crypto::{KePrivate, Nonces};
+use base::EspSpi;
+use crypto::{KePrivate, Nonces, SharedSecrets};
 use dataplane::{ChildId, Selector};
 use policy::{Child, ChildKe};
 use sa::{Branch, Event, Refusal, RefusalKind, Side};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use wire::num::{ExchangeType, KeMethod, NotifyType, ProtocolId};
 use wire::{KeyExchange, Notify, Payload};
@@ -37,8 +40,17 @@ pub(crate) struct Asked {
     to: Option<Vec<Selector>>,
     /// The method that the peer has asked for instead of our first.
     corrected: bool,
+    /// CREATE_CHILD_SA is answered, and additional key exchanges follow.
+    pub(crate) further: Option<Box<Further<Draft>>>,
     /// SPIs that the peer has deleted since, which we do not know: the answer may be about one of them.
     deleted: Vec<EspSpi>,
+}
+
+/// A child SA on which both are agreed, before its keys are made.
+pub(crate) struct Draft {
+    agreed: child::Agreement,
+    /// Nr.
+    nonce: Vec<u8>,
 }
 
 /// What we are going to ask for.
@@ -66,6 +78,16 @@ impl Asked {
         if self.deleted.len() < limits::MAX_CHILDREN {
             self.deleted.push(spi);
         }
+    }
+
+    /// Ni and Nr, lower first.
+    pub(crate) fn lowest(&self, nonce: &[u8]) -> Vec<u8> {
+        rekey_child::lowest((&self.nonce, nonce))
+    }
+
+    /// That nothing comes in the place of the child that it would have replaced.
+    fn nothing(&self) -> Option<Replaces> {
+        self.replaces.map(|old| Replaces { old, lowest: Vec::new() })
     }
 }
 
@@ -103,49 +125,110 @@ pub(crate) fn ask(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, plan: 
     let replaces = replaces.map(|(id, _)| id);
     cx.reach(if replaces.is_some() { Branch::RekeyChildAsked } else { Branch::CreateAsked });
     let corrected = wished.is_some();
-    let asked = Asked { proposed, replaces, nonce, ke, to, corrected, deleted: Vec::new() };
+    let asked = Asked { proposed, replaces, nonce, ke, to, corrected, further: None, deleted: Vec::new() };
     Some(Asking { request, what: established::Asked::Child(Box::new(asked)) })
 }
 
-/// The peer has answered.
+/// The peer has answered, CREATE_CHILD_SA or IKE_FOLLOWUP_KE.
 pub(crate) fn on_response(
     of: &mut Established,
     sa: &mut Common,
     cx: &mut Cx<'_>,
-    asked: Asked,
+    mut asked: Asked,
     contents: &Contents<'_>,
 ) {
+    if let Some(further) = asked.further.take() {
+        let step = further.on_response(of, cx, contents);
+        return on_step(of, sa, cx, asked, step);
+    }
     if let Some(notify) = contents.error() {
         cx.directory.release_spi(asked.proposed.spi);
         return on_error(of, sa, cx, asked, notify);
     }
-    let name = asked.proposed.child.name.clone();
-    let nothing = asked.replaces.map(|old| Replaces { old, lowest: Vec::new() });
     match accept(&asked, sa, of.nat, contents) {
-        Ok((agreed, ..)) if asked.deleted.contains(&agreed.spi_out) => {
-            cx.directory.release_spi(asked.proposed.spi);
-            cx.reach(Branch::CreateDeleted);
-            let reason = format!("The peer deleted child `{name}` before its answer came.");
-            of.child_refused(sa, cx, &name, of.refusal(RefusalKind::PeerError, reason));
-            rekey_child::ours_done(of, sa, cx, nothing, None);
+        Ok((draft, shared)) => {
+            let methods: VecDeque<KeMethod> = draft.agreed.suite.additional.methods().collect();
+            if !methods.is_empty() && rekey_child::is_redundant(of, sa, cx, &asked, &draft.nonce) {
+                cx.directory.release_spi(asked.proposed.spi);
+                return;
+            }
+            match shared {
+                Some(shared) => {
+                    let step = followup::go_on(cx, (draft, shared, methods), contents);
+                    on_step(of, sa, cx, asked, step);
+                }
+                None => install(of, sa, cx, asked, (draft, None)),
+            }
         }
-        Ok((agreed, nonce, g_ir)) => {
-            let nonces = Nonces { initiator: &asked.nonce, responder: &nonce };
-            let (side, g_ir, nat) = (Side::Initiator, g_ir.as_ref(), of.nat);
-            let place = asked.replaces.map_or(Place::Own, |old| of.place_of(old));
-            let keying = Keying { ike: &of.suite, sk_d: &of.sk_d, nonces, g_ir, side, nat, place };
-            let installed = child::install(sa, cx, &asked.proposed.child, agreed, keying);
-            let replaces = asked.replaces.map(|old| Replaces::new(old, (&asked.nonce, &nonce)));
-            of.await_install(sa, cx, (&asked.proposed, replaces), installed);
+        Err(wrong) => on_wrong(of, sa, cx, &asked, wrong),
+    }
+}
+
+/// The additional key exchanges go on, or are over.
+fn on_step(
+    of: &mut Established,
+    sa: &mut Common,
+    cx: &mut Cx<'_>,
+    mut asked: Asked,
+    step: Result<Step<Draft>, Setback>,
+) {
+    match step {
+        // There may be no place in the window just now.
+        Ok(Step::Ask(further, payloads)) => {
+            asked.further = Some(further);
+            of.queue_first(Task::FollowUp(Box::new(asked), payloads));
         }
-        Err((kind, reason)) => {
-            // The peer has the child; it must not keep it.
+        Ok(Step::Done(draft, shared)) => install(of, sa, cx, asked, (draft, Some(&shared))),
+        // Nothing stands at the peer's.
+        Err(Setback::Refused(kind)) => {
             cx.directory.release_spi(asked.proposed.spi);
-            of.queue_delete(vec![Named::unheard(asked.proposed.spi)]);
-            of.child_refused(sa, cx, &name, of.refusal(kind, reason));
-            rekey_child::ours_done(of, sa, cx, nothing, None);
+            on_error(of, sa, cx, asked, &Notify::new(kind, Vec::new()));
+        }
+        Err(Setback::Wrong(what)) => {
+            let reason = format!("The peer's answer to an additional key exchange is wrong: {what}.");
+            on_wrong(of, sa, cx, &asked, (RefusalKind::Protocol, reason));
         }
     }
+}
+
+/// What the peer says cannot be used: should it have the child, it must not keep it.
+fn on_wrong(
+    of: &mut Established,
+    sa: &mut Common,
+    cx: &mut Cx<'_>,
+    asked: &Asked,
+    (kind, reason): (RefusalKind, String),
+) {
+    cx.directory.release_spi(asked.proposed.spi);
+    of.queue_delete(vec![Named::unheard(asked.proposed.spi)]);
+    of.child_refused(sa, cx, &asked.proposed.child.name, of.refusal(kind, reason));
+    rekey_child::ours_done(of, sa, cx, asked.nothing(), None);
+}
+
+/// All is exchanged: the child is installed.
+fn install(
+    of: &mut Established,
+    sa: &mut Common,
+    cx: &mut Cx<'_>,
+    asked: Asked,
+    (draft, shared): (Draft, Option<&SharedSecrets>),
+) {
+    let Draft { agreed, nonce } = draft;
+    if asked.deleted.contains(&agreed.spi_out) {
+        cx.directory.release_spi(asked.proposed.spi);
+        cx.reach(Branch::CreateDeleted);
+        let name = &asked.proposed.child.name;
+        let reason = format!("The peer deleted child `{name}` before its answer came.");
+        of.child_refused(sa, cx, name, of.refusal(RefusalKind::PeerError, reason));
+        return rekey_child::ours_done(of, sa, cx, asked.nothing(), None);
+    }
+    let nonces = Nonces { initiator: &asked.nonce, responder: &nonce };
+    let (side, nat) = (Side::Initiator, of.nat);
+    let place = asked.replaces.map_or(Place::Own, |old| of.place_of(old));
+    let keying = Keying { ike: &of.suite, sk_d: &of.sk_d, nonces, shared, side, nat, place };
+    let installed = child::install(sa, cx, &asked.proposed.child, agreed, keying);
+    let replaces = asked.replaces.map(|old| Replaces::new(old, (&asked.nonce, &nonce)));
+    of.await_install(sa, cx, (&asked.proposed, replaces), installed);
 }
 
 /// The peer has refused.
@@ -174,7 +257,7 @@ fn on_error(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, asked: Asked
     if let Some(pair) = asked.proposed.pair().filter(|_| notify.kind == NotifyType::SINGLE_PAIR_REQUIRED) {
         return again_for_pair(of, sa, cx, child.clone(), pair);
     }
-    if notify.kind == NotifyType::TEMPORARY_FAILURE {
+    if matches!(notify.kind, NotifyType::TEMPORARY_FAILURE | NotifyType::STATE_NOT_FOUND) {
         cx.note(sa.id, format!("The peer is busy: child `{}` is asked for again later.", child.name));
         cx.reach(Branch::CreateLater);
         let child = asked.proposed.child;
@@ -217,7 +300,7 @@ fn corrected(asked: &Asked, notify: &Notify<'_>) -> Option<KeMethod> {
     (offered && !tried && wished != KeMethod::NONE).then_some(wished)
 }
 
-type Accepted = (child::Agreement, Vec<u8>, Option<Secret>);
+type Accepted = (Draft, Option<SharedSecrets>);
 
 fn accept(
     asked: &Asked,
@@ -229,16 +312,16 @@ fn accept(
     let bad =
         |what: &str| (RefusalKind::Protocol, format!("The peer's answer for a child SA is wrong: {what}."));
     let nonce = contents.nonce.as_ref().ok_or_else(|| bad("it has no nonce"))?.to_vec();
-    let g_ir = match (agreed.suite.ke, &asked.ke, &contents.ke) {
-        (KeMethod::NONE, _, _) => None,
+    let shared = match (agreed.suite.ke, &asked.ke, &contents.ke) {
+        (KeMethod::NONE, _, _) if agreed.suite.additional.is_empty() => None,
         (chosen, Some((method, private)), Some(ke)) if chosen == *method && ke.method == *method => {
-            Some(private.finish(&ke.data).map_err(|error| bad(&error.to_string()))?)
+            Some(private.finish(&ke.data).map_err(|error| bad(&error.to_string()))?.into())
         }
         (chosen, ..) => {
             return Err(bad(&format!("it chose key exchange {chosen}, but has no KE payload for it")));
         }
     };
-    Ok((agreed, nonce, g_ir))
+    Ok((Draft { agreed, nonce }, shared))
 }
 
 /// The peer asks for a child SA, or for new keys.
@@ -262,7 +345,7 @@ pub(crate) fn on_request(
         return rekey_ike::on_request(of, sa, cx, to, contents);
     }
     let done = match rekeyed {
-        _ if of.is_rekeying_ike() => {
+        _ if of.is_rekeying_ike() || of.series.iter().any(Series::is_ike) => {
             cx.reach(Branch::CreateWhileRekeying);
             Err(busy(of))
         }
@@ -271,7 +354,7 @@ pub(crate) fn on_request(
             Ok(true) => Ok(()),
             Ok(false) => {
                 let waiting = answer(of, sa, cx, (to, contents), None);
-                waiting.map(|waiting| of.install_then_answer(sa, cx, waiting))
+                waiting.map(|waiting| go_on(of, sa, cx, waiting))
             }
             Err(no_child) => Err(no_child),
         },
@@ -280,6 +363,22 @@ pub(crate) fn on_request(
         refuse(of, sa, cx, to, no_child);
     }
     After::Stay
+}
+
+/// All is decided on a child that the peer asks for: it is installed, or additional key exchanges come before.
+pub(crate) fn go_on(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, mut waiting: Waiting) {
+    let methods: VecDeque<KeMethod> = waiting.decided.agreed.suite.additional.methods().collect();
+    let shared = match waiting.shared.take() {
+        Some(shared) if !methods.is_empty() => shared,
+        shared => {
+            waiting.shared = shared;
+            return of.install_then_answer(sa, cx, waiting);
+        }
+    };
+    let (to, mut payloads) = (waiting.to, std::mem::take(&mut waiting.head));
+    payloads.append(&mut waiting.body);
+    payloads.push(followup::expect(of, cx, Making::Child(Box::new(waiting)), (shared, methods)));
+    of.channel.respond(sa, cx, to, &payloads);
 }
 
 //= rfc7296 §2.25.2
@@ -304,6 +403,13 @@ pub(crate) fn answer(
     old: Option<&ChildSa>,
 ) -> Result<Waiting, NoChild> {
     let connection = of.chosen.connection.clone();
+    if of.series.len() >= limits::MAX_SERIES {
+        let reason = format!(
+            "{} series of exchanges of the peer's are under way, which is the limit.",
+            limits::MAX_SERIES
+        );
+        return Err(NoChild::new(RefusalKind::Busy, NotifyType::TEMPORARY_FAILURE, &connection, reason));
+    }
     if !of.has_place(old.is_some()) {
         let reason = format!("The IKE SA has {} child SAs, which is the limit.", limits::MAX_CHILDREN);
         return Err(NoChild::new(
@@ -326,7 +432,7 @@ pub(crate) fn answer(
     let mut body = vec![decided.sa_payload()];
     let nonce = cx.random(limits::NONCE_LEN);
     body.push(Payload::Nonce(nonce.clone().into()));
-    let mut g_ir = None;
+    let mut shared = None;
     if method != KeMethod::NONE {
         let answered = match &contents.ke {
             Some(ke) if ke.method == method => {
@@ -339,13 +445,13 @@ pub(crate) fn answer(
             return Err(wrong_ke(&connection.name, &decided, sent, method));
         };
         body.push(Payload::Ke(KeyExchange { method, data: public.into() }));
-        g_ir = Some(secret);
+        shared = Some(secret.into());
     }
     body.extend(decided.ts_payloads());
     cx.reach(if old.is_some() { Branch::RekeyChildAnswered } else { Branch::CreateAnswered });
     let peer_nonce = contents.nonce.as_ref().map_or(Vec::new(), |nonce| nonce.to_vec());
     let replaces = old.map(|old| Replaces::new(old.id, (&peer_nonce, &nonce)));
-    Ok(Waiting { to, head: Vec::new(), body, decided, nonces: (peer_nonce, nonce), g_ir, replaces })
+    Ok(Waiting { to, head: Vec::new(), body, decided, nonces: (peer_nonce, nonce), shared, replaces })
 }
 
 fn wrong_ke(connection: &str, decided: &Decided, sent: Option<KeMethod>, wanted: KeMethod) -> NoChild {

@@ -120,11 +120,7 @@ pub(crate) fn on_request(
             rekey_child::ours_done(of, sa, cx, replaces, None);
         } else {
             cx.reach(Branch::DeleteUnknown);
-            for asking in &mut of.asking {
-                if let Asked::Child(asked) = &mut asking.what {
-                    asked.note_deleted(spi);
-                }
-            }
+            of.note_deleted(spi);
         }
     }
     match ours.is_empty() {

@@ -28,13 +28,15 @@ use crate::ext::configuration::Leases;
 use crate::ext::{Agreed, Moment, Nat};
 use crate::fate::refusal_of;
 use crate::fault::Fault;
+use crate::followup::Series;
 use crate::ike_sa::{Chosen, Datagram, End, Known, Next, Stage};
 use crate::move_path::Mobility;
 use crate::rekey_child::{Rekey, Replaces, Retired};
 use crate::resume::Resumption;
 use crate::sent::Sent;
 use crate::{
-    Common, Cx, clone_ike, create_child, delete, establish, idle, limits, move_path, probe, rekey_ike,
+    Common, Cx, clone_ike, create_child, delete, establish, followup, idle, limits, move_path, probe,
+    rekey_ike,
 };
 use base::{EspSpi, IkeSpi, Instant, Secret};
 use dataplane::Outcome;
@@ -71,6 +73,10 @@ pub(crate) struct Established {
     pub(crate) granting: Vec<Granting>,
     /// Children that we asked for and that the data plane is installing.
     pub(crate) installing: Vec<Installing>,
+    /// Series of exchanges in which the peer makes SAs.
+    pub(crate) series: Vec<Series>,
+    /// How many series of ours in a row the peer has forgotten before they were over.
+    pub(crate) states_lost: u32,
     /// Children that have a successor: what is still under way to them comes in.
     pub(crate) retired: Vec<Retired>,
     /// Children that are being replaced, by our request, by the peer's, or by both at once.
@@ -124,6 +130,8 @@ pub(crate) enum Asked {
 impl Asked {
     fn exchange(&self) -> ExchangeType {
         match self {
+            Self::Child(asked) if asked.further.is_some() => ExchangeType::IKE_FOLLOWUP_KE,
+            Self::RekeyIke(asked) if asked.further.is_some() => ExchangeType::IKE_FOLLOWUP_KE,
             Self::Child(_) | Self::RekeyIke(_) | Self::CloneIke(_) => ExchangeType::CREATE_CHILD_SA,
             Self::Delete(_) | Self::Told | Self::Probe(_) | Self::Update(_) | Self::Verify(_) => {
                 ExchangeType::INFORMATIONAL
@@ -258,6 +266,7 @@ impl Stage for Established {
         }
         self.give_up_on_dataplane(sa, cx);
         self.give_up_on_leases(sa, cx);
+        self.give_up_on_series(sa, cx);
         self.release_retired(sa, cx);
         if let Some(end) = self.on_lifetimes(sa, cx) {
             return self.close(sa, cx, end);
@@ -281,6 +290,7 @@ impl Stage for Established {
         let answering = self.answering.iter().map(|answering| (answering.until, Reason::Expire));
         let installing = self.installing.iter().map(|installing| (installing.until, Reason::Expire));
         let granting = self.granting.iter().map(|granting| (granting.until, Reason::Expire));
+        let series = self.series.iter().map(|series| (series.until(), Reason::Expire));
         let probe = self.probe_at(sa).map(|at| (at, Reason::Liveness));
         let look = self.look.as_ref().map(|look| (look.until, Reason::Liveness));
         let dead = probe::dead_at(self, sa).map(|at| (at, Reason::Expire));
@@ -291,6 +301,7 @@ impl Stage for Established {
         let dues = self.next_due().map(|at| (at, Reason::Rekey));
         let one = [tidy, probe, look, dead, keepalive, spent, dues].into_iter().flatten();
         let many = asking.chain(answering).chain(granting).chain(installing).chain(retired).chain(later);
+        let many = many.chain(series);
         one.chain(many).min_by_key(|(at, _)| *at)
     }
 
@@ -331,6 +342,7 @@ impl Established {
         };
         match to.exchange {
             ExchangeType::CREATE_CHILD_SA => create_child::on_request(self, sa, cx, to, &contents),
+            ExchangeType::IKE_FOLLOWUP_KE => followup::on_request(self, sa, cx, to, &contents),
             ExchangeType::INFORMATIONAL => self.on_informational(sa, cx, to, &contents),
             other => {
                 let what = format!("a request of exchange type {other} cannot come here");
@@ -391,10 +403,16 @@ impl Established {
         };
         self.heed_window(&contents);
         match what {
-            Asked::Child(asked) => create_child::on_response(self, sa, cx, *asked, &contents),
+            Asked::Child(asked) => {
+                create_child::on_response(self, sa, cx, *asked, &contents);
+                return self.after_series();
+            }
             Asked::RekeyIke(asked) => {
                 self.inspect(sa, cx, (Moment::Renewed, sa.path), &contents);
-                return rekey_ike::on_response(self, sa, cx, *asked, &contents);
+                return match rekey_ike::on_response(self, sa, cx, *asked, &contents) {
+                    After::Stay => self.after_series(),
+                    after => after,
+                };
             }
             Asked::CloneIke(asked) => clone_ike::on_response(self, sa, cx, *asked, &contents),
             Asked::Delete(named) => self.on_deleted(cx, &named),
@@ -411,6 +429,18 @@ impl Established {
             Asked::Verify(verify) => return move_path::on_verified(self, sa, cx, &verify, &contents),
         }
         After::Stay
+    }
+
+    //= rfc9370 §2.2.4
+    //# If the initiator continues to receive STATE_NOT_FOUND notifications after several retries, it MUST treat this
+    //# situation as a fatal error and delete the IKE SA by sending a DELETE payload.
+    fn after_series(&self) -> After {
+        if self.states_lost < limits::STATES_LOST {
+            return After::Stay;
+        }
+        let what =
+            "the peer answers STATE_NOT_FOUND to additional key exchanges again and again (RFC 9370 §2.2.4)";
+        After::Close(Fate::Fault(what.to_string()))
     }
 
     /// Reads a response. An error: the IKE SA ends, and whether the peer knows that.

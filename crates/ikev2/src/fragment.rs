@@ -13,6 +13,8 @@ pub(crate) struct Fragment {
     pub(crate) number: u16,
     pub(crate) total: u16,
     pub(crate) plain: Vec<u8>,
+    /// What stands before, up to the generic header of the encrypted payload, where AUTH covers it.
+    pub(crate) envelope: Vec<u8>,
 }
 
 /// The fragments of one message that have come.
@@ -35,6 +37,8 @@ pub(crate) type Key = (MessageId, bool, ExchangeType);
 pub(crate) struct Whole {
     pub(crate) first: PayloadType,
     pub(crate) plain: Vec<u8>,
+    /// Of the first fragment.
+    pub(crate) envelope: Vec<u8>,
     pub(crate) octets: usize,
     pub(crate) datagrams: usize,
 }
@@ -89,13 +93,15 @@ impl Assembly {
         if self.pieces.len() < usize::from(self.total) {
             return None;
         }
-        let pieces = std::mem::take(&mut self.pieces);
-        let first = pieces.get(&1)?.first;
+        let mut pieces = std::mem::take(&mut self.pieces);
+        let one = pieces.get_mut(&1)?;
+        let (first, envelope) = (one.first, std::mem::take(&mut one.envelope));
         let mut plain = Vec::with_capacity(self.plain_octets);
         for piece in pieces.values() {
             plain.extend(&piece.plain);
         }
-        Some(Whole { first, plain, octets: self.wire_octets, datagrams: usize::from(self.total) })
+        let (octets, datagrams) = (self.wire_octets, usize::from(self.total));
+        Some(Whole { first, plain, envelope, octets, datagrams })
     }
 }
 
@@ -109,7 +115,7 @@ mod tests {
 
     fn piece(number: u16, total: u16) -> Fragment {
         let first = if number == 1 { PayloadType::IDI } else { PayloadType::NONE };
-        Fragment { first, number, total, plain: vec![number as u8; 3] }
+        Fragment { first, number, total, plain: vec![number as u8; 3], envelope: Vec::new() }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::fate::refusal_of;
 use crate::{Cx, Origin, limits, move_path};
 use base::{EspSpi, IkeSpi, Instant, MessageId};
 use dataplane::{ChildId, Op, Selector};
-use policy::{Configuration, Connection, ConnectionId, Gateway, Identity, IkeSuite, Unique};
+use policy::{Configuration, Connection, ConnectionId, Gateway, Identity, IkeSuite, PostQuantum, Unique};
 use sa::{
     Answer, Branch, Event, Fate, IkeFacts, IkeSaId, IkeStatus, JobId, OrderId, Path, Reason, Refusal, Reply,
     Side,
@@ -100,6 +100,13 @@ pub(crate) struct Known<'a> {
     pub(crate) ticket: bool,
     pub(crate) children: &'a [ChildSa],
     pub(crate) leases: Option<&'a Leases>,
+}
+
+impl Known<'_> {
+    /// Whether the IKE SA withstands a quantum computer; `None` while its suite or its connection is not known.
+    fn post_quantum(&self) -> Option<PostQuantum> {
+        Some(PostQuantum::of(self.suite.as_ref()?, &self.connection?.proposals, None))
+    }
 }
 
 /// What comes after a step.
@@ -457,6 +464,7 @@ impl IkeSa {
             local_id: known.local_id.cloned(),
             remote_id: known.remote_id.cloned(),
             suite: known.suite,
+            post_quantum: known.post_quantum(),
             nat_local: known.nat_local,
             nat_remote: known.nat_remote,
             fragmentation: known.fragmentation,
@@ -512,6 +520,7 @@ impl Common {
             local_id: known.local_id.cloned(),
             remote_id: known.remote_id.cloned(),
             suite: known.suite,
+            post_quantum: known.post_quantum(),
             age: now.since(self.born),
         }
     }

@@ -21,6 +21,7 @@ mod established;
 mod ext;
 mod fate;
 mod fault;
+mod followup;
 mod fragment;
 mod idle;
 mod ike_sa;

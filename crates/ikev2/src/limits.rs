@@ -211,6 +211,19 @@ pub const MAX_HELD_TICKETS: usize = 256;
 /// IKE SAs whose tickets a gateway remembers to be worth nothing: as many as end in a day at one a second, some 5 MiB.
 pub const MAX_SPENT_TICKETS: usize = 86_400;
 
+/// Octets that link the exchanges of a series (RFC 9370 §2.2.4): nobody guesses them.
+pub const LINK_LEN: usize = 16;
+
+/// The peer goes on with a series within this time (RFC 9370 §2.2.4: 5 to 20 seconds); its request may have to be sent again.
+pub const FOLLOWUP_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Series of the peer's that may be under way at once: as many as requests of CREATE_CHILD_SA at the widest window.
+pub const MAX_SERIES: usize = MAX_WINDOW as usize;
+
+/// So many series in a row that the peer has forgotten before they were over, and its state and ours differ
+/// (RFC 9370 §2.2.4: "after several retries").
+pub const STATES_LOST: u32 = 5;
+
 /// Transmissions of a request to resume: a gateway that is there answers one of them, and for one that does not know the
 /// exchange, or does not want us back, a full exchange must not come too late.
 pub const RESUME_TRANSMISSIONS: u32 = 3;

@@ -177,7 +177,7 @@ pub(crate) fn refused(
             of.queue(Task::Create(child.config.clone()));
             delete::remove(sa, cx, &child, Fate::DeletedByPeer);
         }
-        (Some(child), NotifyType::TEMPORARY_FAILURE) => {
+        (Some(child), NotifyType::TEMPORARY_FAILURE | NotifyType::STATE_NOT_FOUND) => {
             cx.reach(Branch::RekeyChildLater);
             cx.note(
                 sa.id,
@@ -199,6 +199,31 @@ pub(crate) fn refused(
     conclude(of, sa, cx, old, Half::None);
 }
 
+/// CREATE_CHILD_SA is answered, and additional key exchanges would follow: whether the peer has asked for the same at once,
+/// and ours is the one that is given up.
+//= rfc9370 §2.2.4
+//# if additional key exchanges are negotiated in the CREATE_CHILD_SA exchange in which the smallest nonce is used, then, because
+//# there is nothing to delete yet, the initiator of this exchange just stops the rekeying process, and it MUST NOT initiate
+//# the IKE_FOLLOWUP_KE exchange.
+pub(crate) fn is_redundant(
+    of: &mut Established,
+    sa: &mut Common,
+    cx: &mut Cx<'_>,
+    asked: &create_child::Asked,
+    nonce: &[u8],
+) -> bool {
+    let Some(old) = asked.replaces else { return false };
+    let Some(theirs) = of.lowest_of_peer(old) else { return false };
+    if asked.lowest(nonce) > theirs {
+        of.end_redundant_series(cx, old);
+        return false;
+    }
+    cx.reach(Branch::RekeyChildStopped);
+    cx.note(sa.id, "Both sides give a child new keys at once: the peer's stay.");
+    conclude(of, sa, cx, old, Half::None);
+    true
+}
+
 /// What came of our request: the successor, or nothing.
 pub(crate) fn ours_done(
     of: &mut Established,
@@ -217,6 +242,8 @@ pub(crate) fn ours_done(
     }
     if new.is_none() {
         of.rekey_child_refused(cx, old);
+    } else if of.series_for_child(old).is_some_and(|theirs| *theirs < *lowest) {
+        of.end_redundant_series(cx, old);
     }
     conclude(of, sa, cx, old, new.map_or(Half::None, |id| Half::Done(Successor { id, lowest })));
 }
@@ -311,12 +338,21 @@ pub(crate) fn on_request(
     notify: &Notify<'_>,
 ) -> Result<(), NoChild> {
     let old = find(of, cx, notify)?;
+    //= rfc9370 §2.2.4
+    //# the CREATE_CHILD_SA exchange initiated by this peer has already been completed, and the series of IKE_FOLLOWUP_KE
+    //# exchanges is in progress […]. In this case, a TEMPORARY_FAILURE notification MUST be sent in response to such a request.
+    if of.is_following_up(old.id) {
+        cx.reach(Branch::RekeyChildInSeries);
+        let reason = "The peer wants new keys for a child SA that is getting them; it may ask again.";
+        let connection = &of.chosen.connection;
+        return Err(NoChild::new(RefusalKind::Busy, NotifyType::TEMPORARY_FAILURE, connection, reason));
+    }
     let waiting = create_child::answer(of, sa, cx, request, Some(&old))?;
     match of.rekeys.iter_mut().find(|rekey| rekey.old == old.id) {
         Some(rekey) => rekey.theirs = Half::UnderWay,
         None => of.rekeys.push(Rekey { old: old.id, ours: Half::None, theirs: Half::UnderWay }),
     }
-    of.install_then_answer(sa, cx, waiting);
+    create_child::go_on(of, sa, cx, waiting);
     Ok(())
 }
 
@@ -413,6 +449,35 @@ impl Established {
             true if theirs => Place::Held(old),
             true => Place::After(old),
             false => Place::Own,
+        }
+    }
+
+    /// Whether additional key exchanges of ours for a successor of that child are under way.
+    fn is_following_up(&self, old: ChildId) -> bool {
+        self.asked_children().any(|asked| asked.replaces == Some(old) && asked.further.is_some())
+    }
+
+    /// The lower nonce of the exchange in which the peer gives that child new keys.
+    fn lowest_of_peer(&self, old: ChildId) -> Option<Vec<u8>> {
+        let replaces = self.answering.iter().filter_map(|answering| answering.replaces.as_ref());
+        let answering =
+            replaces.filter(|replaces| replaces.old == old).map(|replaces| &replaces.lowest).next();
+        let done = self.rekeys.iter().find(|rekey| rekey.old == old).and_then(|rekey| match &rekey.theirs {
+            Half::Done(successor) => Some(&successor.lowest),
+            _ => None,
+        });
+        let series = self.series_for_child(old).map(<[u8]>::to_vec);
+        series.or_else(|| answering.or(done).cloned())
+    }
+
+    /// The peer does not go on with its series for a successor of that child: ours is the one that stays.
+    fn end_redundant_series(&mut self, cx: &mut Cx<'_>, old: ChildId) {
+        if self.series_for_child(old).is_none() {
+            return;
+        }
+        self.drop_series_for_child(cx, old);
+        if let Some(rekey) = self.rekeys.iter_mut().find(|rekey| rekey.old == old) {
+            rekey.theirs = Half::None;
         }
     }
 

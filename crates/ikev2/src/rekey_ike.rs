@@ -4,7 +4,8 @@
 //!   initiator                                       responder
 //!   CREATE_CHILD_SA  SK{SA Ni KEi} -->
 //!                              <--  SK{N(INVALID_KE_PAYLOAD)}: once more with the method that is wanted
-//!                              <--  SK{SA Nr KEr}      (the new IKE SA stands, and has all that the old one had)
+//!                              <--  SK{SA Nr KEr}      (the new IKE SA stands, and has all that the old one had,
+//!                                                       unless more exchanges come first: see followup)
 //!   (the same here)
 //!   INFORMATIONAL  SK{D(IKE)} -->                      (of the old IKE SA)
 //!                              <--  SK{}
@@ -23,13 +24,15 @@ use crate::create_child;
 use crate::delete;
 use crate::establish::ciphers;
 use crate::established::{After, Asked as AskedFor, Asking, Core, Established};
+use crate::followup::{self, Further, Making, Setback, Step};
 use crate::ike_sa::{Chosen, Common, Datagram, IkeSa, Next, Stage};
 use crate::rekey_child::lowest;
 use crate::{Cx, ext, limits};
 use base::{IkeSpi, Secret};
-use crypto::{CryptoError, KePrivate, Nonces, Spis};
-use policy::{IkeSuite, Offer};
+use crypto::{CryptoError, KePrivate, Nonces, SharedSecrets, Spis};
+use policy::{Connection, IkeKe, IkeSuite, Offer, Proposal};
 use sa::{Branch, Event, Fate, Path, RefusalKind, Side, Whereabouts};
+use std::collections::VecDeque;
 use wire::num::{ExchangeType, KeMethod, NotifyType, ProtocolId};
 use wire::{KeyExchange, Notify, Payload};
 
@@ -41,6 +44,17 @@ pub(crate) struct Asked {
     ke: (KeMethod, Box<dyn KePrivate>),
     /// The method that the peer has asked for instead of our first.
     corrected: bool,
+    /// CREATE_CHILD_SA is answered, and additional key exchanges follow.
+    pub(crate) further: Option<Box<Further<Draft>>>,
+}
+
+/// A new IKE SA on which both are agreed, before its keys are made.
+pub(crate) struct Draft {
+    side: Side,
+    spis: Spis,
+    suite: IkeSuite,
+    ni: Vec<u8>,
+    nr: Vec<u8>,
 }
 
 /// The IKE SA that the peer makes while our own request for one is under way.
@@ -83,13 +97,16 @@ pub(crate) struct Parent<'a> {
     pub(crate) fragment_size: Option<u16>,
 }
 
-/// What goes into the new keys.
-struct Ingredients<'a> {
-    side: Side,
-    spis: Spis,
-    suite: IkeSuite,
-    nonces: Nonces<'a>,
-    g_ir: &'a Secret,
+impl Draft {
+    /// The lower of the exchange's nonces.
+    pub(crate) fn lowest(&self) -> Vec<u8> {
+        lowest((&self.ni, &self.nr))
+    }
+
+    /// The methods of its additional key exchanges.
+    fn methods(&self) -> VecDeque<KeMethod> {
+        self.suite.additional.methods().collect()
+    }
 }
 
 impl Fresh {
@@ -97,10 +114,17 @@ impl Fresh {
     //# SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr)
     //# The old and new IKE SA may have selected a different PRF. Because the rekeying exchange belongs to the old IKE SA, it
     //# is the old IKE SA's PRF that is used to generate SKEYSEED.
-    fn derive(cx: &Cx<'_>, parent: &Parent<'_>, from: Ingredients<'_>) -> Result<Self, CryptoError> {
-        let Ingredients { side, spis, suite, nonces, g_ir } = from;
+    fn derive(
+        cx: &Cx<'_>,
+        parent: &Parent<'_>,
+        draft: &Draft,
+        shared: &SharedSecrets,
+    ) -> Result<Self, CryptoError> {
+        let Draft { side, spis, suite, ni, nr } = draft;
+        let (side, spis, suite) = (*side, *spis, *suite);
+        let nonces = Nonces { initiator: ni, responder: nr };
         let old_prf = cx.suite.prf(parent.suite.prf).ok_or(CryptoError::Unsupported)?;
-        let seed = crypto::skeyseed_rekeyed(old_prf, parent.sk_d, nonces, g_ir.expose());
+        let seed = crypto::skeyseed_rekeyed(old_prf, parent.sk_d, nonces, shared);
         let prf = cx.suite.prf(suite.prf).ok_or(CryptoError::Unsupported)?;
         let shape =
             cx.suite.cipher_spec(suite.encr, suite.key_bits, suite.integ).ok_or(CryptoError::Unsupported)?;
@@ -139,7 +163,8 @@ pub(crate) fn begin(
     cx: &mut Cx<'_>,
     wished: Option<KeMethod>,
 ) -> Option<Asking> {
-    let Some((asked, payloads)) = propose(of, cx, wished) else {
+    let offers = policy::ike_offers(&of.chosen.connection.proposals);
+    let Some((asked, payloads)) = propose(of, cx, offers, wished) else {
         cx.note(sa.id, "The IKE SA gets no new keys: this build lacks its key exchange method.");
         of.rekey_ike_later(cx);
         return None;
@@ -153,9 +178,9 @@ pub(crate) fn begin(
 pub(crate) fn propose(
     of: &Established,
     cx: &mut Cx<'_>,
+    offers: Vec<Offer>,
     wished: Option<KeMethod>,
 ) -> Option<(Asked, Vec<Payload<'static>>)> {
-    let offers = policy::ike_offers(&of.chosen.connection.proposals);
     // The method in use comes first: some peers cannot answer INVALID_KE_PAYLOAD here.
     let method = wished.unwrap_or(of.suite.ke);
     let (private, public) = cx.suite.key_exchange(method).and_then(|ke| ke.generate(cx.rng).ok())?;
@@ -166,46 +191,117 @@ pub(crate) fn propose(
         Payload::Nonce(nonce.clone().into()),
         Payload::Ke(KeyExchange { method, data: public.into() }),
     ];
-    Some((Asked { offers, spi, nonce, ke: (method, private), corrected: wished.is_some() }, payloads))
+    let (ke, corrected) = ((method, private), wished.is_some());
+    Some((Asked { offers, spi, nonce, ke, corrected, further: None }, payloads))
 }
 
-/// The peer has answered.
+/// The peer has answered, CREATE_CHILD_SA or IKE_FOLLOWUP_KE.
 pub(crate) fn on_response(
     of: &mut Established,
     sa: &mut Common,
     cx: &mut Cx<'_>,
-    asked: Asked,
+    mut asked: Asked,
     contents: &Contents<'_>,
 ) -> After {
-    if let Some(notify) = contents.error() {
-        return on_error(of, sa, cx, &asked, notify);
-    }
-    let parent = Parent { suite: &of.suite, sk_d: &of.sk_d, fragment_size: of.channel.cut() };
-    let (fresh, ours) = match accept(cx, &asked, &parent, contents) {
-        Ok(accepted) => accepted,
-        // The peer has an IKE SA that we have not: nothing but a new beginning brings both together.
-        Err(what) => {
-            return After::Close(Fate::Fault(format!("its answer for a new IKE SA is wrong: {what}")));
+    let step = match asked.further.take() {
+        Some(further) => further.on_response(of, cx, contents),
+        None => {
+            if let Some(notify) = contents.error() {
+                return on_error(of, sa, cx, &asked, notify);
+            }
+            let (draft, shared) = match accept(&asked, contents) {
+                Ok(accepted) => accepted,
+                Err(what) => return on_wrong(&what),
+            };
+            let methods = draft.methods();
+            if !methods.is_empty()
+                && let Some(after) = stop_if_redundant(of, sa, cx, &draft)
+            {
+                return after;
+            }
+            followup::go_on(cx, (draft, shared, methods), contents)
         }
     };
-    match of.rival.take() {
-        None => After::Handed(Handover { fresh: Box::new(fresh), old: Remains::WeDelete, held: Vec::new() }),
+    match step {
+        // Nothing else is asked meanwhile: the window has a place.
+        Ok(Step::Ask(further, payloads)) => {
+            asked.further = Some(further);
+            match followup::ask(of, sa, cx, (AskedFor::RekeyIke(Box::new(asked)), &payloads)) {
+                Some(asking) => of.asking.push(asking),
+                None => return on_wrong("the message ids of the IKE SA are used up"),
+            }
+            After::Stay
+        }
+        Ok(Step::Done(draft, shared)) => finish(of, sa, cx, &draft, &shared),
+        Err(Setback::Refused(kind)) => on_error(of, sa, cx, &asked, &Notify::new(kind, Vec::new())),
+        Err(Setback::Wrong(what)) => on_wrong(&what),
+    }
+}
+
+/// The peer may have an IKE SA that we have not: nothing but a new beginning brings both together.
+fn on_wrong(what: &str) -> After {
+    After::Close(Fate::Fault(format!("its answer for a new IKE SA is wrong: {what}")))
+}
+
+/// CREATE_CHILD_SA is answered, and additional key exchanges would follow: what happens where the peer has asked for the same
+/// at once, and ours is the one that is given up.
+//= rfc9370 §2.2.4
+//# because there is nothing to delete yet, the initiator of this exchange just stops the rekeying process, and it MUST NOT
+//# initiate the IKE_FOLLOWUP_KE exchange.
+fn stop_if_redundant(of: &mut Established, sa: &Common, cx: &mut Cx<'_>, draft: &Draft) -> Option<After> {
+    let rival = of.rival.as_ref().map(|rival| rival.lowest.clone());
+    let theirs = rival.or_else(|| of.series_for_ike())?;
+    if draft.lowest() > theirs {
+        of.drop_series_for_ike();
+        return None;
+    }
+    cx.reach(Branch::RekeyIkeStopped);
+    cx.note(sa.id, "Both sides give the IKE SA new keys at once: the peer's stay.");
+    Some(match of.rival.take() {
+        Some(rival) => After::Handed(rival.take_over(Remains::PeerDeletes)),
+        None => After::Stay,
+    })
+}
+
+/// All is exchanged: the new IKE SA stands at both ends.
+fn finish(
+    of: &mut Established,
+    sa: &mut Common,
+    cx: &mut Cx<'_>,
+    draft: &Draft,
+    shared: &SharedSecrets,
+) -> After {
+    let parent = Parent { suite: &of.suite, sk_d: &of.sk_d, fragment_size: of.channel.cut() };
+    let fresh = match Fresh::derive(cx, &parent, draft, shared) {
+        Ok(fresh) => fresh,
+        Err(error) => return on_wrong(&error.to_string()),
+    };
+    let ours = draft.lowest();
+    match (of.rival.take(), of.series_for_ike()) {
         //= rfc7296 §2.8.2
         //# the new IKE SA […] with the lowest of the four nonces […] is redundant, and the node that created it SHOULD
         //# delete it; the other one inherits the Child SAs
-        Some(rival) if ours < rival.lowest => {
+        (Some(rival), _) if ours < rival.lowest => {
             cx.reach(Branch::RekeyIkeTheirsStays);
             cx.note(sa.id, "Both sides gave the IKE SA new keys at once: the peer's stay.");
             close(of.chosen.clone(), sa, cx, fresh);
             After::Handed(rival.take_over(Remains::PeerDeletes))
         }
-        Some(rival) => {
-            cx.reach(Branch::RekeyIkeOursStays);
-            cx.note(sa.id, "Both sides gave the IKE SA new keys at once: ours stay.");
-            // The peer deletes its own.
-            let common = rival.fresh.common(cx, sa);
-            let stage = Replaced::begin(cx, of.chosen.connection.clone(), rival.fresh.channel, false);
-            cx.born.push(IkeSa::new(common, stage));
+        // The peer's comes, with its last additional key exchange.
+        (None, Some(theirs)) if ours < theirs => {
+            cx.note(sa.id, "Both sides give the IKE SA new keys at once: the peer's stay.");
+            close(of.chosen.clone(), sa, cx, fresh);
+            After::Stay
+        }
+        (rival, _) => {
+            if let Some(rival) = rival {
+                cx.reach(Branch::RekeyIkeOursStays);
+                cx.note(sa.id, "Both sides gave the IKE SA new keys at once: ours stay.");
+                // The peer deletes its own.
+                let common = rival.fresh.common(cx, sa);
+                let stage = Replaced::begin(cx, of.chosen.connection.clone(), rival.fresh.channel, false);
+                cx.born.push(IkeSa::new(common, stage));
+            }
             After::Handed(Handover { fresh: Box::new(fresh), old: Remains::WeDelete, held: Vec::new() })
         }
     }
@@ -232,7 +328,7 @@ fn on_error(
         return After::Stay;
     }
     of.rekey_ike_later(cx);
-    if notify.kind == NotifyType::TEMPORARY_FAILURE {
+    if matches!(notify.kind, NotifyType::TEMPORARY_FAILURE | NotifyType::STATE_NOT_FOUND) {
         cx.reach(Branch::RekeyIkeLater);
         cx.note(sa.id, "The peer is busy: new keys for the IKE SA are asked for later.");
     } else {
@@ -253,13 +349,8 @@ pub(crate) fn corrected(asked: &Asked, notify: &Notify<'_>) -> Option<KeMethod> 
     (offered && wished != asked.ke.0).then_some(wished)
 }
 
-/// Reads the answer: the new keys, and the lower of both nonces.
-pub(crate) fn accept(
-    cx: &Cx<'_>,
-    asked: &Asked,
-    parent: &Parent<'_>,
-    contents: &Contents<'_>,
-) -> Result<(Fresh, Vec<u8>), String> {
+/// Reads the answer to CREATE_CHILD_SA.
+pub(crate) fn accept(asked: &Asked, contents: &Contents<'_>) -> Result<(Draft, SharedSecrets), String> {
     let proposals = contents.sa.as_deref().ok_or("it has no SA payload")?;
     let (answer, spi) = contents::ike_rekey_answer(proposals)?;
     let suite = policy::accept_ike(&asked.offers, &answer).map_err(|error| error.to_string())?;
@@ -270,10 +361,22 @@ pub(crate) fn accept(
     }
     let g_ir = asked.ke.1.finish(&ke.data).map_err(|error| error.to_string())?;
     let spis = Spis { initiator: asked.spi, responder: spi };
-    let nonces = Nonces { initiator: &asked.nonce, responder: nonce };
-    let from = Ingredients { side: Side::Initiator, spis, suite, nonces, g_ir: &g_ir };
-    let fresh = Fresh::derive(cx, parent, from).map_err(|error| error.to_string())?;
-    Ok((fresh, lowest((&asked.nonce, nonce))))
+    let (ni, nr) = (asked.nonce.clone(), nonce.to_vec());
+    Ok((Draft { side: Side::Initiator, spis, suite, ni, nr }, g_ir.into()))
+}
+
+/// Reads the answer, which no additional key exchanges follow: the new keys.
+pub(crate) fn accept_at_once(
+    cx: &Cx<'_>,
+    asked: &Asked,
+    parent: &Parent<'_>,
+    contents: &Contents<'_>,
+) -> Result<Fresh, String> {
+    let (draft, shared) = accept(asked, contents)?;
+    if !draft.suite.additional.is_empty() {
+        return Err("it chose additional key exchanges, which were not offered".to_string());
+    }
+    Fresh::derive(cx, parent, &draft, &shared).map_err(|error| error.to_string())
 }
 
 /// The peer asks for a new IKE SA.
@@ -284,14 +387,20 @@ pub(crate) fn on_request(
     to: Request,
     contents: &Contents<'_>,
 ) -> After {
-    let decided = match !of.is_at_rest() && !of.is_rekeying_ike() || of.rival.is_some() {
+    // Whoever asks again has given its series up.
+    of.drop_series_for_ike();
+    let rekeying = of.is_rekeying_ike();
+    //= rfc9370 §2.2.4
+    //# the series of IKE_FOLLOWUP_KE exchanges is in progress […]. In this case, a TEMPORARY_FAILURE notification MUST be sent
+    let is_busy = !of.is_at_rest() && !rekeying || of.rival.is_some() || of.is_following_up_ike();
+    let decided = match is_busy {
         true => {
             cx.reach(Branch::RekeyIkeBusy);
             Err(busy(of))
         }
-        false => decide(of, cx, contents),
+        false => decide(&of.chosen.connection, &of.chosen.connection.proposals, cx, contents),
     };
-    let (fresh, mut payloads, lowest) = match decided {
+    let (draft, shared, mut payloads) = match decided {
         Ok(decided) => decided,
         Err(no_child) => {
             create_child::refuse(of, sa, cx, to, no_child);
@@ -304,9 +413,35 @@ pub(crate) fn on_request(
     if ext::asks_for_ticket(contents) {
         payloads.push(ext::TicketAnswer::Later.emit());
     }
-    of.channel.respond(sa, cx, to, &payloads);
     cx.reach(Branch::RekeyIkeAnswered);
-    let rival = Rival { fresh, lowest, held: Vec::new() };
+    let methods = draft.methods();
+    if !methods.is_empty() {
+        payloads.push(followup::expect(of, cx, Making::Ike(Box::new(draft)), (shared, methods)));
+        of.channel.respond(sa, cx, to, &payloads);
+        return After::Stay;
+    }
+    answer_with(of, sa, cx, (to, &payloads), (&draft, &shared))
+}
+
+/// Answers with what makes the peer's new IKE SA stand: CREATE_CHILD_SA, or the last of its additional key exchanges.
+pub(crate) fn answer_with(
+    of: &mut Established,
+    sa: &mut Common,
+    cx: &mut Cx<'_>,
+    (to, payloads): (Request, &[Payload<'_>]),
+    (draft, shared): (&Draft, &SharedSecrets),
+) -> After {
+    let parent = Parent { suite: &of.suite, sk_d: &of.sk_d, fragment_size: of.channel.cut() };
+    let fresh = match Fresh::derive(cx, &parent, draft, shared) {
+        Ok(fresh) => fresh,
+        Err(error) => {
+            let no_child = unusable(&of.chosen.connection, &error.to_string());
+            create_child::refuse(of, sa, cx, to, no_child);
+            return After::Stay;
+        }
+    };
+    of.channel.respond(sa, cx, to, payloads);
+    let rival = Rival { fresh, lowest: draft.lowest(), held: Vec::new() };
     if of.is_rekeying_ike() {
         of.rival = Some(Box::new(rival));
         return After::Stay;
@@ -320,22 +455,29 @@ fn busy(of: &Established) -> NoChild {
     NoChild::new(RefusalKind::Busy, NotifyType::TEMPORARY_FAILURE, &of.chosen.connection, reason)
 }
 
-/// A new IKE SA's keys, the answer that makes it, and the lower of both nonces.
-type Decided = (Fresh, Vec<Payload<'static>>, Vec<u8>);
+/// A new IKE SA, its first shared secret, and the answer that makes it.
+type Decided = (Draft, SharedSecrets, Vec<Payload<'static>>);
+
+fn unusable(connection: &Connection, what: &str) -> NoChild {
+    let reason = format!("The peer's request for a new IKE SA cannot be used: {what}.");
+    NoChild::new(RefusalKind::Protocol, NotifyType::NO_PROPOSAL_CHOSEN, connection, reason)
+}
 
 /// Decides on what the peer proposes for a new IKE SA.
-pub(crate) fn decide(of: &Established, cx: &mut Cx<'_>, contents: &Contents<'_>) -> Result<Decided, NoChild> {
-    let connection = &of.chosen.connection;
+pub(crate) fn decide(
+    connection: &Connection,
+    ours: &[Proposal],
+    cx: &mut Cx<'_>,
+    contents: &Contents<'_>,
+) -> Result<Decided, NoChild> {
     let no = |kind, notify, reason: String| NoChild::new(kind, notify, connection, reason);
-    let bad = |what: &str| {
-        let reason = format!("The peer's request for a new IKE SA cannot be used: {what}.");
-        no(RefusalKind::Protocol, NotifyType::NO_PROPOSAL_CHOSEN, reason)
-    };
+    let bad = |what: &str| unusable(connection, what);
     let ke = contents.ke.as_ref().ok_or_else(|| bad("it has no KE payload"))?;
     let ni: &[u8] = contents.nonce.as_ref().ok_or_else(|| bad("it has no nonce"))?;
     let offers = contents::offers(contents.sa.as_deref().unwrap_or_default(), ProtocolId::IKE, 8);
     let plain: Vec<Offer> = offers.iter().map(|(offer, _)| offer.clone()).collect();
-    let choice = policy::choose_ike(&connection.proposals, &plain, Some(ke.method)).map_err(|why| {
+    let wanted = IkeKe { sent: Some(ke.method), additional: true };
+    let choice = policy::choose_ike(ours, &plain, wanted).map_err(|why| {
         no(
             RefusalKind::NoProposalChosen,
             NotifyType::NO_PROPOSAL_CHOSEN,
@@ -363,18 +505,28 @@ pub(crate) fn decide(of: &Established, cx: &mut Cx<'_>, contents: &Contents<'_>)
     }
     let spis = Spis { initiator: IkeSpi(spi_i), responder: cx.settings.shard.draw(cx.rng) };
     let nr = cx.random(limits::NONCE_LEN);
-    let nonces = Nonces { initiator: ni, responder: &nr };
-    let parent = Parent { suite: &of.suite, sk_d: &of.sk_d, fragment_size: of.channel.cut() };
-    let from = Ingredients { side: Side::Responder, spis, suite: choice.suite, nonces, g_ir: &g_ir };
-    let fresh = Fresh::derive(cx, &parent, from).map_err(|error| bad(&error.to_string()))?;
+    let draft = Draft { side: Side::Responder, spis, suite: choice.suite, ni: ni.to_vec(), nr: nr.clone() };
     let answer = Offer { number: choice.number, transforms: choice.answer, has_unknown: false };
-    let lowest = lowest((ni, &nr));
     let payloads = vec![
         Payload::Sa(contents::proposals(&[answer], ProtocolId::IKE, &spis.responder.0.to_be_bytes())),
         Payload::Nonce(nr.into()),
         Payload::Ke(KeyExchange { method: wanted, data: public.into() }),
     ];
-    Ok((fresh, payloads, lowest))
+    Ok((draft, g_ir.into(), payloads))
+}
+
+/// The same, where no additional key exchanges can follow: the new keys, and the answer.
+pub(crate) fn decide_at_once(
+    of: &Established,
+    ours: &[Proposal],
+    cx: &mut Cx<'_>,
+    contents: &Contents<'_>,
+) -> Result<(Fresh, Vec<Payload<'static>>), NoChild> {
+    let connection = &of.chosen.connection;
+    let (draft, shared, payloads) = decide(connection, ours, cx, contents)?;
+    let parent = Parent { suite: &of.suite, sk_d: &of.sk_d, fragment_size: of.channel.cut() };
+    let fresh = Fresh::derive(cx, &parent, &draft, &shared);
+    Ok((fresh.map_err(|error| unusable(connection, &error.to_string()))?, payloads))
 }
 
 impl Rival {
@@ -442,6 +594,7 @@ pub(crate) fn hand_over(
 ) -> Next {
     let Handover { fresh, old, held } = handover;
     let is_asking = !of.asking.is_empty();
+    of.clear_series(cx);
     of.requeue_asked();
     cx.directory.leave(&of.identities.pair, sa.id);
     let connection = of.chosen.connection.clone();
@@ -461,6 +614,14 @@ pub(crate) fn hand_over(
 }
 
 impl Established {
+    /// Whether additional key exchanges of ours for an IKE SA in this one's place are under way.
+    fn is_following_up_ike(&self) -> bool {
+        self.asking.iter().any(|asking| match &asking.what {
+            AskedFor::RekeyIke(asked) => asked.further.is_some(),
+            _ => false,
+        })
+    }
+
     /// Goes on with the keys of a new IKE SA; gives back the old channel.
     fn renew(&mut self, sa: &Common, cx: &mut Cx<'_>, fresh: Fresh) -> Channel {
         let Fresh { suite, sk_d, channel, .. } = fresh;
@@ -520,14 +681,23 @@ pub(crate) fn bury(
     chosen: &Chosen,
     sa: &mut Common,
     cx: &mut Cx<'_>,
-    (asked, parent): (&Asked, &Parent<'_>),
+    (asked, parent): (Asked, &Parent<'_>),
     message: &Authentic<Message>,
 ) {
     let Ok(contents) = message.contents() else { return };
     if contents.error().is_some() {
         return;
     }
-    if let Ok((fresh, _)) = accept(cx, asked, parent, &contents) {
+    let made = match asked.further {
+        // Nothing stands at the peer's before the last exchange.
+        Some(further) => further.take(&contents).ok().filter(|(_, _, rest)| rest.is_empty()),
+        None => accept(&asked, &contents).ok().map(|(draft, shared)| {
+            let methods = draft.methods();
+            (draft, shared, methods)
+        }),
+    };
+    let Some((draft, shared, rest)) = made else { return };
+    if let (Ok(fresh), true) = (Fresh::derive(cx, parent, &draft, &shared), rest.is_empty()) {
         cx.reach(Branch::RekeyIkeBuried);
         close(chosen.clone(), sa, cx, fresh);
     }

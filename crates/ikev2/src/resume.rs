@@ -370,6 +370,7 @@ mod tests {
                 integ: Integ::NONE,
                 prf: Prf::HMAC_SHA2_256,
                 ke: KeMethod::CURVE25519,
+                additional: policy::Additional::default(),
             },
             sk_d: Secret::zeroed(32),
             spis: Spis { initiator: IkeSpi(1), responder: IkeSpi(2) },

@@ -10,7 +10,7 @@ use crate::contents::{identification, identity};
 use crate::{Cx, limits};
 use base::{IkeSpi, Secret, WallClock};
 use crypto::{Cipher, Spis, prf_plus};
-use policy::{AuthMethod, Connection, Identity, IkeSuite};
+use policy::{Additional, AuthMethod, Connection, Identity, IkeSuite};
 use sa::TICKET_SECRET;
 use std::time::Duration;
 use wire::Identification;
@@ -173,7 +173,9 @@ fn emit(ticket: &Ticket, wall: WallClock, lifetime: Duration) -> Option<Vec<u8>>
     for long in [expires, proven, spis.initiator.0, spis.responder.0] {
         out.extend(long.to_be_bytes());
     }
-    for short in [suite.encr.0, suite.key_bits, suite.integ.0, suite.prf.0, suite.ke.0] {
+    let IkeSuite { encr, key_bits, integ, prf, ke, additional } = suite;
+    let algorithms = [encr.0, *key_bits, integ.0, prf.0, ke.0];
+    for short in algorithms.into_iter().chain(additional.0.map(|ke| ke.0)) {
         out.extend(short.to_be_bytes());
     }
     out.push(match method {
@@ -194,6 +196,7 @@ fn parse(data: &[u8], wall: WallClock) -> Option<(Ticket, WallClock)> {
     let mut rest = data;
     let [expires, proven, spi_i, spi_r] = array(&mut rest, long)?;
     let [encr, key_bits, integ, prf, ke] = array(&mut rest, short)?;
+    let additional = Additional(array(&mut rest, short)?.map(KeMethod));
     let [method, local_kind, remote_kind] = take(&mut rest)?;
     let [connection, mark, local, remote, sk_d] = array(&mut rest, field)?;
     let method = match method {
@@ -203,7 +206,14 @@ fn parse(data: &[u8], wall: WallClock) -> Option<(Ticket, WallClock)> {
     };
     let id = |kind, data: &[u8]| identity(&Identification::new(IdType(kind), data.to_vec()));
     let former = Former {
-        suite: IkeSuite { encr: Encr(encr), key_bits, integ: Integ(integ), prf: Prf(prf), ke: KeMethod(ke) },
+        suite: IkeSuite {
+            encr: Encr(encr),
+            key_bits,
+            integ: Integ(integ),
+            prf: Prf(prf),
+            ke: KeMethod(ke),
+            additional,
+        },
         sk_d: Secret::from(sk_d),
         spis: Spis { initiator: IkeSpi(spi_i), responder: IkeSpi(spi_r) },
         local: id(local_kind, local),
@@ -303,6 +313,7 @@ mod tests {
                 integ: Integ::HMAC_SHA2_256_128,
                 prf: Prf::HMAC_SHA2_512,
                 ke: KeMethod::CURVE25519,
+                additional: Additional::default(),
             },
             sk_d: Secret::new((0..64).collect()),
             spis: Spis { initiator: IkeSpi(1), responder: IkeSpi(u64::MAX) },

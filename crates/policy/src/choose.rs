@@ -7,7 +7,8 @@
 //! price writes it into a proposal of its own.
 
 use crate::explain::{self, NoProposal};
-use crate::{ChildSuite, IkeSuite, Offer, Proposal, Transform};
+use crate::proposal::additional_type;
+use crate::{Additional, ChildSuite, IkeSuite, Offer, Proposal, Transform};
 use wire::num::{Encr, EsnMode, Integ, KeMethod, Prf, TransformType};
 
 /// A proposal was chosen.
@@ -32,14 +33,19 @@ pub enum ChildKe {
     Payload(Option<KeMethod>),
 }
 
-/// Chooses the algorithms of an IKE SA. `ke_sent` is the method of the peer's KE payload; when the
-/// suite's `ke` differs from it, the answer is INVALID_KE_PAYLOAD.
-pub fn choose_ike(
-    ours: &[Proposal],
-    offers: &[Offer],
-    ke_sent: Option<KeMethod>,
-) -> Result<Choice<IkeSuite>, NoProposal> {
-    let rules = Rules { protocol: Protocol::Ike, ke_sent };
+/// What the choice for an IKE SA depends on beside the proposals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IkeKe {
+    /// The method of the peer's KE payload; when the suite's `ke` differs from it, the answer is INVALID_KE_PAYLOAD.
+    pub sent: Option<KeMethod>,
+    /// Whether additional key exchanges can follow: in IKE_SA_INIT where both have named IKE_INTERMEDIATE.
+    pub additional: bool,
+}
+
+/// Chooses the algorithms of an IKE SA.
+pub fn choose_ike(ours: &[Proposal], offers: &[Offer], ke: IkeKe) -> Result<Choice<IkeSuite>, NoProposal> {
+    let protocol = if ke.additional { Protocol::Ike } else { Protocol::IkeWithoutAdditional };
+    let rules = Rules { protocol, ke_sent: ke.sent };
     let parts = rules.choose(ours, offers)?;
     Ok(Choice { number: parts.number, suite: parts.ike(), answer: parts.answer })
 }
@@ -66,19 +72,29 @@ pub fn choose_child(
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Protocol {
     Ike,
+    /// For want of IKE_INTERMEDIATE.
+    IkeWithoutAdditional,
     Esp,
     EspWithoutKe,
 }
 
 impl Protocol {
     /// The transform types that may stand in a proposal (RFC 7296 §3.3.3).
-    pub(crate) fn types(self) -> &'static [TransformType] {
-        match self {
-            Protocol::Ike => {
-                &[TransformType::ENCR, TransformType::PRF, TransformType::INTEG, TransformType::KE]
-            }
-            _ => &[TransformType::ENCR, TransformType::INTEG, TransformType::KE, TransformType::ESN],
+    pub(crate) fn has(self, kind: TransformType) -> bool {
+        match kind {
+            TransformType::ENCR | TransformType::INTEG | TransformType::KE => true,
+            TransformType::PRF => self.is_ike(),
+            TransformType::ESN => !self.is_ike(),
+            //= rfc9370 §2.2.1
+            //# If the IKE_INTERMEDIATE exchange is not negotiated, then the peers MUST treat any ADDKE Transform Types in the
+            //# IKE_SA_INIT exchange messages as unknown transform types and skip the proposals they appear in.
+            kind => self != Protocol::IkeWithoutAdditional && is_additional(kind),
         }
+    }
+
+    /// Whether it is an IKE SA that is negotiated.
+    pub(crate) fn is_ike(self) -> bool {
+        matches!(self, Protocol::Ike | Protocol::IkeWithoutAdditional)
     }
 }
 
@@ -90,13 +106,21 @@ pub(crate) struct Parts {
     pub(crate) integ: Integ,
     pub(crate) prf: Prf,
     pub(crate) ke: KeMethod,
+    pub(crate) additional: Additional,
     pub(crate) esn: EsnMode,
     pub(crate) answer: Vec<Transform>,
 }
 
 impl Parts {
     pub(crate) fn ike(&self) -> IkeSuite {
-        IkeSuite { encr: self.encr, key_bits: self.key_bits, integ: self.integ, prf: self.prf, ke: self.ke }
+        IkeSuite {
+            encr: self.encr,
+            key_bits: self.key_bits,
+            integ: self.integ,
+            prf: self.prf,
+            ke: self.ke,
+            additional: self.additional,
+        }
     }
 
     pub(crate) fn child(&self) -> ChildSuite {
@@ -105,6 +129,7 @@ impl Parts {
             key_bits: self.key_bits,
             integ: self.integ,
             ke: self.ke,
+            additional: self.additional,
             esn: self.esn == EsnMode::ESN,
         }
     }
@@ -134,19 +159,39 @@ impl Rules {
     /// Our `encr` with the rest of `our` out of `offer`, if all fits.
     fn complete(self, our: &Proposal, (encr, key_bits): (Encr, u16), offer: &Offer) -> Option<Parts> {
         let mut answer = vec![encr_transform(offer, encr, key_bits)?];
-        let prf = match self.protocol {
-            Protocol::Ike => {
-                Prf(pick(offer, TransformType::PRF, our.prf.iter().map(|prf| prf.0), &mut answer)?)
-            }
-            _ => Prf(0),
+        let prf = match self.protocol.is_ike() {
+            true => Prf(pick(offer, TransformType::PRF, our.prf.iter().map(|prf| prf.0), &mut answer)?),
+            false => Prf(0),
         };
         let integ = choose_integ(our, encr, offer, &mut answer)?;
         let ke = self.choose_ke(our, offer, &mut answer)?;
-        let esn = match self.protocol {
-            Protocol::Ike => EsnMode::NONE,
-            _ => EsnMode(pick(offer, TransformType::ESN, our.esn.iter().map(|esn| esn.0), &mut answer)?),
+        let additional = self.choose_additional(our, ke, offer, &mut answer)?;
+        let esn = match self.protocol.is_ike() {
+            true => EsnMode::NONE,
+            false => EsnMode(pick(offer, TransformType::ESN, our.esn.iter().map(|esn| esn.0), &mut answer)?),
         };
-        Some(Parts { number: offer.number, encr, key_bits, integ, prf, ke, esn, answer })
+        Some(Parts { number: offer.number, encr, key_bits, integ, prf, ke, additional, esn, answer })
+    }
+
+    /// The additional key exchanges, after a first one with `ke`.
+    fn choose_additional(
+        self,
+        our: &Proposal,
+        ke: KeMethod,
+        offer: &Offer,
+        answer: &mut Vec<Transform>,
+    ) -> Option<Additional> {
+        if self.protocol == Protocol::EspWithoutKe {
+            return Some(Additional::default());
+        }
+        let chosen = choose_additional(our, ke, offer)?;
+        for (place, method) in chosen.0.iter().enumerate() {
+            let kind = additional_type(place);
+            if has_type(offer, kind) {
+                answer.push(Transform::new(kind, method.0));
+            }
+        }
+        Some(chosen)
     }
 
     fn choose_ke(self, our: &Proposal, offer: &Offer, answer: &mut Vec<Transform>) -> Option<KeMethod> {
@@ -171,7 +216,68 @@ impl Rules {
 pub(crate) fn understood(protocol: Protocol, offer: &Offer) -> bool {
     //= rfc7296 §3.3.6
     // A type that we do not understand makes the proposal unacceptable, the others stand.
-    !offer.has_unknown && offer.transforms.iter().all(|t| protocol.types().contains(&t.kind))
+    !offer.has_unknown && offer.transforms.iter().all(|t| protocol.has(t.kind))
+}
+
+/// Whether a transform type is one of ADDKE1 to ADDKE7.
+pub(crate) fn is_additional(kind: TransformType) -> bool {
+    (TransformType::ADDKE1.0..=TransformType::ADDKE7.0).contains(&kind.0)
+}
+
+/// For each place the first of our methods that the offer has and that no other place has taken; `None` when one place
+/// cannot be filled.
+//= rfc9370 §2.2.1
+//# for the ADDKE Transform Types, the responder's choice MUST NOT contain duplicated algorithms […], except for the
+//# Transform ID of NONE. […] If the responder is unable to select algorithms that are not duplicated for each proposed key
+//# exchange […], then the responder MUST reject the message with an error notification of type NO_PROPOSAL_CHOSEN.
+pub(crate) fn choose_additional(our: &Proposal, ke: KeMethod, offer: &Offer) -> Option<Additional> {
+    let mut search =
+        Search { our, offer, chosen: Additional::default(), left: crate::limits::KE_COMBINATIONS };
+    search.fill(0, ke).then_some(search.chosen)
+}
+
+/// A search for additional key exchanges, place by place.
+struct Search<'a> {
+    our: &'a Proposal,
+    offer: &'a Offer,
+    chosen: Additional,
+    /// So many methods are tried still.
+    left: u32,
+}
+
+impl Search<'_> {
+    fn fill(&mut self, place: usize, ke: KeMethod) -> bool {
+        let Some(ours) = self.our.additional.get(place) else { return true };
+        let kind = additional_type(place);
+        let none = [KeMethod::NONE];
+        //= rfc9370 §2.2.1
+        //# The responder MUST treat all of the omitted ADDKE transforms as if they were proposed with Transform ID NONE.
+        let offered = |method: KeMethod| match has_type(self.offer, kind) {
+            true => self.offer.transforms.contains(&Transform::new(kind, method.0)),
+            false => method == KeMethod::NONE,
+        };
+        let ours = if ours.is_empty() { &none } else { ours.as_slice() };
+        let fitting: Vec<KeMethod> = ours.iter().copied().filter(|method| offered(*method)).collect();
+        for method in fitting {
+            let taken = self.chosen.0.iter().take(place).chain([&ke]).any(|other| *other == method);
+            // Without a first key exchange there are no additional ones.
+            if method != KeMethod::NONE && (taken || ke == KeMethod::NONE) {
+                continue;
+            }
+            let Some(left) = self.left.checked_sub(1) else { return false };
+            self.left = left;
+            if let Some(slot) = self.chosen.0.get_mut(place) {
+                *slot = method;
+            }
+            if self.fill(place + 1, ke) {
+                return true;
+            }
+        }
+        if let Some(slot) = self.chosen.0.get_mut(place) {
+            *slot = KeMethod::NONE;
+        }
+        false
+    }
 }
 
 /// The offer's transform for `encr`, its Key Length attribute being as it must be.

@@ -1,7 +1,8 @@
 //! Why no proposal was chosen: the pair of an offer and a proposal of ours that came closest.
 
-use crate::choose::{Protocol, encr_transform, has_type, is_aead};
+use crate::choose::{Protocol, choose_additional, encr_transform, has_type, is_additional, is_aead};
 use crate::keyword::{Word, spell};
+use crate::proposal::additional_type;
 use crate::{Offer, Proposal, Transform};
 use std::fmt;
 use wire::num::{Encr, EsnMode, Integ, KeMethod, Prf, TransformType};
@@ -70,6 +71,9 @@ pub(crate) fn type_name(kind: TransformType) -> String {
         TransformType::INTEG => "integrity".to_string(),
         TransformType::KE => "key exchange".to_string(),
         TransformType::ESN => "sequence numbers".to_string(),
+        kind if is_additional(kind) => {
+            format!("additional key exchange {}", kind.0 - TransformType::ADDKE1.0 + 1)
+        }
         other => other.to_string(),
     }
 }
@@ -100,6 +104,10 @@ enum Lack {
     /// Whether integrity must be absent.
     Integ(bool),
     Ke,
+    /// The additional key exchange of that place, counted from 0.
+    Additional(usize),
+    /// Each place has something in common, but not all at once.
+    Duplicates,
     Esn,
 }
 
@@ -108,7 +116,7 @@ fn lacks(protocol: Protocol, our: &Proposal, offer: &Offer) -> Vec<Lack> {
     let mut found = Vec::new();
     for t in &offer.transforms {
         let lack = Lack::Foreign(t.kind);
-        if !protocol.types().contains(&t.kind) && !found.contains(&lack) {
+        if !protocol.has(t.kind) && !found.contains(&lack) {
             found.push(lack);
         }
     }
@@ -122,14 +130,15 @@ fn lacks(protocol: Protocol, our: &Proposal, offer: &Offer) -> Vec<Lack> {
         .filter(|(encr, bits)| encr_transform(offer, *encr, *bits).is_some())
         .collect();
     let encr = !possible.is_empty();
-    let prf = protocol != Protocol::Ike || any(offer, TransformType::PRF, our.prf.iter().map(|prf| prf.0));
+    let prf = !protocol.is_ike() || any(offer, TransformType::PRF, our.prf.iter().map(|prf| prf.0));
     let integ = integ_lack(our, if encr { &possible } else { &our.encr }, offer);
     let ke = ke_fits(protocol, our, offer);
-    let esn = protocol == Protocol::Ike || any(offer, TransformType::ESN, our.esn.iter().map(|esn| esn.0));
+    let esn = protocol.is_ike() || any(offer, TransformType::ESN, our.esn.iter().map(|esn| esn.0));
     found.extend((!encr).then_some(Lack::Encr));
     found.extend((!prf).then_some(Lack::Prf));
     found.extend(integ);
     found.extend((!ke).then_some(Lack::Ke));
+    found.extend(additional_lack(protocol, our, offer));
     found.extend((!esn).then_some(Lack::Esn));
     found
 }
@@ -154,6 +163,22 @@ fn ke_fits(protocol: Protocol, our: &Proposal, offer: &Offer) -> bool {
     }
 }
 
+fn additional_lack(protocol: Protocol, our: &Proposal, offer: &Offer) -> Option<Lack> {
+    if protocol == Protocol::EspWithoutKe || choose_additional(our, KeMethod(u16::MAX), offer).is_some() {
+        return None;
+    }
+    let lacking = |(place, ours): (usize, &Vec<KeMethod>)| {
+        let kind = additional_type(place);
+        let optional = ours.is_empty() || ours.contains(&KeMethod::NONE);
+        let fits = match has_type(offer, kind) {
+            true => any(offer, kind, ours.iter().map(|ke| ke.0)) || optional && any(offer, kind, [0]),
+            false => optional,
+        };
+        (!fits).then_some(Lack::Additional(place))
+    };
+    our.additional.iter().enumerate().find_map(lacking).or(Some(Lack::Duplicates))
+}
+
 /// Our integrity algorithms that are ones.
 fn real(our: &Proposal) -> impl Iterator<Item = &Integ> {
     our.integ.iter().filter(|integ| **integ != Integ::NONE)
@@ -162,6 +187,12 @@ fn real(our: &Proposal) -> impl Iterator<Item = &Integ> {
 impl Lack {
     fn tell(self, our: &Proposal, offer: &Offer) -> Mismatch {
         match self {
+            Lack::Foreign(kind) if is_additional(kind) => mismatch(
+                kind,
+                offer,
+                "nothing of this type, because the peer does not announce IKE_INTERMEDIATE (RFC 9370 §2.2.1)"
+                    .to_string(),
+            ),
             Lack::Foreign(kind) => mismatch(kind, offer, "nothing of this type".to_string()),
             Lack::Unknown => Mismatch {
                 kind: TransformType(0),
@@ -179,6 +210,15 @@ impl Lack {
                 mismatch(TransformType::INTEG, offer, list(real(our).map(|integ| Word::Integ(*integ))))
             }
             Lack::Ke => mismatch(TransformType::KE, offer, list(our.ke.iter().map(|ke| Word::Ke(*ke)))),
+            Lack::Additional(place) => {
+                let ours = our.additional.get(place).into_iter().flatten();
+                mismatch(additional_type(place), offer, list(ours.map(|ke| Word::Ke(*ke))))
+            }
+            Lack::Duplicates => Mismatch {
+                kind: TransformType::ADDKE1,
+                offered: "the same methods for several of them".to_string(),
+                wanted: "another method for each (RFC 9370 §2.2.1)".to_string(),
+            },
             Lack::Esn => mismatch(TransformType::ESN, offer, list(our.esn.iter().map(|esn| Word::Esn(*esn)))),
         }
     }
@@ -205,6 +245,7 @@ pub(crate) fn spell_transform(t: &Transform) -> String {
         TransformType::INTEG => Word::Integ(Integ(t.id)),
         TransformType::KE => Word::Ke(KeMethod(t.id)),
         TransformType::ESN => Word::Esn(EsnMode(t.id)),
+        kind if is_additional(kind) => Word::Ke(KeMethod(t.id)),
         other => return format!("{other} {}", t.id),
     };
     match (t.has_unknown, t.kind, t.key_bits) {

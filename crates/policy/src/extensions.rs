@@ -16,6 +16,8 @@ pub struct Extensions {
     pub follow_redirects: bool,
     /// `resumption`: tickets by which a lost IKE SA is taken up again (RFC 5723): asked for, used and given.
     pub resumption: bool,
+    /// `require_pq`: whether an IKE SA must withstand a quantum computer. The connection's proposals have no others then.
+    pub require_pq: bool,
     /// `redirect_to` and what goes with it: where we send clients on to.
     pub redirect: Option<Redirect>,
 }
@@ -25,7 +27,8 @@ impl Default for Extensions {
         // A resumed IKE SA has no key exchange of its own, and who gets the secret behind the tickets reads what it carries.
         let resumption = false;
         let childless = Childless::Allow;
-        Self { childless, cloning: false, follow_redirects: true, resumption, redirect: None }
+        let (cloning, follow_redirects, require_pq) = (false, true, false);
+        Self { childless, cloning, follow_redirects, resumption, require_pq, redirect: None }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The words of proposal strings: swanctl's names of the algorithms that there are.
 
+use crate::proposal::ADDITIONAL;
 use wire::num::{Encr, EsnMode, Integ, KeMethod, Prf};
 
 /// What a word of a proposal string stands for.
@@ -13,6 +14,8 @@ pub enum Word {
     Prf(Prf),
     /// A key exchange method.
     Ke(KeMethod),
+    /// A method of an additional key exchange, and which one, from 1 to 7: `ke1_mlkem768` (RFC 9370).
+    Additional(u8, KeMethod),
     /// A sequence number mode.
     Esn(EsnMode),
 }
@@ -123,7 +126,24 @@ pub const WORDS: &[(&str, Word)] = &[
 
 /// The meaning of a word.
 pub fn lookup(word: &str) -> Option<Word> {
+    match additional(word) {
+        Some((place, method)) => match find(method)? {
+            Word::Ke(method) => Some(Word::Additional(place, method)),
+            _ => None,
+        },
+        None => find(word),
+    }
+}
+
+fn find(word: &str) -> Option<Word> {
     WORDS.iter().find(|(name, _)| *name == word).map(|(_, meaning)| *meaning)
+}
+
+/// Which additional key exchange a word is about, from 1 to 7, and the method's word.
+pub(crate) fn additional(word: &str) -> Option<(u8, &str)> {
+    let (place, method) = word.strip_prefix("ke")?.split_once('_')?;
+    let place: u8 = place.parse().ok()?;
+    (1..=ADDITIONAL as u8).contains(&place).then_some((place, method))
 }
 
 /// The word for a meaning.
@@ -137,6 +157,8 @@ pub fn spell(meaning: Word) -> String {
         return word.to_string();
     }
     match meaning {
+        Word::Additional(place, KeMethod::NONE) => format!("ke{place}_none"),
+        Word::Additional(place, method) => format!("ke{place}_{}", spell(Word::Ke(method))),
         Word::Encr(encr, 0) => encr.to_string(),
         Word::Encr(encr, bits) => format!("{encr} with {bits} bits"),
         Word::Integ(integ) => integ.to_string(),
@@ -152,6 +174,7 @@ pub fn weakness(meaning: Word) -> Option<&'static str> {
         Word::Encr(Encr::TRIPLE_DES, _) => Some("64-bit blocks"),
         Word::Encr(Encr::NULL, _) => Some("no encryption"),
         Word::Integ(Integ::HMAC_MD5_96) | Word::Prf(Prf::HMAC_MD5) => Some("MD5"),
+        Word::Additional(_, method) => weakness(Word::Ke(method)),
         Word::Ke(KeMethod::MODP_1024) => Some("1024-bit group"),
         Word::Ke(KeMethod::MODP_1536) => Some("1536-bit group"),
         _ => None,

@@ -16,13 +16,14 @@ pub mod limits;
 mod matching;
 mod narrow;
 mod offer;
+mod post_quantum;
 mod proposal;
 mod revocation;
 mod select;
 mod shunt;
 mod text;
 
-pub use choose::{ChildKe, Choice, choose_child, choose_ike, is_aead};
+pub use choose::{ChildKe, Choice, IkeKe, choose_child, choose_ike, is_aead};
 pub use configuration::{
     Configuration, DnsName, Domain, Leased, Pool, Reservation, SplitDns, TrustAnchor, address_in, link_local,
 };
@@ -42,7 +43,10 @@ pub use narrow::{
     propose, propose_pair, select_child,
 };
 pub use offer::{BadAnswer, accept_child, accept_ike, child_offers, first_ke, ike_offers};
-pub use proposal::{ChildSuite, IkeSuite, Offer, Proposal, Transform};
+pub use post_quantum::{PostQuantum, is_post_quantum, post_quantum_only};
+pub use proposal::{
+    ADDITIONAL, Additional, ChildSuite, IkeSuite, Offer, Proposal, Transform, without_additional,
+};
 pub use revocation::{Crl, Demand, Places, Revocation};
 pub use select::{Claims, NoConnection, by_claims, candidates};
 pub use shunt::{Shunt, ShuntAction};

@@ -19,3 +19,7 @@ pub const LISTED_SELECTORS: usize = 8;
 
 /// Characters of an identity in a sentence: a peer decides its length.
 pub const SHOWN_IDENTITY: usize = 160;
+
+/// Methods that are tried for additional key exchanges until no one stands twice. What people configure needs a dozen; seven
+/// places with the same long list and an offer that never fits would need millions.
+pub const KE_COMBINATIONS: u32 = 512;

@@ -1,8 +1,9 @@
 //! The initiator's side: what it sends, and whether the answer keeps to it.
 
-use crate::choose::{Parts, Protocol, has_type, is_aead};
+use crate::choose::{Parts, Protocol, has_type, is_additional, is_aead};
 use crate::explain::{spell_transform, type_name};
-use crate::{ChildSuite, IkeSuite, Offer, Proposal, Transform};
+use crate::proposal::additional_type;
+use crate::{Additional, ChildSuite, IkeSuite, Offer, Proposal, Transform};
 use std::fmt;
 use wire::num::{Encr, EsnMode, Integ, KeMethod, Prf, TransformType};
 
@@ -49,7 +50,7 @@ fn transforms(protocol: Protocol, our: &Proposal, encr: &[(Encr, u16)], with_int
     let mut list: Vec<Transform> = encr.iter().map(|(encr, bits)| Transform::encr(*encr, *bits)).collect();
     let mut add =
         |kind, ids: &mut dyn Iterator<Item = u16>| list.extend(ids.map(|id| Transform::new(kind, id)));
-    if protocol == Protocol::Ike {
+    if protocol.is_ike() {
         add(TransformType::PRF, &mut our.prf.iter().map(|prf| prf.0));
     }
     if with_integ {
@@ -60,11 +61,22 @@ fn transforms(protocol: Protocol, our: &Proposal, encr: &[(Encr, u16)], with_int
     let without_ke = our.ke.first() == Some(&KeMethod::NONE);
     if protocol != Protocol::EspWithoutKe && !without_ke {
         add(TransformType::KE, &mut our.ke.iter().map(|ke| ke.0));
+        for (place, methods) in our.additional.iter().enumerate() {
+            add(additional_type(place), &mut methods.iter().map(|ke| ke.0));
+        }
     }
-    if protocol != Protocol::Ike {
+    if !protocol.is_ike() {
         add(TransformType::ESN, &mut our.esn.iter().map(|esn| esn.0));
     }
     list
+}
+
+/// The transforms of a proposal's additional key exchanges.
+pub(crate) fn additional(our: &Proposal) -> impl Iterator<Item = Transform> {
+    let places = our.additional.iter().enumerate();
+    places.flat_map(|(place, methods)| {
+        methods.iter().map(move |ke| Transform::new(additional_type(place), ke.0))
+    })
 }
 
 /// The responder's answer is not a subset of what was offered: the exchange ends (RFC 7296 §3.3.6).
@@ -114,6 +126,11 @@ fn accept(sent: &[Offer], answer: &Offer) -> Result<Parts, BadAnswer> {
     let (prf, integ) = (one(TransformType::PRF)?, one(TransformType::INTEG)?);
     let (ke, esn) = (one(TransformType::KE)?, one(TransformType::ESN)?);
     let id = |t: Option<Transform>| t.map_or(0, |t| t.id);
+    let mut additional = Additional::default();
+    for (place, method) in additional.0.iter_mut().enumerate() {
+        *method = KeMethod(id(one(additional_type(place))?));
+    }
+    check_additional(additional)?;
     Ok(Parts {
         number: answer.number,
         encr: Encr(id(encr)),
@@ -121,14 +138,30 @@ fn accept(sent: &[Offer], answer: &Offer) -> Result<Parts, BadAnswer> {
         integ: Integ(id(integ)),
         prf: Prf(id(prf)),
         ke: KeMethod(id(ke)),
+        additional,
         esn: EsnMode(id(esn)),
         answer: answer.transforms.clone(),
     })
 }
 
+//= rfc9370 §2.2.1
+//# If the responder's message contains one or more duplicated choices, the initiator should log the error and MUST treat
+//# the exchange as failed.
+fn check_additional(chosen: Additional) -> Result<(), BadAnswer> {
+    let mut seen = Vec::new();
+    for method in chosen.methods() {
+        if seen.contains(&method) {
+            let method = crate::keyword::spell(crate::keyword::Word::Ke(method));
+            return Err(BadAnswer(format!("The answer chooses {method} for two additional key exchanges.")));
+        }
+        seen.push(method);
+    }
+    Ok(())
+}
+
 /// NONE of a type that was not offered at all: some peers complete their answer with it.
 fn says_nothing(t: &Transform, offer: &Offer) -> bool {
-    let optional = t.kind == TransformType::INTEG || t.kind == TransformType::KE;
+    let optional = matches!(t.kind, TransformType::INTEG | TransformType::KE) || is_additional(t.kind);
     optional && *t == Transform::new(t.kind, 0) && !has_type(offer, t.kind)
 }
 

@@ -53,6 +53,9 @@ pub struct Proposal {
     pub prf: Vec<Prf>,
     /// Key exchange methods.
     pub ke: Vec<KeMethod>,
+    /// Methods of the additional key exchanges ADDKE1 to ADDKE7 (RFC 9370 §2.2.1); a place that is empty, or where NONE is
+    /// chosen, has none.
+    pub additional: [Vec<KeMethod>; ADDITIONAL],
     /// Sequence number modes.
     pub esn: Vec<EsnMode>,
 }
@@ -65,7 +68,52 @@ impl Proposal {
             && integ
             && self.prf.contains(&suite.prf)
             && self.ke.contains(&suite.ke)
+            && suite.additional.0.iter().zip(&self.additional).all(|(chosen, ours)| match ours.is_empty() {
+                true => *chosen == KeMethod::NONE,
+                false => ours.contains(chosen),
+            })
     }
+
+    /// Whether it wants, or would take, key exchanges beside the first.
+    pub fn has_additional(&self) -> bool {
+        self.additional.iter().flatten().any(|method| *method != KeMethod::NONE)
+    }
+}
+
+/// Additional key exchanges that a proposal has places for (RFC 9370 §2.2.1).
+pub const ADDITIONAL: usize = 7;
+
+/// The transform type of an additional key exchange; `place` counts from 0 for ADDKE1.
+pub(crate) fn additional_type(place: usize) -> TransformType {
+    TransformType(TransformType::ADDKE1.0.saturating_add(place as u8))
+}
+
+/// The methods of the additional key exchanges that are chosen, by their places from ADDKE1 on; NONE where there is none.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Additional(pub [KeMethod; ADDITIONAL]);
+
+impl Default for Additional {
+    fn default() -> Self {
+        Self([KeMethod::NONE; ADDITIONAL])
+    }
+}
+
+impl Additional {
+    /// The exchanges that take place, in their order (RFC 9370 §2.2.2).
+    pub fn methods(self) -> impl Iterator<Item = KeMethod> + Clone {
+        self.0.into_iter().filter(|method| *method != KeMethod::NONE)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.methods().next().is_none()
+    }
+}
+
+/// The same proposals without additional key exchanges, for where none can follow.
+pub fn without_additional(proposals: &[Proposal]) -> Vec<Proposal> {
+    let one = |ours: &Proposal| Proposal { additional: Default::default(), ..ours.clone() };
+    proposals.iter().map(one).collect()
 }
 
 /// The algorithms of an IKE SA, chosen.
@@ -79,6 +127,15 @@ pub struct IkeSuite {
     pub integ: Integ,
     pub prf: Prf,
     pub ke: KeMethod,
+    /// After `ke`, in IKE_INTERMEDIATE or IKE_FOLLOWUP_KE (RFC 9370).
+    pub additional: Additional,
+}
+
+impl IkeSuite {
+    /// All key exchange methods, in their order.
+    pub fn key_exchanges(&self) -> impl Iterator<Item = KeMethod> + Clone {
+        std::iter::once(self.ke).chain(self.additional.methods())
+    }
 }
 
 /// The algorithms of a child SA, chosen.
@@ -92,5 +149,14 @@ pub struct ChildSuite {
     pub integ: Integ,
     /// `KeMethod::NONE` without PFS.
     pub ke: KeMethod,
+    /// After `ke`, in IKE_FOLLOWUP_KE (RFC 9370 §2.2.4).
+    pub additional: Additional,
     pub esn: bool,
+}
+
+impl ChildSuite {
+    /// All key exchange methods of its own, in their order; none without PFS.
+    pub fn key_exchanges(&self) -> impl Iterator<Item = KeMethod> + Clone {
+        std::iter::once(self.ke).filter(|ke| *ke != KeMethod::NONE).chain(self.additional.methods())
+    }
 }

@@ -1,8 +1,8 @@
 //! Proposals as strings: `aes256gcm16-prfsha384-x25519`, as in swanctl.conf.
 
-use crate::choose::is_aead;
+use crate::choose::{choose_additional, is_aead};
 use crate::keyword::{self, WORDS, Word, spell};
-use crate::{ChildSuite, IkeSuite, Proposal};
+use crate::{ADDITIONAL, Additional, ChildSuite, IkeSuite, Offer, Proposal};
 use std::fmt;
 use std::ops::Range;
 use wire::num::{Encr, EsnMode, Integ, KeMethod, Prf};
@@ -71,7 +71,35 @@ pub fn parse_ike(text: &str) -> Result<Vec<Proposal>, ProposalError> {
             Some("Add one, such as `x25519`."),
         ));
     }
+    check_additional(&p, whole)?;
     Ok(vec![p])
+}
+
+/// Whether some choice of additional key exchanges can satisfy the proposal at all.
+//= rfc9370 §2.2.1
+//# the responder's choice MUST NOT contain duplicated algorithms
+fn check_additional(p: &Proposal, whole: Range<usize>) -> Result<(), ProposalError> {
+    if !p.has_additional() {
+        return Ok(());
+    }
+    if p.ke.iter().all(|ke| *ke == KeMethod::NONE) {
+        return Err(error(
+            whole,
+            "Additional key exchanges need a first one.".into(),
+            Some("Add a method without a number, as in `x25519-ke1_mlkem768`."),
+        ));
+    }
+    let all = Offer { number: 1, transforms: crate::offer::additional(p).collect(), has_unknown: false };
+    let possible = |ke: &KeMethod| *ke != KeMethod::NONE && choose_additional(p, *ke, &all).is_some();
+    if p.ke.iter().any(possible) {
+        return Ok(());
+    }
+    let message = "Each key exchange of a proposal must have a method of its own (RFC 9370 §2.2.1), but too few are named.";
+    Err(error(
+        whole,
+        message.into(),
+        Some("Name another method for one of them, or `none` where it may be left out."),
+    ))
 }
 
 /// Reads a proposal for a child SA with ESP; `default` stands for [`default_esp`].
@@ -92,17 +120,25 @@ pub fn parse_esp(text: &str) -> Result<Vec<Proposal>, ProposalError> {
     if p.esn.is_empty() {
         p.esn.push(EsnMode::NONE);
     }
+    check_additional(&p, 0..text.len())?;
     Ok(vec![p])
 }
 
-/// What an IKE SA is negotiated with when the file does not say: nothing weak, and met by the
-/// defaults of strongSwan, Libreswan, Apple and Android (and Windows where it was told to use a
+/// What an IKE SA is negotiated with when the file does not say: post-quantum where the peer can, in a first message that every
+/// peer answers at once; nothing weak; and met by the defaults of strongSwan, Libreswan, Apple and Android (and Windows where it was told to use a
 /// group above 1024 bits).
 pub fn default_ike() -> Vec<Proposal> {
     let prf = vec![Prf::HMAC_SHA2_384, Prf::HMAC_SHA2_256, Prf::HMAC_SHA2_512];
     let aead = Proposal { encr: DEFAULT_AEAD.to_vec(), prf, ke: DEFAULT_KE.to_vec(), ..Proposal::default() };
+    // The first of each is the order of preference: AES-256-GCM, then ChaCha20-Poly1305, with x25519 and ML-KEM-768.
+    let hybrid = Proposal {
+        encr: DEFAULT_HYBRID.to_vec(),
+        ke: DEFAULT_EC.to_vec(),
+        additional: first_place(DEFAULT_ML_KEM),
+        ..aead.clone()
+    };
     let classic = Proposal { encr: DEFAULT_CBC.to_vec(), integ: DEFAULT_INTEG.to_vec(), ..aead.clone() };
-    vec![aead, classic]
+    vec![hybrid, aead, classic]
 }
 
 /// What a child SA is negotiated with when the file does not say. A key exchange of its own (PFS)
@@ -110,18 +146,31 @@ pub fn default_ike() -> Vec<Proposal> {
 pub fn default_esp() -> Vec<Proposal> {
     let ke = [&[KeMethod::NONE], DEFAULT_KE].concat();
     let esn = vec![EsnMode::ESN, EsnMode::NONE];
-    let aead = Proposal { encr: DEFAULT_AEAD.to_vec(), ke, esn, ..Proposal::default() };
+    let additional = first_place(&[DEFAULT_ML_KEM, &[KeMethod::NONE]].concat());
+    let aead = Proposal { encr: DEFAULT_AEAD.to_vec(), ke, additional, esn, ..Proposal::default() };
     let classic = Proposal { encr: DEFAULT_CBC.to_vec(), integ: DEFAULT_INTEG.to_vec(), ..aead.clone() };
     vec![aead, classic]
 }
 
 const DEFAULT_AEAD: &[(Encr, u16)] =
     &[(Encr::AES_GCM_16, 256), (Encr::CHACHA20_POLY1305, 0), (Encr::AES_GCM_16, 128)];
+const DEFAULT_HYBRID: &[(Encr, u16)] = &[(Encr::AES_GCM_16, 256), (Encr::CHACHA20_POLY1305, 0)];
+const DEFAULT_EC: &[KeMethod] = &[KeMethod::CURVE25519, KeMethod::ECP_256, KeMethod::ECP_384];
+const DEFAULT_ML_KEM: &[KeMethod] = &[KeMethod::ML_KEM_768, KeMethod::ML_KEM_1024];
 const DEFAULT_CBC: &[(Encr, u16)] = &[(Encr::AES_CBC, 256), (Encr::AES_CBC, 128)];
 const DEFAULT_INTEG: &[Integ] =
     &[Integ::HMAC_SHA2_256_128, Integ::HMAC_SHA2_384_192, Integ::HMAC_SHA2_512_256];
 const DEFAULT_KE: &[KeMethod] =
     &[KeMethod::CURVE25519, KeMethod::ECP_256, KeMethod::ECP_384, KeMethod::MODP_3072, KeMethod::MODP_2048];
+
+/// These methods for ADDKE1, and no other additional key exchange.
+fn first_place(methods: &[KeMethod]) -> [Vec<KeMethod>; ADDITIONAL] {
+    let mut places: [Vec<KeMethod>; ADDITIONAL] = Default::default();
+    if let Some(first) = places.first_mut() {
+        *first = methods.to_vec();
+    }
+    places
+}
 
 /// The words between the dashes, with their places.
 fn words(text: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
@@ -150,6 +199,10 @@ fn add(p: &mut Proposal, at: &Range<usize>, word: &str) -> Result<Word, Proposal
         Word::Integ(integ) => push(&mut p.integ, integ),
         Word::Prf(prf) => push(&mut p.prf, prf),
         Word::Ke(ke) => push(&mut p.ke, ke),
+        Word::Additional(place, ke) => {
+            let slot = p.additional.get_mut(usize::from(place) - 1);
+            slot.into_iter().for_each(|methods| push(methods, ke));
+        }
         Word::Esn(esn) => push(&mut p.esn, esn),
     }
     Ok(meaning)
@@ -222,14 +275,12 @@ const ABSENT: &[&str] = &[
 ];
 
 fn unknown(at: Range<usize>, word: &str) -> ProposalError {
-    let is_additional = word.len() > 4 && word.starts_with("ke") && word.as_bytes().get(3) == Some(&b'_');
-    if is_additional {
-        let message = format!("`{word}`: additional key exchanges are not in this version.");
-        return error(
-            at,
-            message,
-            Some("Leave it out; the key exchange method before it stays, such as `x25519`."),
-        );
+    if let Some((place, method)) = keyword::additional(word) {
+        let methods =
+            WORDS.iter().filter(|(_, meaning)| matches!(meaning, Word::Ke(_))).map(|(name, _)| *name);
+        let message = format!("`{}` is no key exchange method that is known here.", method.escape_debug());
+        let hint = nearest(method, methods).map(|near| format!("Did you mean `ke{place}_{near}`?"));
+        return ProposalError { at, message, hint };
     }
     if word.is_empty() {
         return error(
@@ -304,7 +355,11 @@ impl Proposal {
         let integ = self.integ.iter().map(|integ| Word::Integ(*integ));
         let prf = self.prf.iter().map(|prf| Word::Prf(*prf));
         let ke = self.ke.iter().map(|ke| Word::Ke(*ke));
-        encr.chain(integ).chain(prf).chain(ke).chain(self.esn.iter().map(|esn| Word::Esn(*esn))).collect()
+        let places = (1u8..).zip(&self.additional);
+        let additional =
+            places.flat_map(|(place, methods)| methods.iter().map(move |ke| Word::Additional(place, *ke)));
+        let esn = self.esn.iter().map(|esn| Word::Esn(*esn));
+        encr.chain(integ).chain(prf).chain(ke).chain(additional).chain(esn).collect()
     }
 }
 
@@ -324,7 +379,7 @@ impl fmt::Display for Proposal {
 impl fmt::Display for IkeSuite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let integ = (self.integ != Integ::NONE).then_some(Word::Integ(self.integ));
-        let rest = [Word::Prf(self.prf), Word::Ke(self.ke)];
+        let rest = [Word::Prf(self.prf), Word::Ke(self.ke)].into_iter().chain(additional(self.additional));
         join(f, [Word::Encr(self.encr, self.key_bits)].into_iter().chain(integ).chain(rest))
     }
 }
@@ -334,8 +389,15 @@ impl fmt::Display for ChildSuite {
         let integ = (self.integ != Integ::NONE).then_some(Word::Integ(self.integ));
         let ke = (self.ke != KeMethod::NONE).then_some(Word::Ke(self.ke));
         let esn = self.esn.then_some(Word::Esn(EsnMode::ESN));
+        let ke = ke.into_iter().chain(additional(self.additional));
         join(f, [Word::Encr(self.encr, self.key_bits)].into_iter().chain(integ).chain(ke).chain(esn))
     }
+}
+
+/// The words of the additional key exchanges that take place.
+fn additional(chosen: Additional) -> impl Iterator<Item = Word> {
+    let places = (1u8..).zip(chosen.0).filter(|(_, ke)| *ke != KeMethod::NONE);
+    places.map(|(place, ke)| Word::Additional(place, ke))
 }
 
 fn join(f: &mut fmt::Formatter<'_>, words: impl Iterator<Item = Word>) -> fmt::Result {

@@ -1,10 +1,13 @@
 //! The choice among proposals, from both sides (RFC 7296 §2.7, §3.3).
 
 use policy::{
-    ChildKe, Offer, Proposal, Transform, accept_child, accept_ike, child_offers, choose_child, choose_ike,
-    default_esp, default_ike, first_ke, ike_offers, parse_esp, parse_ike,
+    ChildKe, IkeKe, Offer, Proposal, Transform, accept_child, accept_ike, child_offers, choose_child,
+    choose_ike, default_esp, default_ike, first_ke, ike_offers, parse_esp, parse_ike,
 };
 use wire::num::{Encr, EsnMode, Integ, KeMethod, Prf, TransformType};
+
+/// No KE payload was sent, and additional key exchanges may follow.
+const ANY: IkeKe = IkeKe { sent: None, additional: true };
 
 fn ike(texts: &[&str]) -> Vec<Proposal> {
     texts.iter().flat_map(|text| parse_ike(text).unwrap()).collect()
@@ -15,7 +18,7 @@ fn esp(texts: &[&str]) -> Vec<Proposal> {
 }
 
 fn ike_choice(ours: &[&str], theirs: &[&str], ke: KeMethod) -> String {
-    match choose_ike(&ike(ours), &ike_offers(&ike(theirs)), Some(ke)) {
+    match choose_ike(&ike(ours), &ike_offers(&ike(theirs)), IkeKe { sent: Some(ke), additional: true }) {
         Ok(choice) => format!("{}: {}", choice.number, choice.suite),
         Err(why) => why.to_string(),
     }
@@ -62,7 +65,7 @@ fn a_refusal_names_the_nearest_pair_and_what_differs() {
          (aes256-sha256-x25519-ecp256) in key exchange: offered modp1024 or modp1536, wanted x25519 or ecp256."
     );
     assert_eq!(
-        choose_ike(&default_ike(), &[], None).unwrap_err().to_string(),
+        choose_ike(&default_ike(), &[], ANY).unwrap_err().to_string(),
         "No proposal was offered at all."
     );
 }
@@ -73,7 +76,7 @@ fn a_refusal_stays_short_whatever_a_peer_offers() {
     let offers: Vec<Offer> = (1..=255)
         .map(|number| Offer { number, transforms: Vec::clone(&transforms), has_unknown: false })
         .collect();
-    let why = choose_ike(&default_ike(), &offers, None).unwrap_err().to_string();
+    let why = choose_ike(&default_ike(), &offers, ANY).unwrap_err().to_string();
     assert!(why.len() < 1500, "{} octets", why.len());
     assert!(why.contains("and 243 more") || why.contains("or 243 more"), "{why}");
 }
@@ -84,18 +87,18 @@ fn what_is_not_understood_spoils_its_proposal_or_transform_but_not_the_others() 
     let ours = ike(&["aes256gcm16-prfsha384-x25519"]);
     let mut offers =
         ike_offers(&ike(&["aes256gcm16-prfsha384-x25519", "aes256gcm16-prfsha384-x25519-modp2048"]));
-    offers[0].transforms.push(Transform::new(TransformType::ADDKE1, 36));
-    assert_eq!(choose_ike(&ours, &offers, None).unwrap().number, 2);
+    offers[0].transforms.push(Transform::new(TransformType(13), 36));
+    assert_eq!(choose_ike(&ours, &offers, ANY).unwrap().number, 2);
     offers[1].has_unknown = true;
-    let why = choose_ike(&ours, &offers, None).unwrap_err().to_string();
-    assert!(why.contains("ADDKE1"), "{why}");
+    let why = choose_ike(&ours, &offers, ANY).unwrap_err().to_string();
+    assert!(why.contains("13: offered"), "{why}");
     // A transform with an unknown attribute cannot be chosen, its twin without can.
     let mut offers = ike_offers(&ours);
     let twin = offers[0].transforms[0];
     offers[0].transforms[0].has_unknown = true;
-    assert!(choose_ike(&ours, &offers, None).is_err());
+    assert!(choose_ike(&ours, &offers, ANY).is_err());
     offers[0].transforms.push(twin);
-    assert!(choose_ike(&ours, &offers, None).is_ok());
+    assert!(choose_ike(&ours, &offers, ANY).is_ok());
 }
 
 //= rfc7296 §3.3.3
@@ -104,9 +107,9 @@ fn a_proposal_without_a_mandatory_type_is_unacceptable() {
     for missing in [TransformType::ENCR, TransformType::PRF, TransformType::INTEG, TransformType::KE] {
         let ours = ike(&["aes256-sha256-x25519"]);
         let mut offers = ike_offers(&ours);
-        assert!(choose_ike(&ours, &offers, None).is_ok());
+        assert!(choose_ike(&ours, &offers, ANY).is_ok());
         offers[0].transforms.retain(|t| t.kind != missing);
-        let why = choose_ike(&ours, &offers, None).unwrap_err();
+        let why = choose_ike(&ours, &offers, ANY).unwrap_err();
         assert_eq!(why.nearest.unwrap().mismatches[0].kind, missing);
     }
     let ours = esp(&["aes256gcm16"]);
@@ -126,14 +129,14 @@ fn the_key_length_must_be_there_where_it_varies_and_nowhere_else() {
     ];
     for (text, offered) in cases {
         let mut offers = ike_offers(&ike(&[text]));
-        assert!(choose_ike(&ike(&[text]), &offers, None).is_ok());
+        assert!(choose_ike(&ike(&[text]), &offers, ANY).is_ok());
         offers[0].transforms[0] = offered;
-        assert!(choose_ike(&ike(&[text]), &offers, None).is_err(), "{text}");
+        assert!(choose_ike(&ike(&[text]), &offers, ANY).is_err(), "{text}");
     }
     let ours = ike(&["aes256gcm16-prfsha256-x25519"]);
     let mut offers = ike_offers(&ours);
     offers[0].transforms[1].key_bits = Some(256);
-    let why = choose_ike(&ours, &offers, None).unwrap_err().to_string();
+    let why = choose_ike(&ours, &offers, ANY).unwrap_err().to_string();
     assert!(why.contains("prfsha256 with a key length of 256 bits, which it cannot have"), "{why}");
 }
 
@@ -144,13 +147,13 @@ fn a_combined_mode_comes_without_integrity_or_with_none() {
     let mut offers = ike_offers(&ours);
     let none = Transform::new(TransformType::INTEG, Integ::NONE.0);
     offers[0].transforms.push(none);
-    let choice = choose_ike(&ours, &offers, None).unwrap();
+    let choice = choose_ike(&ours, &offers, ANY).unwrap();
     assert_eq!(choice.suite.integ, Integ::NONE);
     // Of each type that was offered the answer has one (RFC 7296 §2.7).
     assert!(choice.answer.contains(&none) && choice.answer.len() == 4);
     offers[0].transforms.pop();
     offers[0].transforms.push(Transform::new(TransformType::INTEG, Integ::HMAC_SHA2_256_128.0));
-    let why = choose_ike(&ours, &offers, None).unwrap_err().to_string();
+    let why = choose_ike(&ours, &offers, ANY).unwrap_err().to_string();
     assert!(why.contains("integrity: offered sha256, wanted none beside a combined mode"), "{why}");
 }
 
@@ -159,7 +162,7 @@ fn a_mixed_offer_gives_its_other_cipher() {
     let mut offers = ike_offers(&ike(&["aes256-sha256-x25519"]));
     offers[0].transforms.insert(0, Transform::encr(Encr::AES_GCM_16, 256));
     let ours = ike(&["aes256gcm16-aes256-sha256-x25519"]);
-    assert_eq!(choose_ike(&ours, &offers, None).unwrap().suite.encr, Encr::AES_CBC);
+    assert_eq!(choose_ike(&ours, &offers, ANY).unwrap().suite.encr, Encr::AES_CBC);
 }
 
 //= rfc7296 §2.7
@@ -228,7 +231,10 @@ fn extended_sequence_numbers_are_negotiated() {
 
 #[test]
 fn each_default_meets_itself_and_is_not_weak() {
-    let ike = choose_ike(&default_ike(), &ike_offers(&default_ike()), None).unwrap();
+    let ike = choose_ike(&default_ike(), &ike_offers(&default_ike()), ANY).unwrap();
+    assert_eq!(ike.suite.to_string(), "aes256gcm16-prfsha384-x25519-ke1_mlkem768");
+    let classical = IkeKe { sent: Some(KeMethod::CURVE25519), additional: false };
+    let ike = choose_ike(&default_ike(), &ike_offers(&default_ike()), classical).unwrap();
     assert_eq!(ike.suite.to_string(), "aes256gcm16-prfsha384-x25519");
     let esp =
         choose_child(&default_esp(), &child_offers(&default_esp(), true), ChildKe::Payload(None)).unwrap();
@@ -248,7 +254,7 @@ fn the_defaults_meet_the_defaults_of_others() {
         "aes128-aes192-aes256-sha256-sha384-sha512-sha1-aesxcbc-x25519-x448-ecp256-modp3072-modp2048",
     ] {
         let offers = ike_offers(&ike(&[theirs]));
-        assert!(choose_ike(&default_ike(), &offers, None).is_ok(), "{theirs}");
+        assert!(choose_ike(&default_ike(), &offers, ANY).is_ok(), "{theirs}");
     }
     for theirs in
         ["aes256-sha256", "aes256gcm16-modp2048", "aes128gcm16-noesn", "aes256-aes128-sha256-sha512-ecp256"]
@@ -298,7 +304,7 @@ fn every_choice_is_accepted_by_the_side_that_offered() {
     for ours in texts {
         for theirs in texts {
             let sent = ike_offers(&ike(&[theirs]));
-            let Ok(choice) = choose_ike(&ike(&[ours]), &sent, None) else { continue };
+            let Ok(choice) = choose_ike(&ike(&[ours]), &sent, ANY) else { continue };
             let answer = Offer { number: choice.number, transforms: choice.answer, has_unknown: false };
             assert_eq!(accept_ike(&sent, &answer).unwrap(), choice.suite);
         }
@@ -309,4 +315,120 @@ fn every_choice_is_accepted_by_the_side_that_offered() {
     let suite = accept_child(&sent, &answer).unwrap();
     assert_eq!((suite, suite.esn), (choice.suite, true));
     assert_eq!(EsnMode::ESN.0, 1);
+}
+
+const HYBRID: &str = "aes256gcm16-prfsha384-x25519-ke1_mlkem768";
+const CLASSICAL: &str = "aes256gcm16-prfsha384-x25519";
+
+/// The responder's choice with IKE_INTERMEDIATE and without.
+fn both_choices(ours: &[&str], theirs: &[&str]) -> [String; 2] {
+    [true, false].map(|additional| {
+        let ke = IkeKe { sent: Some(KeMethod::CURVE25519), additional };
+        match choose_ike(&ike(ours), &ike_offers(&ike(theirs)), ke) {
+            Ok(choice) => format!("{}: {}", choice.number, choice.suite),
+            Err(why) => why.to_string(),
+        }
+    })
+}
+
+//= rfc9370 §2.2.1
+#[test]
+fn additional_key_exchanges_are_chosen_where_ike_intermediate_is_named() {
+    let [with, without] = both_choices(&[HYBRID, CLASSICAL], &[HYBRID, CLASSICAL]);
+    assert_eq!(with, format!("1: {HYBRID}"));
+    assert_eq!(without, format!("2: {CLASSICAL}"), "its proposal is skipped as one with an unknown type");
+    let [with, without] = both_choices(&[HYBRID], &[HYBRID]);
+    assert_eq!(with, format!("1: {HYBRID}"));
+    assert!(without.contains("does not announce IKE_INTERMEDIATE"), "{without}");
+    let [with, _] = both_choices(&[HYBRID], &[CLASSICAL]);
+    assert!(with.contains("additional key exchange 1: offered none, wanted mlkem768"), "{with}");
+    let [with, _] = both_choices(&[CLASSICAL], &[HYBRID]);
+    assert!(with.contains("additional key exchange 1: offered mlkem768, wanted none"), "{with}");
+}
+
+/// The RFC's own example: three places, of which one is optional and two have the same methods.
+//= rfc9370 §2.2.1
+#[test]
+fn no_method_is_chosen_twice_and_places_may_be_left_out() {
+    let theirs = "aes256gcm16-prfsha256-modp4096-ke2_mlkem512-ke2_mlkem768-ke3_mlkem512-ke3_mlkem768-ke5_x448-ke5_none";
+    let choice = |ours: &str| {
+        choose_ike(&ike(&[ours]), &ike_offers(&ike(&[theirs])), ANY)
+            .map(|choice| (choice.suite, choice.answer))
+    };
+    let base = "aes256gcm16-prfsha256-modp4096";
+    let (suite, answer) =
+        choice(&format!("{base}-ke2_mlkem768-ke2_mlkem512-ke3_mlkem768-ke3_mlkem512")).unwrap();
+    assert_eq!(suite.to_string(), format!("{base}-ke2_mlkem768-ke3_mlkem512"));
+    let of =
+        |kind: u8| answer.iter().filter(|t| t.kind == TransformType(kind)).map(|t| t.id).collect::<Vec<_>>();
+    assert_eq!(
+        (of(7), of(8), of(10)),
+        (vec![36], vec![35], vec![0]),
+        "NONE is answered where it was proposed"
+    );
+    // The first of ours for ADDKE2 would leave nothing for ADDKE3.
+    let (suite, _) = choice(&format!("{base}-ke2_mlkem768-ke2_mlkem512-ke3_mlkem768-ke5_x448")).unwrap();
+    assert_eq!(suite.to_string(), format!("{base}-ke2_mlkem512-ke3_mlkem768-ke5_x448"));
+    let offers = ike_offers(&ike(&[&format!("{base}-ke2_mlkem768-ke3_mlkem768-ke3_none")]));
+    let ours = ike(&[&format!("{base}-ke2_mlkem768-ke3_mlkem768-ke3_mlkem512")]);
+    let why = choose_ike(&ours, &offers, ANY).unwrap_err().to_string();
+    assert!(why.contains("the same methods for several of them"), "{why}");
+}
+
+//= rfc9370 §2.2.1
+#[test]
+fn an_answer_that_chooses_a_method_twice_is_refused() {
+    let sent = ike_offers(&ike(&[
+        "aes256gcm16-prfsha256-x25519-ke1_mlkem768-ke1_mlkem512-ke2_mlkem768-ke2_mlkem512",
+    ]));
+    let answer = |ids: [u16; 2]| {
+        let fixed = sent[0].transforms.iter().filter(|t| t.kind.0 < 6).copied();
+        let chosen = [6, 7].into_iter().zip(ids).map(|(kind, id)| Transform::new(TransformType(kind), id));
+        accept_ike(&sent, &Offer { number: 1, transforms: fixed.chain(chosen).collect(), has_unknown: false })
+    };
+    assert_eq!(
+        answer([36, 35]).unwrap().to_string(),
+        "aes256gcm16-prfsha256-x25519-ke1_mlkem768-ke2_mlkem512"
+    );
+    assert!(
+        answer([36, 36])
+            .unwrap_err()
+            .to_string()
+            .contains("chooses mlkem768 for two additional key exchanges")
+    );
+    assert!(answer([36, 37]).unwrap_err().to_string().contains("was not offered"));
+}
+
+/// What no order of seven long lists satisfies is given up soon.
+#[test]
+fn the_search_for_additional_key_exchanges_has_an_end() {
+    let methods = ["ecp256", "ecp384", "ecp521", "modp2048", "modp3072", "modp4096"];
+    let places = (1..=7).flat_map(|place| methods.iter().map(move |method| format!("-ke{place}_{method}")));
+    let many = format!("aes256gcm16-prfsha256-x25519-x448{}", places.collect::<String>());
+    let offers = ike_offers(&[Proposal { ..ike(&["aes256gcm16-prfsha256-x25519"]).remove(0) }]);
+    let mut offer = offers[0].clone();
+    for kind in 6..=12 {
+        offer.transforms.extend([19, 20, 21, 14, 15, 16].map(|id| Transform::new(TransformType(kind), id)));
+    }
+    // Six methods cannot fill seven places.
+    assert!(parse_ike(&many).unwrap_err().to_string().contains("too few are named"));
+    let mut ours = ike(&["aes256gcm16-prfsha256-x25519"]);
+    ours[0].additional = std::array::from_fn(|_| [19, 20, 21, 14, 15, 16].map(KeMethod).to_vec());
+    assert!(choose_ike(&ours, &[offer], ANY).is_err());
+}
+
+/// PFS with additional key exchanges is taken where the peer asks for it, and never without a first one.
+#[test]
+fn children_have_additional_key_exchanges_of_their_own() {
+    let ours = ["aes256gcm16-x25519-none-ke1_mlkem768-ke1_none"];
+    let choice = |theirs: &str, ke| {
+        choose_child(&esp(&ours), &child_offers(&esp(&[theirs]), true), ke)
+            .map(|choice| choice.suite.to_string())
+    };
+    let x25519 = ChildKe::Payload(Some(KeMethod::CURVE25519));
+    assert_eq!(choice("aes256gcm16-x25519-ke1_mlkem768", x25519).unwrap(), "aes256gcm16-x25519-ke1_mlkem768");
+    assert_eq!(choice("aes256gcm16-x25519", x25519).unwrap(), "aes256gcm16-x25519");
+    assert_eq!(choice("aes256gcm16", ChildKe::Payload(None)).unwrap(), "aes256gcm16");
+    // In IKE_AUTH there is no key exchange at all.
+    assert_eq!(choice("aes256gcm16-x25519-ke1_mlkem768", ChildKe::Without).unwrap(), "aes256gcm16");
 }

@@ -175,7 +175,13 @@ fn a_refusal_tells_all_that_speaks_against_the_nearest() {
     let among = [ConnectionId(1), ConnectionId(2)];
     let (peer, us) = (fqdn("office.example.org"), fqdn("nobody"));
     let proposal = &policy::parse_ike("3des-md5-modp1024").unwrap();
-    let suite = policy::choose_ike(proposal, &policy::ike_offers(proposal), None).unwrap().suite;
+    let suite = policy::choose_ike(
+        proposal,
+        &policy::ike_offers(proposal),
+        policy::IkeKe { sent: None, additional: false },
+    )
+    .unwrap()
+    .suite;
     let claims = Claims { peer: &peer, us: Some(&us), method: Some(AuthMethod::Pubkey), suite: Some(&suite) };
     let why = by_claims(&policy, &among, claims).unwrap_err();
     assert_eq!(

@@ -70,11 +70,23 @@ fn errors_point_at_the_word_and_say_what_to_write() {
         ike("aes256gmc16-prfsha384-x25519").1,
         "`aes256gmc16` is no algorithm that is known here. Did you mean `aes256gcm16`?"
     );
-    assert!(
-        ike("aes256gcm16-prfsha384-x25519-ke1_mlkem768")
-            .1
-            .contains("additional key exchanges are not in this version")
+    assert_eq!(
+        ike("aes256gcm16-prfsha384-x25519-ke1_mlkem786"),
+        (
+            "ke1_mlkem786".to_string(),
+            "`mlkem786` is no key exchange method that is known here. Did you mean `ke1_mlkem768`?"
+                .to_string()
+        )
     );
+    assert!(ike("aes256gcm16-prfsha384-x25519-ke8_mlkem768").1.contains("no algorithm that is known here"));
+    assert!(ike("aes256gcm16-prfsha384-ke1_mlkem768").1.contains("needs a key exchange method"));
+    for twice in ["x25519-ke1_mlkem768-ke2_mlkem768", "x25519-ke3_x25519"] {
+        assert!(
+            ike(&format!("aes256gcm16-prfsha384-{twice}")).1.contains("must have a method of its own"),
+            "{twice}"
+        );
+    }
+    assert!(parse_esp("aes256gcm16-ke1_mlkem768").unwrap_err().to_string().contains("need a first one"));
     assert!(ike("camellia256-sha256-modp2048").1.contains("is not supported"));
     assert!(ike("aes256--x25519").1.contains("A word is missing"));
     assert!(ike("aes256gcm16-x25519").1.contains("needs a pseudorandom function"));

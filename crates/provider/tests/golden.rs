@@ -1,6 +1,7 @@
 //! The golden runs of two strongSwan daemons: from their shared secrets and nonces come their keys.
 
-use crypto::{CipherSpec, Nonces, PrfFunction, Spis, Suite};
+use base::Secret;
+use crypto::{CipherSpec, Nonces, PrfFunction, SharedSecrets, Spis, Suite};
 use provider::Provider;
 use serde_json::Value;
 use std::path::Path;
@@ -142,15 +143,14 @@ impl<'a> Replay<'a> {
     fn skeyseed(&mut self, run: &str, octets: &[u8]) {
         let (g_ir, nonces) = (&self.seen["key exchange secret"], self.nonces());
         let more = &self.seen["additional key exchange secret"];
-        let mut skeyseed = match self.sk_d.as_slice() {
+        let skeyseed = match self.sk_d.as_slice() {
             [] => crypto::skeyseed(self.prf(), nonces, g_ir),
-            sk_d => crypto::skeyseed_rekeyed(self.prf(), &sk_d.into(), nonces, g_ir),
+            sk_d => {
+                let mut shared = SharedSecrets::from(Secret::new(g_ir.clone()));
+                shared.push(&Secret::new(more.clone()));
+                crypto::skeyseed_rekeyed(self.prf(), &sk_d.into(), nonces, &shared)
+            }
         };
-        if !more.is_empty() {
-            // RFC 9370 §2.2.4: prf(SK_d, SK(0) | Ni | Nr | SK(1)).
-            let parts = [&g_ir[..], nonces.initiator, nonces.responder, more];
-            skeyseed = self.prf().compute(&self.sk_d, &parts);
-        }
         assert_eq!(*skeyseed.expose(), octets, "{run}: SKEYSEED {}", self.ike_sas);
         // An additional key exchange (RFC 9370 §2.2.2) gives the same SA new keys.
         let sa = if run == "v2-psk-mlkem768" { self.ike_sas.saturating_sub(1) } else { self.ike_sas };

@@ -1,8 +1,9 @@
 //! Known answers of the key schedules.
 
 mod common;
+use base::Secret;
 use common::{json, octets, text};
-use crypto::{CipherSpec, IvKind, Nonces, Spis, Suite};
+use crypto::{CipherSpec, IvKind, Nonces, SharedSecrets, Spis, Suite};
 use provider::Provider;
 use testkit::hex;
 use wire::num::Prf;
@@ -42,20 +43,22 @@ fn nist_ikev2() {
         let row = [&keys.d, &keys.ei, &keys.er, &keys.pi, &keys.pr].map(|key| key.expose().clone()).concat();
         assert_eq!(row[..dkm.len()], dkm);
 
-        for (name, g_ir) in
-            [("DKM(Child SA)", None), ("DKM(Child SA D-H)", Some(octets(vector, "g^ir (new)")))]
-        {
+        for (name, g_ir) in [("DKM(Child SA)", None), ("DKM(Child SA D-H)", Some(secrets(vector)))] {
             let dkm = octets(vector, name);
             let shape = shape(dkm.len().div_ceil(2));
-            let child = crypto::child_keys(prf, &keys.d, g_ir.as_deref(), nonces, shape).unwrap();
+            let child = crypto::child_keys(prf, &keys.d, g_ir.as_ref(), nonces, shape).unwrap();
             let row = [&child.initiator.encr, &child.responder.encr].map(|key| key.expose().clone()).concat();
             assert_eq!(row[..dkm.len()], dkm, "{name}");
         }
-        let rekeyed = crypto::skeyseed_rekeyed(prf, &keys.d, nonces, &octets(vector, "g^ir (new)"));
+        let rekeyed = crypto::skeyseed_rekeyed(prf, &keys.d, nonces, &secrets(vector));
         assert_eq!(*rekeyed.expose(), octets(vector, "SKEYSEED(Rekey)"));
         compared += 1;
     }
     assert_eq!((compared, without_prf), (110, 30));
+}
+
+fn secrets(vector: &serde_json::Value) -> SharedSecrets {
+    Secret::new(octets(vector, "g^ir (new)")).into()
 }
 
 /// SKEYSEED and the row of keys of an IKE SA that is resumed, as Python's hmac and hashlib compute RFC 5723 §5.1.

@@ -201,6 +201,7 @@ mod tests {
             local_id: None,
             remote_id: None,
             suite: None,
+            post_quantum: None,
             age: Duration::ZERO,
         };
         let event = Event::IkeDown(facts, Fate::Fault("junk".to_string()));

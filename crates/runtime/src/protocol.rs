@@ -255,6 +255,15 @@ pub struct ConnectionStatus {
     pub weak: Vec<String>,
 }
 
+/// Whether an IKE SA withstands a quantum computer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PostQuantum {
+    /// Whether it does.
+    pub safe: bool,
+    /// What makes it so, or what is missing.
+    pub why: String,
+}
+
 /// A pool of addresses.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PoolStatus {
@@ -295,6 +304,8 @@ pub struct IkeSaStatus {
     pub algorithms: Option<Algorithms>,
     /// Which of them are weak.
     pub weak: Vec<String>,
+    /// Whether the IKE SA and what it protects withstand a quantum computer, once the algorithms are chosen.
+    pub post_quantum: Option<PostQuantum>,
     /// Whether a NAT stands before us.
     pub nat_local: bool,
     /// Whether a NAT stands before the peer.
@@ -345,6 +356,9 @@ pub struct Algorithms {
     /// Key exchange; absent for a child without its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_exchange: Option<String>,
+    /// Additional key exchanges (RFC 9370), in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub additional_key_exchanges: Vec<String>,
     /// Extended sequence numbers; of a child SA only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub esn: Option<bool>,

@@ -4,7 +4,7 @@ use policy::{ChildSuite, Identity, IkeSuite};
 use sa::{ChildFacts, Drop, Event, Fate, IkeFacts, IkeSaId, MessageTrace, RefusalKind, Side};
 use std::time::Duration;
 use tracing::Level;
-use wire::num::{Integ, KeMethod};
+use wire::num::Integ;
 
 /// One event, said.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -110,9 +110,17 @@ fn not_started(connection: &str, children: &[String], reason: &str, again: Optio
     format!("{what}: {} {next}", say_reason(reason))
 }
 
-fn ike_up(facts: &IkeFacts) -> String {
+/// The algorithms of an IKE SA, and whether it withstands a quantum computer.
+fn with_suite(facts: &IkeFacts) -> String {
     let suite =
         facts.suite.as_ref().map_or_else(String::new, |suite| format!(" with {}", say_ike_suite(suite)));
+    let safety =
+        facts.post_quantum.as_ref().map_or_else(String::new, |known| format!("; post-quantum: {known}"));
+    suite + &safety
+}
+
+fn ike_up(facts: &IkeFacts) -> String {
+    let suite = with_suite(facts);
     let role = match facts.side {
         Side::Initiator => "initiated by us",
         Side::Responder => "initiated by the peer",
@@ -128,8 +136,7 @@ fn ike_up(facts: &IkeFacts) -> String {
 }
 
 fn ike_rekeyed(before: IkeSaId, facts: &IkeFacts) -> String {
-    let suite =
-        facts.suite.as_ref().map_or_else(String::new, |suite| format!(" with {}", say_ike_suite(suite)));
+    let suite = with_suite(facts);
     let who = match facts.side {
         Side::Initiator => "asked for by us",
         Side::Responder => "asked for by the peer",
@@ -240,7 +247,7 @@ pub(crate) fn say_ike_suite(suite: &IkeSuite) -> String {
         parts.push(suite.integ.to_string());
     }
     parts.push(suite.prf.to_string());
-    parts.push(suite.ke.to_string());
+    parts.extend(suite.key_exchanges().map(|ke| ke.to_string()));
     parts.join(" / ")
 }
 
@@ -250,9 +257,7 @@ pub(crate) fn say_child_suite(suite: &ChildSuite) -> String {
     if suite.integ != Integ::NONE {
         parts.push(suite.integ.to_string());
     }
-    if suite.ke != KeMethod::NONE {
-        parts.push(suite.ke.to_string());
-    }
+    parts.extend(suite.key_exchanges().map(|ke| ke.to_string()));
     if suite.esn {
         parts.push("ESN".to_string());
     }
@@ -387,6 +392,7 @@ mod tests {
             local_id: None,
             remote_id: None,
             suite: None,
+            post_quantum: None,
             age: Duration::ZERO,
         };
         let refused = Event::Refused { ike: Some(IkeSaId(3)), path: path(), refusal: refusal.clone() };

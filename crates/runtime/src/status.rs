@@ -2,7 +2,7 @@
 
 use crate::protocol::{
     Algorithms, ChildSaStatus, ConnectionStatus, CounterStatus, IkeSaStatus, MessageReport, PoolStatus,
-    RefusalReport,
+    PostQuantum, RefusalReport,
 };
 use crate::sentence::{refusal_name, say_reason};
 use dataplane::{Counters, Mode};
@@ -52,6 +52,10 @@ pub(crate) fn ike_sa(status: &IkeStatus) -> IkeSaStatus {
         remote_id: status.remote_id.as_ref().map(ToString::to_string),
         algorithms: status.suite.as_ref().map(ike_algorithms),
         weak: status.suite.as_ref().map(weak_of_ike).unwrap_or_default(),
+        post_quantum: status
+            .post_quantum
+            .as_ref()
+            .map(|known| PostQuantum { safe: known.safe, why: known.why.clone() }),
         nat_local: status.nat_local,
         nat_remote: status.nat_remote,
         fragmentation: status.fragmentation,
@@ -161,6 +165,7 @@ fn ike_algorithms(suite: &IkeSuite) -> Algorithms {
         integrity: (suite.integ != Integ::NONE).then(|| suite.integ.to_string()),
         prf: Some(suite.prf.to_string()),
         key_exchange: Some(suite.ke.to_string()),
+        additional_key_exchanges: suite.additional.methods().map(|ke| ke.to_string()).collect(),
         esn: None,
     }
 }
@@ -172,6 +177,7 @@ fn child_algorithms(suite: &ChildSuite) -> Algorithms {
         integrity: (suite.integ != Integ::NONE).then(|| suite.integ.to_string()),
         prf: None,
         key_exchange: (suite.ke != KeMethod::NONE).then(|| suite.ke.to_string()),
+        additional_key_exchanges: suite.additional.methods().map(|ke| ke.to_string()).collect(),
         esn: Some(suite.esn),
     }
 }
@@ -182,13 +188,13 @@ fn weak_of_ike(suite: &IkeSuite) -> Vec<String> {
     if matches!(suite.prf, Prf::HMAC_MD5 | Prf::HMAC_TIGER) {
         weak.push(suite.prf.to_string());
     }
-    weak.extend(weak_group(suite.ke));
+    weak.extend(suite.key_exchanges().filter_map(weak_group));
     weak
 }
 
 fn weak_of_child(suite: &ChildSuite) -> Vec<String> {
     let mut weak = weak_cipher(suite.encr, suite.integ);
-    weak.extend(weak_group(suite.ke));
+    weak.extend(suite.key_exchanges().filter_map(weak_group));
     weak
 }
 

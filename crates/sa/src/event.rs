@@ -3,7 +3,7 @@
 use crate::{IkeSaId, Path, Side};
 use base::{EspSpi, IkeSpi, MessageId};
 use dataplane::{ChildId, Interface, Mode, Selector};
-use policy::{ChildSuite, Identity, IkeSuite};
+use policy::{ChildSuite, Identity, IkeSuite, PostQuantum};
 use std::fmt;
 use std::time::Duration;
 
@@ -101,6 +101,8 @@ pub struct IkeFacts {
     pub local_id: Option<Identity>,
     pub remote_id: Option<Identity>,
     pub suite: Option<IkeSuite>,
+    /// Whether it withstands a quantum computer, once the suite is known.
+    pub post_quantum: Option<PostQuantum>,
     /// How long it stood (zero when it just came up).
     pub age: Duration,
 }

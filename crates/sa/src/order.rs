@@ -3,7 +3,7 @@
 use crate::{IkeSaId, Path, Received, Refusal, TICKET_SECRET};
 use base::{EspSpi, IkeSpi, Secret};
 use dataplane::{ChildId, Interface, Mode, Selector};
-use policy::{ChildSuite, ConnectionId, Gateway, Identity, IkeSuite, Leased, Policy};
+use policy::{ChildSuite, ConnectionId, Gateway, Identity, IkeSuite, Leased, Policy, PostQuantum};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,6 +148,8 @@ pub struct IkeStatus {
     pub local_id: Option<Identity>,
     pub remote_id: Option<Identity>,
     pub suite: Option<IkeSuite>,
+    /// Whether it withstands a quantum computer, once the suite is known.
+    pub post_quantum: Option<PostQuantum>,
     pub nat_local: bool,
     pub nat_remote: bool,
     pub fragmentation: bool,

@@ -1,13 +1,13 @@
 //! What stands at each end of a simulated tunnel, and ready-made policies for it.
 
-use crate::{DataplaneNature, Keeper, KeeperNature};
-use base::Secret;
+use crate::{DataplaneNature, Keeper, KeeperNature, SimRng};
+use base::{Rng, Secret};
 use crypto::{SigningKey, Suite};
 use dataplane::{AddressRange, Mode, Selector};
 use policy::{
-    AddressPattern, AuthMethod, Child, ChildLifetime, Configuration, Connection, EncapChoice, EndAction,
-    Extensions, IdPattern, Identity, IkeLifetime, LocalAuth, Policy, Proposal, RemoteAuth, SendCert, Shunt,
-    ShuntAction, StartAction, Unique,
+    ADDITIONAL, AddressPattern, AuthMethod, Child, ChildLifetime, Configuration, Connection, EncapChoice,
+    EndAction, Extensions, IdPattern, Identity, IkeLifetime, LocalAuth, Policy, Proposal, RemoteAuth,
+    SendCert, Shunt, ShuntAction, StartAction, Unique,
 };
 use sa::Settings;
 use std::net::IpAddr;
@@ -60,6 +60,23 @@ pub struct Credentials {
 pub const PSK: &[u8] = b"a secret that both sites have";
 
 impl Site {
+    /// Wants these additional key exchanges wherever there is a key exchange.
+    #[must_use]
+    pub fn following_up(mut self, places: &[Vec<KeMethod>; ADDITIONAL]) -> Self {
+        let add = |proposals: &mut Vec<Proposal>| {
+            for proposal in proposals.iter_mut().filter(|proposal| !proposal.ke.is_empty()) {
+                proposal.additional.clone_from(places);
+            }
+        };
+        for connection in &mut self.connections {
+            add(&mut connection.proposals);
+            for child in &mut connection.children {
+                add(&mut Arc::make_mut(child).esp_proposals);
+            }
+        }
+        self
+    }
+
     /// A site `name.example` with one connection `net` to `peer`.example, PSK, AES-256-GCM, x25519, and
     /// one tunnel `lan` between 10.N.0.0/16 and 10.M.0.0/16, N and M being the last octets of the addresses.
     pub fn psk(name: &str, address: &str, peer: &str, peer_address: &str) -> Self {
@@ -274,6 +291,21 @@ pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap_or_else(|_| panic!("“{text}” is no address"))
 }
 
+/// Additional key exchanges by their places (RFC 9370): often none, sometimes one that may be left out, or two.
+pub fn additional(rng: &mut SimRng) -> [Vec<KeMethod>; ADDITIONAL] {
+    let mut places: [Vec<KeMethod>; ADDITIONAL] = Default::default();
+    match rng.below(10) {
+        0..5 => {}
+        5..8 => places[0] = vec![KeMethod::ML_KEM_512],
+        8 => places[2] = vec![KeMethod::ML_KEM_768, KeMethod::NONE],
+        _ => {
+            places[0] = vec![KeMethod::ML_KEM_512];
+            places[1] = vec![KeMethod::ML_KEM_768, KeMethod::ML_KEM_512];
+        }
+    }
+    places
+}
+
 /// A proposal for an IKE SA with PRF_HMAC_SHA2_256.
 pub fn ike(encr: Encr, key_bits: u16, integ: Integ, ke: &[KeMethod]) -> Proposal {
     Proposal {
@@ -281,7 +313,7 @@ pub fn ike(encr: Encr, key_bits: u16, integ: Integ, ke: &[KeMethod]) -> Proposal
         integ: integrity(integ),
         prf: vec![Prf::HMAC_SHA2_256],
         ke: ke.to_vec(),
-        esn: Vec::new(),
+        ..Proposal::default()
     }
 }
 
@@ -290,9 +322,9 @@ pub fn esp(encr: Encr, key_bits: u16, integ: Integ, ke: &[KeMethod]) -> Proposal
     Proposal {
         encr: vec![(encr, key_bits)],
         integ: integrity(integ),
-        prf: Vec::new(),
         ke: ke.to_vec(),
         esn: vec![EsnMode::ESN, EsnMode::NONE],
+        ..Proposal::default()
     }
 }
 

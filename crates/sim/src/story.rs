@@ -1,7 +1,7 @@
 //! What one seed tells: two sites, their configuration, their troubles and their orders; from the
 //! first order to the last SA being gone.
 
-use crate::site::{Credentials, esp, ike, net};
+use crate::site::{Credentials, additional, esp, ike, net};
 use crate::{Datagram, DataplaneNature, KeeperNature, Scene, SimRng, Site, Stats, Weather, World, answered};
 use base::{Instant, Rng};
 use crypto::Suite;
@@ -52,7 +52,7 @@ pub fn tell(seed: u64, kit: &Kit, speak: bool) -> Ending {
     if speak {
         world = world.speaking();
     }
-    let (alice, bob) = sites(&mut dice, kit);
+    let (alice, bob) = sites(&mut dice, &mut SimRng::new(seed, "additional key exchanges"), kit);
     let mut world = world.peers(alice, bob);
     troubles(&mut dice, &mut world);
     let first = world.up("alice");
@@ -72,7 +72,7 @@ pub fn tell(seed: u64, kit: &Kit, speak: bool) -> Ending {
 }
 
 /// Two sites that fit, or nearly.
-fn sites(dice: &mut SimRng, kit: &Kit) -> (Site, Site) {
+fn sites(dice: &mut SimRng, more: &mut SimRng, kit: &Kit) -> (Site, Site) {
     let mut alice = Site::psk("alice", "192.0.2.1", "bob", "198.51.100.2");
     let mut bob = Site::psk("bob", "198.51.100.2", "alice", "192.0.2.1");
     algorithms(dice, &mut alice, &mut bob);
@@ -123,6 +123,14 @@ fn sites(dice: &mut SimRng, kit: &Kit) -> (Site, Site) {
         alice = alice.behind("203.0.113.9", expiry);
     }
     (alice, bob) = lifetimes(dice, alice, bob);
+    let places = additional(more);
+    if more.chance(950) {
+        (alice, bob) = (alice.following_up(&places), bob.following_up(&places));
+    } else {
+        // Only one of both knows them.
+        let classical = alice.connections[0].proposals.clone();
+        alice = alice.following_up(&places).with(|c| c.proposals.extend(classical));
+    }
     misfits(dice, alice, bob)
 }
 

@@ -2,7 +2,7 @@
 //! §3.14 and RFC 7383, beside the one in the protocol core.
 
 use base::{IkeSpi, MessageId, Rng, Secret};
-use crypto::{Cipher, CipherSpec, CryptoError, IkeKeys, Nonces, Spis, Suite};
+use crypto::{Cipher, CipherSpec, CryptoError, IkeKeys, Nonces, SharedSecrets, Spis, Suite};
 use policy::IkeSuite;
 use sim::SimRng;
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub struct Opened {
     pub fragment: Option<Fragment>,
     /// The payloads, or a piece of them.
     pub inner: Vec<u8>,
+    /// What stands before, up to the generic header of the encrypted payload.
+    pub envelope: Vec<u8>,
 }
 
 impl Opened {
@@ -70,10 +72,24 @@ impl Channel {
     }
 
     /// The channel of an IKE SA that replaces this one.
-    pub fn rekeyed(&self, algorithms: IkeSuite, nonces: Nonces<'_>, spis: Spis, shared: &[u8]) -> Self {
+    pub fn rekeyed(
+        &self,
+        algorithms: IkeSuite,
+        nonces: Nonces<'_>,
+        spis: Spis,
+        shared: &SharedSecrets,
+    ) -> Self {
         let prf = self.suite.prf(self.algorithms.prf).expect("the PRF");
         let skeyseed = crypto::skeyseed_rekeyed(prf, &self.keys.d, nonces, shared);
         Self::with(self.suite.clone(), algorithms, nonces, spis, skeyseed)
+    }
+
+    /// The channel of the same IKE SA after an additional key exchange (RFC 9370 §2.2.2).
+    pub fn mixed(&self, nonces: Nonces<'_>, shared: &[u8]) -> Self {
+        let prf = self.suite.prf(self.algorithms.prf).expect("the PRF");
+        let data = [shared, nonces.initiator, nonces.responder].concat();
+        let skeyseed = prf.compute(self.keys.d.expose(), &[&data]);
+        Self::with(self.suite.clone(), self.algorithms, nonces, self.spis, skeyseed)
     }
 
     /// The channel of an IKE SA that resumes this one (RFC 5723 §5.1).
@@ -144,6 +160,7 @@ impl Channel {
     pub fn open(&self, datagram: &[u8]) -> Result<Opened, CryptoError> {
         let header = Header::parse(datagram).expect("an IKE header");
         let place = Sealed::locate(datagram).expect("a chain of payloads").expect("SK or SKF");
+        let envelope = place.envelope(datagram).to_vec();
         let cipher = self.cipher(header.flags.initiator);
         let spec = cipher.spec();
         let (aad, body) = (&datagram[place.aad], &datagram[place.body]);
@@ -156,7 +173,7 @@ impl Channel {
         let mut data = data.to_vec();
         cipher.open(iv, aad, &mut data, &[], &icv[..spec.icv_len])?;
         let inner = strip_padding(&data).expect("padding").to_vec();
-        Ok(Opened { header, first: place.first, fragment: place.fragment, inner })
+        Ok(Opened { header, first: place.first, fragment: place.fragment, inner, envelope })
     }
 
     /// A protected message.

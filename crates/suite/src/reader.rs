@@ -1,16 +1,15 @@
 //! Reads whole IKE lives from captures with their secrets.
 
 use crate::Channel;
-use base::IkeSpi;
-use crypto::{CryptoError, IkeKeys, Nonces, PrfFunction, Spis, Suite};
-use policy::{ChildSuite, IkeSuite};
+use crate::channel::Opened;
+use base::{IkeSpi, Secret};
+use crypto::{CryptoError, IkeKeys, Nonces, PrfFunction, SharedSecrets, Spis, Suite};
+use policy::{Additional, ChildSuite, IkeSuite};
 use provider::Provider;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use wire::num::{
-    Encr, EsnMode, ExchangeType, Integ, KeMethod, NotifyType, PayloadType, Prf, ProtocolId, TransformType,
-};
+use wire::num::{Encr, EsnMode, ExchangeType, Integ, KeMethod, NotifyType, Prf, ProtocolId, TransformType};
 use wire::{Header, KeyExchange, Message, Payload, Proposal, parse_chain};
 
 /// A message as it came out.
@@ -31,6 +30,9 @@ pub struct Reader {
     pub channels: BTreeMap<(IkeSpi, IkeSpi), Channel>,
     /// What was asked by CREATE_CHILD_SA, until the answer comes: by SPIs and message id.
     asked: BTreeMap<(IkeSpi, IkeSpi, u32), Vec<Payload<'static>>>,
+    /// The series of exchanges that make an SA: what CREATE_CHILD_SA has said, and the shared secrets.
+    series: BTreeMap<(IkeSpi, IkeSpi), Series>,
+    int_auth: BTreeMap<(IkeSpi, IkeSpi), IntAuth>,
     /// Fragments of messages that are not complete: by sender, response and message id.
     pieces: BTreeMap<(IkeSpi, bool, u32), Pieces>,
     /// Every key that was derived, by the names of the golden logs, in order.
@@ -38,7 +40,18 @@ pub struct Reader {
 }
 
 /// The fragments of a message by number: the first payload's type, and a piece of the payloads.
-type Pieces = BTreeMap<u16, (PayloadType, Vec<u8>)>;
+type Pieces = BTreeMap<u16, Opened>;
+
+/// The request and the response of CREATE_CHILD_SA, and the shared secrets so far.
+type Series = (Vec<Payload<'static>>, Vec<Payload<'static>>, SharedSecrets);
+
+/// What AUTH covers of the IKE_INTERMEDIATE exchanges of an IKE SA (RFC 9242 §3.3.2).
+#[derive(Default)]
+struct IntAuth {
+    initiator: Vec<u8>,
+    responder: Vec<u8>,
+    count: u32,
+}
 
 /// The two messages that AUTH covers, and their nonces.
 #[derive(Default, Clone)]
@@ -62,6 +75,8 @@ impl Reader {
             init: BTreeMap::new(),
             channels: BTreeMap::new(),
             asked: BTreeMap::new(),
+            series: BTreeMap::new(),
+            int_auth: BTreeMap::new(),
             pieces: BTreeMap::new(),
             derived: Vec::new(),
         }
@@ -96,20 +111,24 @@ impl Reader {
         }
         let channel = &self.channels[&(header.spi_i, header.spi_r)];
         let opened = channel.open(datagram)?;
-        let payloads = match opened.fragment {
-            None => opened.payloads(),
+        let (envelope, inner, payloads) = match opened.fragment {
+            None => (opened.envelope.clone(), opened.inner.clone(), opened.payloads()),
             Some(fragment) => {
                 let name = (header.sender_spi(), header.flags.response, header.message_id.0);
                 let pieces = self.pieces.entry(name).or_default();
-                pieces.insert(fragment.number, (opened.first, opened.inner));
+                pieces.insert(fragment.number, opened);
                 if pieces.len() < usize::from(fragment.total) {
                     return Ok(None);
                 }
-                let whole: Vec<u8> = pieces.values().flat_map(|(_, piece)| piece.clone()).collect();
-                let chain = parse_chain(pieces[&1].0, &whole, 0).expect("the reassembled payloads");
-                chain.into_iter().map(Payload::into_owned).collect()
+                let whole: Vec<u8> = pieces.values().flat_map(|piece| piece.inner.clone()).collect();
+                let chain = parse_chain(pieces[&1].first, &whole, 0).expect("the reassembled payloads");
+                let payloads = chain.into_iter().map(Payload::into_owned).collect();
+                (pieces[&1].envelope.clone(), whole, payloads)
             }
         };
+        if header.exchange == ExchangeType::IKE_INTERMEDIATE {
+            self.intermediate(&header, &wire::intermediate_octets(&envelope, &inner));
+        }
         self.follow(&header, &payloads);
         Ok(Some(Read { header, payloads }))
     }
@@ -131,7 +150,29 @@ impl Reader {
         self.channels.insert((spis.initiator, spis.responder), channel);
     }
 
-    /// Derives what comes of IKE_AUTH and CREATE_CHILD_SA.
+    /// Takes an IKE_INTERMEDIATE message into what AUTH covers; after the response there are new keys.
+    fn intermediate(&mut self, header: &Header, octets: &[u8]) {
+        let name = (header.spi_i, header.spi_r);
+        let channel = &self.channels[&name];
+        let prf = self.suite.prf(channel.algorithms.prf).expect("the PRF");
+        let so_far = self.int_auth.entry(name).or_default();
+        let (key, chain) = match header.flags.response {
+            false => (&channel.keys.pi, &mut so_far.initiator),
+            true => (&channel.keys.pr, &mut so_far.responder),
+        };
+        *chain = prf.compute(key.expose(), &[&[chain.as_slice(), octets].concat()]).expose().clone();
+        if header.flags.response {
+            so_far.count += 1;
+            let init = &self.init[&header.spi_i];
+            let nonces = Nonces { initiator: &init.ni, responder: &init.nr };
+            let shared = self.shared.pop_front().expect("a shared secret");
+            let channel = channel.mixed(nonces, &shared);
+            self.note_ike(&channel);
+            self.channels.insert(name, channel);
+        }
+    }
+
+    /// Derives what comes of IKE_AUTH, CREATE_CHILD_SA and IKE_FOLLOWUP_KE.
     fn follow(&mut self, header: &Header, payloads: &[Payload<'static>]) {
         let name = (header.spi_i, header.spi_r, header.message_id.0);
         if !header.flags.response {
@@ -139,6 +180,9 @@ impl Reader {
             return;
         }
         let request = self.asked.remove(&name).expect("its request");
+        if header.exchange == ExchangeType::IKE_FOLLOWUP_KE {
+            return self.followup(header, payloads);
+        }
         let is_refused = !payloads.iter().any(|payload| matches!(payload, Payload::Sa(_)));
         if is_refused {
             return;
@@ -154,11 +198,39 @@ impl Reader {
     }
 
     fn create_child(&mut self, header: &Header, request: &[Payload<'_>], response: &[Payload<'_>]) {
-        let (ni, nr) = (nonce(request), nonce(response));
         let shared = ke(response).map(|_| self.shared.pop_front().expect("a shared secret"));
+        let shared = shared.map(|first| SharedSecrets::from(Secret::new(first)));
+        if has_link(response) {
+            let owned =
+                |payloads: &[Payload<'_>]| payloads.iter().cloned().map(Payload::into_owned).collect();
+            let series = (owned(request), owned(response), shared.expect("g^ir"));
+            self.series.insert((header.spi_i, header.spi_r), series);
+            return;
+        }
+        self.create(header, request, response, shared.as_ref());
+    }
+
+    fn followup(&mut self, header: &Header, response: &[Payload<'_>]) {
+        let name = (header.spi_i, header.spi_r);
+        let (request, created, mut shared) = self.series.remove(&name).expect("a CREATE_CHILD_SA exchange");
+        shared.push(&Secret::new(self.shared.pop_front().expect("a shared secret")));
+        match has_link(response) {
+            true => drop(self.series.insert(name, (request, created, shared))),
+            false => self.create(header, &request, &created, Some(&shared)),
+        }
+    }
+
+    fn create(
+        &mut self,
+        header: &Header,
+        request: &[Payload<'_>],
+        response: &[Payload<'_>],
+        shared: Option<&SharedSecrets>,
+    ) {
+        let (ni, nr) = (nonce(request), nonce(response));
         let chosen = proposal(response);
         if chosen.protocol != ProtocolId::IKE {
-            self.child(header, shared.as_deref(), (&ni, &nr), chosen);
+            self.child(header, shared, (&ni, &nr), chosen);
             return;
         }
         // Who asks for a new IKE SA is its initiator (RFC 7296 §2.18).
@@ -166,7 +238,7 @@ impl Reader {
         let spis = Spis { initiator: spi(proposal(request)), responder: spi(chosen) };
         let nonces = Nonces { initiator: &ni, responder: &nr };
         let old = &self.channels[&(header.spi_i, header.spi_r)];
-        let channel = old.rekeyed(ike_suite(chosen), nonces, spis, &shared.expect("g^ir"));
+        let channel = old.rekeyed(ike_suite(chosen), nonces, spis, shared.expect("g^ir"));
         self.note_ike(&channel);
         self.channels.insert((spis.initiator, spis.responder), channel);
     }
@@ -174,7 +246,7 @@ impl Reader {
     fn child(
         &mut self,
         header: &Header,
-        shared: Option<&[u8]>,
+        shared: Option<&SharedSecrets>,
         (ni, nr): (&[u8], &[u8]),
         chosen: &Proposal<'_>,
     ) {
@@ -228,8 +300,18 @@ impl Reader {
             true => (&init.response, &init.ni, &channel.keys.pr),
         };
         let maced = self.prf(channel).compute(key.expose(), &[&id.expect("an identity")]);
-        [message, nonce, maced.expose()].map(|part| part.clone()).concat()
+        let int_auth = self.int_auth.get(&(read.header.spi_i, read.header.spi_r));
+        let int_auth = int_auth.map_or(Vec::new(), |so_far| {
+            let IntAuth { initiator, responder, count } = so_far;
+            [initiator.as_slice(), responder, &(count + 1).to_be_bytes()].concat()
+        });
+        [message, nonce, maced.expose(), &int_auth].map(|part| part.clone()).concat()
     }
+}
+
+fn has_link(payloads: &[Payload<'_>]) -> bool {
+    let link = |payload: &Payload<'_>| matches!(payload, Payload::Notify(notify) if notify.kind == NotifyType::ADDITIONAL_KEY_EXCHANGE);
+    payloads.iter().any(link)
 }
 
 /// The nonce; empty where there is none.
@@ -287,6 +369,7 @@ pub fn ike_suite(proposal: &Proposal<'_>) -> IkeSuite {
         integ: Integ(of(TransformType::INTEG).map_or(0, |t| t.0)),
         prf: Prf(of(TransformType::PRF).expect("PRF").0),
         ke: KeMethod(of(TransformType::KE).expect("KE").0),
+        additional: additional(proposal),
     }
 }
 
@@ -302,6 +385,16 @@ pub fn child_suite(proposal: &Proposal<'_>) -> ChildSuite {
         key_bits,
         integ: Integ(of(TransformType::INTEG).map_or(0, |t| t.0)),
         ke: KeMethod(of(TransformType::KE).map_or(0, |t| t.0)),
+        additional: additional(proposal),
         esn: of(TransformType::ESN).is_some_and(|t| t.0 == EsnMode::ESN.0),
     }
+}
+
+/// The additional key exchanges of a proposal that offers one of each type.
+fn additional(proposal: &Proposal<'_>) -> Additional {
+    let mut chosen = Additional::default();
+    for (kind, method) in (TransformType::ADDKE1.0..).zip(&mut chosen.0) {
+        *method = KeMethod(transform(proposal, TransformType(kind)).map_or(0, |t| t.0));
+    }
+    chosen
 }

@@ -31,4 +31,4 @@ pub use payload::{
     IpSelector, KeyExchange, Notify, Octets, Payload, Proposal, TrafficSelector, Transform, emit_chain,
     parse_chain,
 };
-pub use sealed::{Fragment, Frame, Room, Sealed, strip_padding};
+pub use sealed::{Fragment, Frame, Room, Sealed, intermediate_octets, strip_padding};

@@ -62,6 +62,12 @@ impl Sealed {
         }
         Ok(None)
     }
+
+    /// The part of the datagram up to the last octet of the generic header of the SK or SKF payload.
+    pub fn envelope<'d>(&self, datagram: &'d [u8]) -> &'d [u8] {
+        let fragment = self.fragment.map_or(0, |_| FRAGMENT_HEADER_LEN);
+        datagram.get(..self.body.start.saturating_sub(fragment)).unwrap_or_default()
+    }
 }
 
 /// The room that a cipher needs around the plaintext.
@@ -151,7 +157,45 @@ impl Frame {
     }
 }
 
+/// What AUTH covers of an IKE_INTERMEDIATE message: `IntAuth_A | IntAuth_P` (RFC 9242 §3.3.2). `envelope` is the message
+/// from its first octet to the last one of the generic header of its SK payload, or of the first fragment's SKF payload;
+/// `inner` is the chain of payloads inside, all fragments together.
+//= rfc9242 §3.3.2
+//# the Length field in the IKE Header and the Payload Length field in the Encrypted payload header are adjusted so that they
+//# don't count the lengths of Initialization Vector, Integrity Checksum Data, Padding, and Pad Length fields. […] If the
+//# message was received in fragmented form, it MUST be reconstructed before calculating the prf as if it were received
+//# unfragmented. While reconstructing, the RESERVED field in the reconstructed Encrypted payload header MUST be set to the
+//# value of the RESERVED field in the Encrypted Fragment payload header from the first fragment
+pub fn intermediate_octets(envelope: &[u8], inner: &[u8]) -> Vec<u8> {
+    let mut octets = envelope.to_vec();
+    // Where it is said that the encrypted payload comes next: in the header, or in the last payload before it.
+    let (mut said, mut next) = (NEXT_PAYLOAD, HEADER_LEN);
+    while let Some([_, _, high, low]) = octets.get(next..next + PAYLOAD_HEADER_LEN)
+        && next + PAYLOAD_HEADER_LEN < octets.len()
+    {
+        let len = usize::from(u16::from_be_bytes([*high, *low]));
+        (said, next) = (next, next + len.max(PAYLOAD_HEADER_LEN));
+    }
+    let whole = u32::try_from(octets.len() + inner.len()).unwrap_or(u32::MAX);
+    let payload = crate::writer::count16(PAYLOAD_HEADER_LEN + inner.len());
+    let last = octets.len().saturating_sub(2);
+    for (at, value) in [
+        (said, &[PayloadType::SK.0][..]),
+        (LENGTH.start, &whole.to_be_bytes()),
+        (last, &payload.to_be_bytes()),
+    ] {
+        if let Some(place) = octets.get_mut(at..at + value.len()) {
+            place.copy_from_slice(value);
+        }
+    }
+    octets.extend_from_slice(inner);
+    octets
+}
+
 impl Room {
+    /// No cipher at all: the chain with one octet of pad length.
+    pub const NONE: Self = Self { iv: 0, block: 1, icv: 0 };
+
     /// Octets of padding for `inner` octets of payloads, the pad length octet not counted. At most 255, for block
     /// sizes up to 256.
     const fn padding(self, inner: usize) -> usize {

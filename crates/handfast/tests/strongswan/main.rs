@@ -1,4 +1,5 @@
-//! Interop with strongSwan over a real network: `matrix` is the breadth, `addresses` are configuration payloads, `features` what single parts of the protocol
+//! Interop with strongSwan over a real network: `matrix` is the breadth, `addresses` are configuration payloads, `postquantum` is what
+//! keeps traffic safe from a quantum computer, `features` what single parts of the protocol
 //! need from a peer that is not ours.
 
 mod addresses;
@@ -6,6 +7,7 @@ mod features;
 mod keeping;
 mod matrix;
 mod mobike;
+mod postquantum;
 mod redirect;
 mod rekeying;
 mod revocation;

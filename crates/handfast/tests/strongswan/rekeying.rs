@@ -15,7 +15,7 @@ impl Pair {
 
     /// What both sides have, when nothing is under way any more: one of each.
     #[track_caller]
-    fn one_of_each(&self, what: &str) {
+    pub(super) fn one_of_each(&self, what: &str) {
         assert!(
             wait_until(PATIENCE, || self.sas() == (1, 1)),
             "{}",
@@ -38,7 +38,43 @@ impl Pair {
         );
     }
 
-    fn says(&self, text: &str, times: usize) -> bool {
+    /// A tunnel whose child and whose IKE SA get new keys, twice from either side, with pings after each.
+    pub(super) fn rekey_from_either_side(&self) {
+        self.establish();
+        self.ping();
+        for round in 1..=2 {
+            self.handfast.command(&["rekey", "net/net"]).unwrap();
+            assert!(
+                self.says("a newer one replaced it", 2 * round - 1),
+                "{}",
+                self.explain("our child rekey", "nothing")
+            );
+            self.ping();
+            self.one_of_each("our child rekey");
+            self.charon.swanctl(&["--rekey", "--child", "net"]).unwrap();
+            assert!(
+                self.says("a newer one replaced it", 2 * round),
+                "{}",
+                self.explain("its child rekey", "nothing")
+            );
+            self.ping();
+            self.one_of_each("its child rekey");
+            self.handfast.command(&["rekey", "net"]).unwrap();
+            assert!(self.says("asked for by us", round), "{}", self.explain("our IKE SA rekey", "nothing"));
+            self.ping();
+            self.one_of_each("our IKE SA rekey");
+            self.charon.swanctl(&["--rekey", "--ike", "net"]).unwrap();
+            assert!(
+                self.says("asked for by the peer", round),
+                "{}",
+                self.explain("its IKE SA rekey", "nothing")
+            );
+            self.ping();
+            self.one_of_each("its IKE SA rekey");
+        }
+    }
+
+    pub(super) fn says(&self, text: &str, times: usize) -> bool {
         wait_until(PATIENCE, || self.handfast.log().matches(text).count() >= times)
     }
 }
@@ -49,38 +85,6 @@ fn s071_new_keys_from_either_side() {
         return;
     }
     for ours in ["left", "right"] {
-        let pair = Setup { ours, ..Setup::default() }.start();
-        pair.establish();
-        pair.ping();
-        for round in 1..=2 {
-            pair.handfast.command(&["rekey", "net/net"]).unwrap();
-            assert!(
-                pair.says("a newer one replaced it", 2 * round - 1),
-                "{}",
-                pair.explain("our child rekey", "nothing")
-            );
-            pair.ping();
-            pair.one_of_each("our child rekey");
-            pair.charon.swanctl(&["--rekey", "--child", "net"]).unwrap();
-            assert!(
-                pair.says("a newer one replaced it", 2 * round),
-                "{}",
-                pair.explain("its child rekey", "nothing")
-            );
-            pair.ping();
-            pair.one_of_each("its child rekey");
-            pair.handfast.command(&["rekey", "net"]).unwrap();
-            assert!(pair.says("asked for by us", round), "{}", pair.explain("our IKE SA rekey", "nothing"));
-            pair.ping();
-            pair.one_of_each("our IKE SA rekey");
-            pair.charon.swanctl(&["--rekey", "--ike", "net"]).unwrap();
-            assert!(
-                pair.says("asked for by the peer", round),
-                "{}",
-                pair.explain("its IKE SA rekey", "nothing")
-            );
-            pair.ping();
-            pair.one_of_each("its IKE SA rekey");
-        }
+        Setup { ours, ..Setup::default() }.start().rekey_from_either_side();
     }
 }

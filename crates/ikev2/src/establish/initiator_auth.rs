@@ -3,7 +3,7 @@
 use super::initiator_check::{Checking, Claim};
 use super::initiator_init::{Agreement, float};
 use super::initiator_resume::in_words;
-use super::rivals::Rivals;
+use super::rivals::{Followed, Rivals};
 use super::{
     Deadline, Secrets, begin_after_nat, cert_payloads, cert_requests, initiator_puzzle, is_fatal,
     local_identity,
@@ -94,7 +94,7 @@ impl Ready {
         Known { connection, local_id: Some(&self.local), suite: Some(self.secrets.suite), ..Known::default() }
     }
 
-    fn end(self, sa: &mut Common, cx: &mut Cx<'_>, fate: Fate) -> Next {
+    fn end(mut self, sa: &mut Common, cx: &mut Cx<'_>, fate: Fate) -> Next {
         give_up(sa, cx, &self.known(), (&self.chosen, &self.secrets), fate);
         self.rivals.forget(cx);
         Box::new(Gone)
@@ -102,7 +102,7 @@ impl Ready {
 }
 
 /// An attempt comes to nothing. One that was to resume an IKE SA is followed by a full exchange.
-fn give_up(
+pub(super) fn give_up(
     sa: &mut Common,
     cx: &mut Cx<'_>,
     known: &Known<'_>,
@@ -193,17 +193,23 @@ pub(super) struct Attempt {
     request: Sent,
 }
 
-impl Attempt {
-    /// Whether it has been sent as often as it may.
-    pub(super) fn is_spent(&self) -> bool {
+impl Followed for Attempt {
+    fn response(&self) -> &[u8] {
+        &self.secrets.transcript.response
+    }
+
+    fn is_spent(&self) -> bool {
         self.request.is_spent()
     }
 
-    /// It came to nothing.
-    pub(super) fn release(&self, cx: &mut Cx<'_>) {
+    fn release(&self, cx: &mut Cx<'_>) {
         if let Some(proposed) = &self.proposed {
             cx.directory.release_spi(proposed.spi);
         }
+    }
+
+    fn resume(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, rivals: Rivals) -> Next {
+        AwaitAuth { attempt: *self, rivals }.on_time(sa, cx)
     }
 }
 
@@ -277,7 +283,10 @@ impl AwaitAuth {
             payloads.extend(proposed.ts_payloads());
         }
         let request = match puzzle.solution {
-            Some(keys) => secrets.channel.ask_after(sa, cx, &Payload::PuzzleSolution(keys.into()), &payloads),
+            Some(keys) => {
+                let solution = Payload::PuzzleSolution(keys.into());
+                secrets.channel.ask_after(sa, cx, ExchangeType::IKE_AUTH, (&solution, &payloads))
+            }
             None => secrets.channel.ask(sa, cx, ExchangeType::IKE_AUTH, &payloads),
         };
         match request {
@@ -291,34 +300,22 @@ impl AwaitAuth {
         }
     }
 
-    /// Goes on with an answer that was followed before: its request goes out again.
-    pub(super) fn resume(sa: &mut Common, cx: &mut Cx<'_>, attempt: Attempt, rivals: Rivals) -> Next {
-        let mut stage = Self { attempt, rivals };
-        match stage.attempt.request.on_time(sa, cx) {
-            Ok(()) => Box::new(stage),
-            Err(fate) => stage.end(sa, cx, fate),
+    /// The same request again.
+    fn on_time(mut self, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+        match self.attempt.request.on_time(sa, cx) {
+            Ok(()) => Box::new(self),
+            Err(fate) => self.end(sa, cx, fate),
         }
     }
 
     /// One wait has gone by without a response: the turn of another answer, or of the same request again.
     fn on_silence(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
-        if self.rivals.is_empty() {
-            return match self.attempt.request.on_time(sa, cx) {
-                Ok(()) => self,
-                Err(fate) => self.end(sa, cx, fate),
-            };
-        }
+        let Some(turn) = self.rivals.turn(sa, cx) else { return self.on_time(sa, cx) };
         let Self { attempt, rivals } = *self;
-        match rivals.change(sa, cx, Box::new(attempt)) {
-            Ok(next) => next,
-            Err(back) => {
-                let (rivals, attempt) = *back;
-                Box::new(Self { attempt: *attempt, rivals }).on_silence(sa, cx)
-            }
-        }
+        rivals.follow(sa, cx, turn, Box::new(attempt))
     }
 
-    fn end(self, sa: &mut Common, cx: &mut Cx<'_>, fate: Fate) -> Next {
+    fn end(mut self, sa: &mut Common, cx: &mut Cx<'_>, fate: Fate) -> Next {
         self.attempt.release(cx);
         let Attempt { chosen, secrets, obstacle, .. } = &self.attempt;
         let fate = initiator_puzzle::explain(fate, obstacle.clone());
@@ -353,7 +350,7 @@ impl AwaitAuth {
             return self.end(sa, cx, Fate::Fault(what.to_string()));
         };
         let (id_r, auth) = (id_r.clone(), auth.clone());
-        let Self { attempt, rivals } = *self;
+        let Self { attempt, mut rivals } = *self;
         rivals.forget(cx);
         Checking::begin(sa, cx, attempt, Claim { contents, id_r, auth })
     }

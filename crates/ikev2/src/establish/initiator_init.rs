@@ -44,10 +44,10 @@ struct Earlier {
 }
 
 /// Our half of the key exchange.
-struct OurKe {
-    method: KeMethod,
-    private: Box<dyn KePrivate>,
-    public: Vec<u8>,
+pub(super) struct OurKe {
+    pub(super) method: KeMethod,
+    pub(super) private: Box<dyn KePrivate>,
+    pub(super) public: Vec<u8>,
 }
 
 /// Sends IKE_SA_INIT. An error says what our own side lacks.
@@ -111,7 +111,7 @@ pub(super) fn begin(cx: &mut Cx<'_>, id: IkeSaId, path: Path, wanted: (Vec<Wish>
 }
 
 impl OurKe {
-    fn new(cx: &mut Cx<'_>, method: KeMethod) -> Option<Self> {
+    pub(super) fn new(cx: &mut Cx<'_>, method: KeMethod) -> Option<Self> {
         let (private, public) = cx.suite.key_exchange(method)?.generate(cx.rng).ok()?;
         Some(Self { method, private, public })
     }
@@ -472,6 +472,10 @@ impl AwaitInit {
         let suite = policy::accept_ike(&self.offers, &answer).ok()?;
         let ke = contents.ke.as_ref()?;
         let fits = ke.method == asked.method && suite.ke == asked.method;
+        //= rfc9370 §2.2.1
+        //# If the responder agrees to use additional key exchanges while establishing an initial IKE SA, it MUST also return
+        //# this notification in the IKE_SA_INIT response message
+        let fits = fits && (suite.additional.is_empty() || ext::names_intermediate(contents));
         let nonce = contents.nonce.as_ref()?.to_vec();
         fits.then(|| Answered { suite, public: ke.data.to_vec(), nonce })
     }

@@ -6,15 +6,15 @@
 //!   AwaitInit   N(COOKIE) PS SAi1 KEi Ni N… -->
 //!               <--  SAr1 KEr Nr N(PUZZLE) N…
 //!   SolvingAuth (a job)
-//!   Proving …   PS SK{IDi AUTH SAi2 TSi TSr N…} -->
+//!   Mixing, Proving …   PS SK{…} -->  (of the first protected request)
 //! ```
 //! What asks for it is unprotected. So the work has a limit, it is given up as soon as a real answer comes, and a
 //! puzzle that is too hard ends nothing by itself.
 
 use super::Deadline;
 use super::init;
-use super::initiator_auth::Proving;
 use super::initiator_init::{Again, Agreement, AwaitInit};
+use super::initiator_intermediate::Mixing;
 use super::responder_puzzle::string;
 use super::rivals::Rivals;
 use crate::ike_sa::{Datagram, End, Known, Next, Stage};
@@ -181,7 +181,7 @@ impl SolvingAuth {
     //# If the IKE_SA_INIT regular response message […] contains the PUZZLE notification and the Initiator supports puzzles,
     //# it MUST solve the puzzle.
     pub(super) fn first(sa: &mut Common, cx: &mut Cx<'_>, rivals: Rivals, mut agreement: Agreement) -> Next {
-        let Some(puzzle) = agreement.puzzle.take() else { return Proving::begin(sa, cx, rivals, agreement) };
+        let Some(puzzle) = agreement.puzzle.take() else { return Mixing::begin(sa, cx, rivals, agreement) };
         match plan(cx, &rivals.chosen().connection, puzzle) {
             Plan::Solve(puzzle) => {
                 cx.note(
@@ -200,7 +200,7 @@ impl SolvingAuth {
             // The answer may be forged: its IKE_AUTH request leads nowhere, and that is told if no other one does.
             Plan::Decline(why) => {
                 agreement.obstacle = Some(refusal(&rivals.chosen().connection, &why));
-                Proving::begin(sa, cx, rivals, agreement)
+                Mixing::begin(sa, cx, rivals, agreement)
             }
         }
     }
@@ -212,7 +212,7 @@ impl SolvingAuth {
                 self.agreement.obstacle = Some(refusal(&self.rivals.chosen().connection, why));
             }
         }
-        Proving::begin(sa, cx, self.rivals, self.agreement)
+        Mixing::begin(sa, cx, self.rivals, self.agreement)
     }
 }
 
@@ -250,7 +250,7 @@ impl Stage for SolvingAuth {
         self.until.wake()
     }
 
-    fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next {
+    fn close(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next {
         sa.give_up(cx, &self.known(), end.fate);
         self.rivals.forget(cx);
         Box::new(crate::ike_sa::Gone)

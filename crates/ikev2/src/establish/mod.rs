@@ -7,6 +7,7 @@
 //!                            <-- N(COOKIE), N(INVALID_KE_PAYLOAD): once more
 //!                            <-- N(COOKIE) N(PUZZLE): see initiator_puzzle, responder_puzzle
 //!                            <--  SAr1 KEr Nr N… [CERTREQ]   HalfOpen
+//!   Mixing    (IKE_INTERMEDIATE, where additional key exchanges are agreed on: see initiator_intermediate)
 //!   Proving   (our AUTH is made)
 //!   AwaitAuth   IKE_AUTH  SK{IDi [CERT…] [CERTREQ] [IDr]
 //!                            AUTH SAi2 TSi TSr N…} -->
@@ -25,11 +26,13 @@ mod init;
 mod initiator_auth;
 mod initiator_check;
 mod initiator_init;
+mod initiator_intermediate;
 mod initiator_puzzle;
 mod initiator_resume;
 mod responder_auth;
 mod responder_check;
 mod responder_init;
+mod responder_intermediate;
 mod responder_lease;
 mod responder_prove;
 mod responder_puzzle;

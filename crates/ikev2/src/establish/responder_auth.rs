@@ -1,7 +1,7 @@
 //! The responder's IKE_AUTH: from a half-open IKE SA to an established one.
 
 use super::responder_check::Checking;
-use super::{Deadline, Secrets, Transcript, responder_resume};
+use super::{Deadline, Secrets, Transcript, responder_intermediate, responder_resume};
 use crate::channel::{Authentic, Incoming, Message, Request};
 use crate::closing::Lingering;
 use crate::contents::{self, Contents};
@@ -87,9 +87,16 @@ impl HalfOpen {
     ) -> Next {
         // RFC 7296 §2.23: the peer may have gone over to port 4500 with this message.
         sa.path = to.path;
-        let Self { open: Open { among, policy, .. }, secrets } = *self;
         // Under load the first message had to come soon; what follows has the usual time.
         let until = Deadline(sa.born + cx.settings.half_open_timeout);
+        if to.exchange == ExchangeType::IKE_INTERMEDIATE {
+            return self.on_intermediate(sa, cx, (to, message), until);
+        }
+        let Self { open: Open { among, policy, .. }, secrets } = *self;
+        if let Some(method) = secrets.next_round() {
+            let what = format!("{} came where key exchange {method} has its turn", to.exchange);
+            return refuse_fault(sa, cx, secrets, to, &Fault::syntax("RFC 9370 §2.2.2", what));
+        }
         let claim = match read(to, message, until) {
             Ok(claim) => claim,
             Err(fault) => return refuse_fault(sa, cx, secrets, to, &fault),
@@ -105,6 +112,22 @@ impl HalfOpen {
             }
             Ok(chosen) => Checking::begin(sa, cx, chosen, secrets, claim),
             Err(refusal) => refuse(sa, cx, secrets, to, refusal),
+        }
+    }
+}
+
+impl HalfOpen {
+    fn on_intermediate(
+        mut self: Box<Self>,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        (to, message): (Request, &Authentic<Message>),
+        until: Deadline,
+    ) -> Next {
+        self.open.until = until;
+        match responder_intermediate::answer(sa, cx, &mut self.secrets, to, message) {
+            Ok(()) => self,
+            Err(fault) => refuse_fault(sa, cx, self.secrets, to, &fault),
         }
     }
 }

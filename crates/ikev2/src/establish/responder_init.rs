@@ -12,7 +12,7 @@ use crate::trace::Trace;
 use crate::{Common, Cx, Origin, limits};
 use base::{IkeSpi, MessageId, Secret};
 use crypto::{KePrivate, Spis};
-use policy::{Choice, Connection, ConnectionId, IkeSuite, Offer};
+use policy::{Choice, Connection, ConnectionId, IkeKe, IkeSuite, Offer};
 use sa::{Drop, Event, IkeSaId, Path, Place, Puzzle, Refusal, RefusalKind, Side};
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,9 +179,10 @@ fn choose(
 ) -> Result<(Arc<Connection>, Choice<IkeSuite>), Turned> {
     let offers = contents::offers(knock.contents.sa.as_deref().unwrap_or_default(), ProtocolId::IKE, 0);
     let offers: Vec<Offer> = offers.into_iter().map(|(offer, _)| offer).collect();
+    let ke = IkeKe { sent: Some(knock.ke.0), additional: ext::names_intermediate(&knock.contents) };
     let mut nearest = None;
     for connection in among.iter().filter_map(|id| cx.policy.connection(*id)) {
-        match policy::choose_ike(&connection.proposals, &offers, Some(knock.ke.0)) {
+        match policy::choose_ike(&connection.proposals, &offers, ke) {
             Ok(choice) => return Ok((connection.clone(), choice)),
             Err(why) => nearest = nearest.or(Some((connection, why))),
         }

@@ -289,7 +289,8 @@ impl Stage for Puzzled {
             self.open.repeat_init(sa, cx, &datagram, (request, response));
             return self;
         }
-        let is_request = header.exchange == ExchangeType::IKE_AUTH && !header.flags.response;
+        let protected = [ExchangeType::IKE_INTERMEDIATE, ExchangeType::IKE_AUTH];
+        let is_request = protected.contains(&header.exchange) && !header.flags.response;
         if !is_request || !self.is_solved_by(cx, datagram.bytes) {
             cx.out.tell(Event::Dropped { path, why: Drop::Unexpected });
             return self;

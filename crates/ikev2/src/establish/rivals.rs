@@ -4,7 +4,6 @@
 //! with the first one, keeps the others, and changes to the next whenever an IKE_AUTH request has had no response
 //! for one wait. What somebody slips in before the real answer costs seconds, not the IKE SA.
 
-use super::initiator_auth::{Attempt, AwaitAuth};
 use super::initiator_init::Agreement;
 use super::initiator_puzzle::SolvingAuth;
 use super::{Secrets, init};
@@ -28,6 +27,18 @@ pub(super) trait First: Send {
     fn agree(&self, sa: &Common, cx: &mut Cx<'_>, path: Path, bytes: &[u8]) -> Option<Agreement>;
 }
 
+/// An answer that is followed: its first protected request is on its way.
+pub(super) trait Followed: Send {
+    /// The answer.
+    fn response(&self) -> &[u8];
+    /// Whether the request has been sent as often as it may.
+    fn is_spent(&self) -> bool;
+    /// It came to nothing.
+    fn release(&self, cx: &mut Cx<'_>);
+    /// Goes on with it: its request goes out again.
+    fn resume(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, rivals: Rivals) -> Next;
+}
+
 /// The request that was answered, and its answers but the one that is being followed.
 pub(super) struct Rivals {
     first: Box<dyn First>,
@@ -36,13 +47,21 @@ pub(super) struct Rivals {
     others: VecDeque<Rival>,
     /// SK_d of every answer that was followed.
     tried: Vec<Secret>,
+    /// The one that is followed has proved to be real, as far as can be known before IKE_AUTH.
+    settled: bool,
 }
 
 enum Rival {
     /// It came while another one was followed.
     Heard { path: Path, bytes: Vec<u8> },
     /// It was followed, and has not responded yet. Its request is kept as it is: no IV may serve twice.
-    Followed { spi_r: IkeSpi, path: Path, attempt: Box<Attempt> },
+    Followed { spi_r: IkeSpi, path: Path, attempt: Box<dyn Followed> },
+}
+
+/// The answer that is followed next.
+pub(super) enum Turn {
+    New(Box<Agreement>),
+    Again { spi_r: IkeSpi, path: Path, attempt: Box<dyn Followed> },
 }
 
 impl Rival {
@@ -50,14 +69,14 @@ impl Rival {
     fn response(&self) -> &[u8] {
         match self {
             Rival::Heard { bytes, .. } => bytes,
-            Rival::Followed { attempt, .. } => &attempt.secrets.transcript.response,
+            Rival::Followed { attempt, .. } => attempt.response(),
         }
     }
 }
 
 impl Rivals {
     pub(super) fn new(first: Box<dyn First>, origin: Path, secrets: &Secrets) -> Self {
-        Self { first, origin, others: VecDeque::new(), tried: vec![secrets.sk_d.clone()] }
+        Self { first, origin, others: VecDeque::new(), tried: vec![secrets.sk_d.clone()], settled: false }
     }
 
     pub(super) fn chosen(&self) -> &Chosen {
@@ -82,6 +101,7 @@ impl Rivals {
             Err(why) => why,
             Ok(false) => Drop::Unprotected,
             Ok(true) if known => Drop::Replay,
+            Ok(true) if self.settled => Drop::Unexpected,
             Ok(true) if self.others.len() + 1 >= limits::MAX_INIT_ANSWERS => Drop::Unexpected,
             Ok(true) => {
                 self.others.push_back(Rival::Heard { path, bytes: datagram.bytes.to_vec() });
@@ -91,41 +111,47 @@ impl Rivals {
         cx.out.tell(Event::Dropped { path, why });
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.others.is_empty()
-    }
-
-    /// Follows the next answer; `attempt`, which has had no response, waits at the end of the row unless it has
-    /// had all its chances. `Err` when no other answer is worth it.
-    pub(super) fn change(
-        mut self,
-        sa: &mut Common,
-        cx: &mut Cx<'_>,
-        attempt: Box<Attempt>,
-    ) -> Result<Next, Box<(Self, Box<Attempt>)>> {
+    /// The next answer that is worth following: one wait has gone by without a response to the request of the present one.
+    pub(super) fn turn(&mut self, sa: &Common, cx: &mut Cx<'_>) -> Option<Turn> {
         while let Some(next) = self.others.pop_front() {
             match next {
                 Rival::Heard { path, bytes } => {
                     let agreement = self.first.agree(sa, cx, path, &bytes);
-                    let Some(agreement) = agreement.filter(|new| self.are_new_keys(&new.secrets)) else {
-                        continue;
-                    };
-                    self.park(sa, cx, attempt);
-                    cx.note(
-                        sa.id,
-                        "The first request had another answer, and the one before leads nowhere: following it.",
-                    );
-                    sa.path = self.origin;
-                    return Ok(SolvingAuth::first(sa, cx, self, agreement));
+                    if let Some(agreement) = agreement.filter(|new| self.are_new_keys(&new.secrets)) {
+                        return Some(Turn::New(Box::new(agreement)));
+                    }
                 }
-                Rival::Followed { spi_r, path, attempt: other } => {
-                    self.park(sa, cx, attempt);
-                    (sa.spi_r, sa.path) = (spi_r, path);
-                    return Ok(AwaitAuth::resume(sa, cx, *other, self));
+                Rival::Followed { spi_r, path, attempt } => {
+                    return Some(Turn::Again { spi_r, path, attempt });
                 }
             }
         }
-        Err(Box::new((self, attempt)))
+        None
+    }
+
+    /// Follows it; `attempt`, which has had no response, waits at the end of the row unless it has had all its chances.
+    pub(super) fn follow(
+        mut self,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        turn: Turn,
+        attempt: Box<dyn Followed>,
+    ) -> Next {
+        self.park(sa, cx, attempt);
+        match turn {
+            Turn::New(agreement) => {
+                cx.note(
+                    sa.id,
+                    "The first request had another answer, and the one before leads nowhere: following it.",
+                );
+                sa.path = self.origin;
+                SolvingAuth::first(sa, cx, self, *agreement)
+            }
+            Turn::Again { spi_r, path, attempt } => {
+                (sa.spi_r, sa.path) = (spi_r, path);
+                attempt.resume(sa, cx, self)
+            }
+        }
     }
 
     /// Notes whose keys are used, and says whether they had not been before.
@@ -140,7 +166,7 @@ impl Rivals {
         new
     }
 
-    fn park(&mut self, sa: &Common, cx: &mut Cx<'_>, attempt: Box<Attempt>) {
+    fn park(&mut self, sa: &Common, cx: &mut Cx<'_>, attempt: Box<dyn Followed>) {
         match attempt.is_spent() {
             true => attempt.release(cx),
             false => self.others.push_back(Rival::Followed { spi_r: sa.spi_r, path: sa.path, attempt }),
@@ -148,8 +174,9 @@ impl Rivals {
     }
 
     /// Gives up all other answers: one is real, or all are in vain.
-    pub(super) fn forget(self, cx: &mut Cx<'_>) {
-        for rival in self.others {
+    pub(super) fn forget(&mut self, cx: &mut Cx<'_>) {
+        self.settled = true;
+        for rival in self.others.drain(..) {
             if let Rival::Followed { attempt, .. } = rival {
                 attempt.release(cx);
             }

@@ -16,7 +16,7 @@ use crate::rekey_child::{self, Replaces};
 use crate::resume::Resumption;
 use crate::{Common, Cx, limits, unique};
 use base::{EspSpi, Secret};
-use crypto::Nonces;
+use crypto::{Nonces, SharedSecrets};
 use policy::{Identity, IkeSuite, Unique};
 use sa::{Event, PairKey, Refusal, RefusalKind, Side};
 use std::collections::VecDeque;
@@ -169,7 +169,7 @@ impl Established {
                 let mut body = vec![decided.sa_payload()];
                 body.extend(decided.ts_payloads());
                 let replaces = None;
-                let waiting = Waiting { to, head: payloads, body, decided, nonces, g_ir: None, replaces };
+                let waiting = Waiting { to, head: payloads, body, decided, nonces, shared: None, replaces };
                 stage.install_then_answer(sa, cx, waiting);
             }
         }
@@ -225,6 +225,8 @@ impl Established {
             answering: Vec::new(),
             granting: Vec::new(),
             installing: Vec::new(),
+            series: Vec::new(),
+            states_lost: 0,
             retired: Vec::new(),
             rekeys: Vec::new(),
             rival: None,
@@ -250,7 +252,7 @@ impl Established {
         let nonces = Nonces { initiator: &transcript.nonce_i, responder: &transcript.nonce_r };
         let side = Side::Initiator;
         let (nat, place) = (self.nat, Place::Own);
-        let keying = Keying { ike: &self.suite, sk_d: &self.sk_d, nonces, g_ir: None, side, nat, place };
+        let keying = Keying { ike: &self.suite, sk_d: &self.sk_d, nonces, shared: None, side, nat, place };
         let installed = child::install(sa, cx, &proposed.child, agreed, keying);
         self.await_install(sa, cx, (&proposed, None), installed);
     }
@@ -281,11 +283,11 @@ impl Established {
 
     /// Installs a child of the peer's, whose request is answered after that.
     pub(crate) fn install_then_answer(&mut self, sa: &mut Common, cx: &mut Cx<'_>, waiting: Waiting) {
-        let Waiting { to, mut head, body, decided, nonces, g_ir, replaces } = waiting;
+        let Waiting { to, mut head, body, decided, nonces, shared, replaces } = waiting;
         let place = replaces.as_ref().map_or(Place::Own, |replaces| Place::Held(replaces.old));
         let nonces = Nonces { initiator: &nonces.0, responder: &nonces.1 };
-        let (side, g_ir) = (Side::Responder, g_ir.as_ref());
-        let keying = Keying { ike: &self.suite, sk_d: &self.sk_d, nonces, g_ir, side, nat: self.nat, place };
+        let (side, shared, nat) = (Side::Responder, shared.as_ref(), self.nat);
+        let keying = Keying { ike: &self.suite, sk_d: &self.sk_d, nonces, shared, side, nat, place };
         match child::install(sa, cx, &decided.child, decided.agreed.clone(), keying) {
             Ok((job, child)) => {
                 let until = cx.now.mono + limits::JOB_PATIENCE;
@@ -313,8 +315,8 @@ pub(crate) struct Waiting {
     pub(crate) decided: Decided,
     /// Ni and Nr of the exchange.
     pub(crate) nonces: (Vec<u8>, Vec<u8>),
-    /// Of the child's own key exchange.
-    pub(crate) g_ir: Option<Secret>,
+    /// Of the child's own key exchanges.
+    pub(crate) shared: Option<SharedSecrets>,
     /// The child in whose place it comes.
     pub(crate) replaces: Option<Replaces>,
 }

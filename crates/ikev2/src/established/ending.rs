@@ -31,9 +31,13 @@ impl Established {
             cx.out.dataplane(sa.id, Op::Remove(child.id));
             cx.directory.release_spi(child.agreed.spi_in);
         }
+        self.clear_series(cx);
         let refusal = refusal_of(fate, sa.path, Some(&self.chosen.connection.name));
         self.asking.iter().for_each(|asking| abandon(cx, &asking.what, &refusal));
         for task in self.todo.drain(..).chain(self.later.drain(..).map(|(_, task)| task)) {
+            if let Task::FollowUp(asked, _) = &task {
+                cx.directory.release_spi(asked.proposed.spi);
+            }
             let order = match task {
                 Task::Probe(order) => order,
                 Task::CloneIke(wish, _) => Some(wish.order),

@@ -4,8 +4,11 @@ use super::{Asked, Asking, Established};
 use crate::child::Traffic;
 use crate::create_child::Plan;
 use crate::delete::Named;
+use crate::followup::Series;
 use crate::ike_sa::Wish;
-use crate::{Common, Cx, clone_ike, create_child, delete, limits, move_path, probe, rekey_child, rekey_ike};
+use crate::{
+    Common, Cx, clone_ike, create_child, delete, followup, limits, move_path, probe, rekey_child, rekey_ike,
+};
 use base::Instant;
 use dataplane::ChildId;
 use policy::Child;
@@ -22,6 +25,8 @@ pub(crate) enum Task {
     CreateWith(Arc<Child>, Traffic, KeMethod),
     /// For the traffic of one packet, or for other networks of the peer.
     CreateFor(Arc<Child>, Traffic),
+    /// The next additional key exchange for a child (RFC 9370 §2.2.4).
+    FollowUp(Box<create_child::Asked>, Vec<Payload<'static>>),
     RekeyChild(ChildId),
     /// With the key exchange method that the peer wants.
     RekeyChildWith(ChildId, KeMethod),
@@ -45,6 +50,7 @@ impl Task {
             Self::Create(child) | Self::CreateWith(child, ..) | Self::CreateFor(child, _) => {
                 child.name == name
             }
+            Self::FollowUp(asked, _) => asked.proposed.child.name == name,
             _ => false,
         }
     }
@@ -76,6 +82,7 @@ impl Established {
         free(&mut self.asking);
         free(&mut self.answering);
         free(&mut self.installing);
+        free(&mut self.series);
         free(&mut self.retired);
         free(&mut self.rekeys);
         free(&mut self.later);
@@ -91,6 +98,11 @@ impl Established {
             if matches!(self.todo.front(), Some(Task::RekeyIke)) && waits {
                 return;
             }
+            // The peer gives the IKE SA new keys in several exchanges: what it would cut off waits.
+            let is_quiet = matches!(self.todo.front(), Some(Task::Probe(_) | Task::Tell(_) | Task::Verify));
+            if !is_quiet && self.series.iter().any(Series::is_ike) {
+                return;
+            }
             let Some(task) = self.todo.pop_front() else { return };
             let asking = match task {
                 Task::Create(child) => create_child::ask(self, sa, cx, Plan::new(child, Traffic::Configured)),
@@ -99,6 +111,9 @@ impl Established {
                     create_child::ask(self, sa, cx, plan)
                 }
                 Task::CreateFor(child, traffic) => create_child::ask(self, sa, cx, Plan::new(child, traffic)),
+                Task::FollowUp(asked, payloads) => {
+                    followup::ask(self, sa, cx, (Asked::Child(asked), &payloads))
+                }
                 Task::RekeyChild(id) => rekey_child::begin(self, sa, cx, id, None),
                 Task::RekeyChildWith(id, wished) => rekey_child::begin(self, sa, cx, id, Some(wished)),
                 Task::RekeyIke => rekey_ike::begin(self, sa, cx, None),
@@ -136,13 +151,44 @@ impl Established {
             .asking
             .iter()
             .any(|asking| !matches!(asking.what, Asked::Probe(_) | Asked::Told | Asked::Verify(_)));
-        !busy && self.answering.is_empty() && self.granting.is_empty() && self.installing.is_empty()
+        let following = self.todo.iter().any(|task| matches!(task, Task::FollowUp(..)));
+        !busy
+            && !following
+            && self.series.is_empty()
+            && self.answering.is_empty()
+            && self.granting.is_empty()
+            && self.installing.is_empty()
     }
 
     /// Whether a child SA that we have asked for may stand at the peer's already.
     pub(crate) fn is_making_child(&self) -> bool {
-        let asking = self.asking.iter().any(|asking| matches!(asking.what, Asked::Child(_)));
-        asking || !self.installing.is_empty()
+        self.asked_children().next().is_some() || !self.installing.is_empty()
+    }
+
+    /// The children that we have asked for.
+    pub(crate) fn asked_children(&self) -> impl Iterator<Item = &create_child::Asked> {
+        let asking = self.asking.iter().filter_map(|asking| match &asking.what {
+            Asked::Child(asked) => Some(&**asked),
+            _ => None,
+        });
+        let waiting = self.todo.iter().filter_map(|task| match task {
+            Task::FollowUp(asked, _) => Some(&**asked),
+            _ => None,
+        });
+        asking.chain(waiting)
+    }
+
+    /// The peer deletes a child that we do not have: perhaps it is one that we have asked for.
+    pub(crate) fn note_deleted(&mut self, spi: base::EspSpi) {
+        let asking = self.asking.iter_mut().filter_map(|asking| match &mut asking.what {
+            Asked::Child(asked) => Some(asked),
+            _ => None,
+        });
+        let waiting = self.todo.iter_mut().filter_map(|task| match task {
+            Task::FollowUp(asked, _) => Some(asked),
+            _ => None,
+        });
+        asking.chain(waiting).for_each(|asked| asked.note_deleted(spi));
     }
 
     /// Whether our request for another IKE SA in this one's place is under way.
@@ -233,7 +279,8 @@ impl Established {
             Task::Delete(named) => named.len(),
             _ => 0,
         });
-        let under_way = self.installing.len() + self.answering.len() + self.retired.len();
+        let making = self.series.iter().filter(|series| !series.is_ike()).count();
+        let under_way = self.installing.len() + self.answering.len() + self.retired.len() + making;
         // A child in another's place counts twice for a while.
         let most = if replaces { 2 * limits::MAX_CHILDREN } else { limits::MAX_CHILDREN };
         self.children.len() + under_way + untold.sum::<usize>() < most

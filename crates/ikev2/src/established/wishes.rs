@@ -1,6 +1,6 @@
 //! Orders that want children up: what each waits for, and what it is told.
 
-use super::{Asked, Established, Task};
+use super::{Established, Task};
 use crate::child::{ChildSa, Traffic};
 use crate::{Common, Cx};
 use dataplane::{Mode, Selector};
@@ -112,11 +112,8 @@ impl Established {
     }
 
     fn is_begun(&self, name: &str) -> bool {
-        let asking = self.asking.iter().any(|asking| match &asking.what {
-            Asked::Child(asked) => asked.proposed.child.name == name,
-            _ => false,
-        });
-        asking
+        self.asked_children().any(|asked| asked.proposed.child.name == name)
+            || self.series.iter().any(|series| series.child_name() == Some(name))
             || self.installing.iter().any(|installing| installing.child.name == name)
             || self.answering.iter().any(|answering| answering.child.name == name)
             || self.is_queued(|task| task.creates(name))

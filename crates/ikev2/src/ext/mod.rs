@@ -9,6 +9,7 @@ pub(crate) mod configuration;
 mod crash;
 mod fragmentation;
 mod initial_contact;
+mod intermediate;
 pub(crate) mod mobike;
 mod nat;
 mod redirect;
@@ -18,6 +19,7 @@ mod window;
 
 pub(crate) use auth_methods::announcement as auth_announcement;
 pub(crate) use crash::{shows as shows_token, token as crash_token};
+pub(crate) use intermediate::is_named as names_intermediate;
 pub(crate) use nat::{destination as nat_destination, payloads as nat_payloads, read as read_nat};
 pub(crate) use redirect::{Redirect, notify as redirect_notify};
 pub(crate) use resumption::{TicketAnswer, asks as asks_for_ticket, request as ticket_request};
@@ -37,6 +39,7 @@ use wire::{Notify, Payload};
 const ALL: &[&dyn Extension] = &[
     &nat::NatTraversal,
     &fragmentation::Fragmentation,
+    &intermediate::IntermediateExchange,
     &signature_hashes::SignatureHashes,
     &auth_methods::SupportedAuthMethods,
     &childless::Childless,
@@ -119,6 +122,8 @@ pub(crate) struct Agreed {
     pub(crate) nat: Nat,
     /// The peer reassembles fragments.
     pub(crate) fragmentation: bool,
+    /// The peer speaks IKE_INTERMEDIATE.
+    pub(crate) intermediate: bool,
     /// The hashes that the peer takes in signatures; empty: it does not speak RFC 7427.
     pub(crate) hashes: Vec<u16>,
     /// How the peer lets us prove who we are, the way that it likes best first; empty: it does not say. The job that makes

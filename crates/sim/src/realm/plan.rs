@@ -1,7 +1,7 @@
 //! Who is there, and how each is configured.
 
 use super::{Link, Realm, Span};
-use crate::site::{connection, esp, ip, net};
+use crate::site::{additional, connection, esp, ip, net};
 use crate::story::Kit;
 use crate::{DataplaneNature, Flow, KeeperNature, SimRng, Site, Weather, World};
 use base::{Rng, Secret};
@@ -45,6 +45,8 @@ pub(super) fn lay_out(seed: u64, span: Span, kit: &Kit, speak: bool) -> Realm {
     let is_gentle = dice.chance(300);
     let manner = Manner { is_gentle, ..manner(&mut dice, span, mesh) };
     let (sites, links) = if mesh { mesh_of(&mut dice, &manner) } else { star_of(&mut dice, &manner) };
+    let places = additional(&mut SimRng::new(seed, "additional key exchanges"));
+    let sites: Vec<Site> = sites.into_iter().map(|site| site.following_up(&places)).collect();
     let names = sites.iter().map(|site| site_name(&site.name)).collect();
     let mobile = sites.iter().map(|site| site.connections.iter().all(|c| c.mobike)).collect();
     world.weather = if is_gentle { Weather::fair() } else { weather(&mut dice) };

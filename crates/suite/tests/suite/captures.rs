@@ -194,7 +194,14 @@ impl Keys {
             encr: [hex(fields[2]), hex(fields[3])],
             integ: [hex(fields[5]), hex(fields[6])],
             long_mac: fields[7].starts_with("HMAC_SHA1_160"),
-            algorithms: IkeSuite { encr, key_bits, integ, prf: Prf::HMAC_SHA1, ke: KeMethod::NONE },
+            algorithms: IkeSuite {
+                encr,
+                key_bits,
+                integ,
+                prf: Prf::HMAC_SHA1,
+                ke: KeMethod::NONE,
+                additional: policy::Additional::default(),
+            },
         })
     }
 

@@ -226,3 +226,81 @@ fn both_give_the_ike_sa_new_keys_with_the_wrong_group() {
     };
     explore_in(&make, [("alice", &rekey_ike), ("bob", &rekey_ike)], 0, &one_of_each);
 }
+
+/// Both sides want two additional key exchanges whenever keys are made (RFC 9370 §2.2.4), the first of them with ML-KEM.
+fn in_series() -> World {
+    standing_with(&|site| {
+        let ike = policy::parse_ike("aes256gcm16-prfsha256-x25519-ke1_mlkem512-ke2_ecp256").unwrap();
+        let esp = policy::parse_esp("aes256gcm16-x25519-ke1_mlkem512").unwrap();
+        let site = site.with(|connection| connection.proposals = ike);
+        site.child(|child| child.esp_proposals = esp)
+    })
+}
+
+//= rfc9370 §2.2.4
+#[test]
+fn s084_both_give_the_child_new_keys_in_several_exchanges() {
+    explore_in(&in_series, [("alice", &rekey_child), ("bob", &rekey_child)], 1, &one_of_each);
+}
+
+//= rfc9370 §2.2.4
+#[test]
+fn s094_both_give_the_ike_sa_new_keys_in_several_exchanges() {
+    explore_in(&in_series, [("alice", &rekey_ike), ("bob", &rekey_ike)], 1, &one_of_each);
+}
+
+//= rfc9370 §2.2.4
+#[test]
+fn one_gives_the_child_new_keys_in_several_exchanges_and_the_other_deletes_it() {
+    explore_in(&in_series, [("alice", &rekey_child), ("bob", &delete_child)], 1, &|ike, children| {
+        ike == 1 && (children.is_empty() || children == ["lan"])
+    });
+}
+
+//= rfc9370 §2.2.4
+#[test]
+fn new_keys_in_several_exchanges_while_the_ike_sa_is_deleted_leave_nothing() {
+    explore_in(&in_series, [("alice", &rekey_child), ("bob", &delete_ike)], 1, &nothing);
+    explore_in(&in_series, [("alice", &rekey_ike), ("bob", &delete_ike)], 1, &nothing);
+}
+
+//= rfc9370 §2.2.4
+#[test]
+fn child_and_ike_sa_get_new_keys_at_once_in_several_exchanges() {
+    explore_in(&in_series, [("alice", &rekey_child), ("bob", &rekey_ike)], 1, &one_of_each);
+    explore_in(&in_series, [("alice", &rekey_child), ("alice", &rekey_ike)], 1, &one_of_each);
+}
+
+//= rfc9370 §2.2.4
+#[test]
+fn a_child_is_made_in_several_exchanges_while_the_ike_sa_gets_new_keys() {
+    let make = create("alice");
+    explore_in(&in_series, [("alice", &make), ("bob", &rekey_ike)], 1, &|ike, children| {
+        ike == 1 && children == ["dmz", "lan"]
+    });
+}
+
+/// One side's exchange is a series, the other's is not.
+#[test]
+fn both_give_new_keys_one_of_them_in_several_exchanges() {
+    let make = || {
+        standing_with(&|site| {
+            let (single, series) =
+                ("aes256gcm16-prfsha256-x25519", "aes256gcm16-prfsha256-x25519-ke1_mlkem512");
+            let (single_esp, series_esp) = ("aes256gcm16-x25519", "aes256gcm16-x25519-ke1_mlkem512");
+            let both = |parse: &dyn Fn(&str) -> Vec<policy::Proposal>, one: &str, other: &str| {
+                [parse(one), parse(other)].concat()
+            };
+            let ike = |text: &str| policy::parse_ike(text).unwrap();
+            let esp = |text: &str| policy::parse_esp(text).unwrap();
+            // Who answers decides by its own order.
+            let (ike, esp) = match site.name.as_str() {
+                "alice" => (both(&ike, single, series), both(&esp, single_esp, series_esp)),
+                _ => (both(&ike, series, single), both(&esp, series_esp, single_esp)),
+            };
+            site.with(|connection| connection.proposals = ike).child(|child| child.esp_proposals = esp)
+        })
+    };
+    explore_in(&make, [("alice", &rekey_child), ("bob", &rekey_child)], 1, &one_of_each);
+    explore_in(&make, [("alice", &rekey_ike), ("bob", &rekey_ike)], 1, &one_of_each);
+}

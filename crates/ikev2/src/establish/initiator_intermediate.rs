@@ -1,0 +1,231 @@
+//! IKE_INTERMEDIATE as initiator (RFC 9242), for the additional key exchanges that were agreed on (RFC 9370 §2.2.2).
+//!
+//! ```text
+//!   Mixing   IKE_INTERMEDIATE  SK{KEi(1)} -->
+//!                                         <--  SK{KEr(1)}
+//!   Mixing   IKE_INTERMEDIATE  SK{KEi(2)} -->            (under the keys with the first mixed in)
+//!                                         <--  SK{KEr(2)}
+//!   Proving …
+//! ```
+
+use super::initiator_auth::{Proving, give_up};
+use super::initiator_init::{Agreement, OurKe, float};
+use super::initiator_puzzle;
+use super::rivals::{Followed, Rivals};
+use crate::channel::{Authentic, Incoming, Message};
+use crate::contents::Contents;
+use crate::followup::peer_value;
+use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
+use crate::sent::Sent;
+use crate::{Common, Cx};
+use base::Instant;
+use sa::{Answer, Branch, Fate, JobId, Reason, Refusal, RefusalKind};
+use wire::num::{ExchangeType, NotifyType};
+use wire::{KeyExchange, Payload};
+
+/// An IKE_INTERMEDIATE request of ours is on its way.
+pub(super) struct Mixing {
+    attempt: Attempt,
+    rivals: Rivals,
+}
+
+/// An IKE_INTERMEDIATE request to whoever sent one of the answers to IKE_SA_INIT.
+struct Attempt {
+    agreement: Agreement,
+    chosen: Chosen,
+    ke: OurKe,
+    /// What AUTH covers of it.
+    octets: Vec<u8>,
+    request: Sent,
+}
+
+impl Mixing {
+    /// Goes on with what IKE_SA_INIT has led to: the next additional key exchange, or IKE_AUTH when none is left.
+    pub(super) fn begin(
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        mut rivals: Rivals,
+        mut agreement: Agreement,
+    ) -> Next {
+        let Some(method) = agreement.secrets.next_round() else {
+            return Proving::begin(sa, cx, rivals, agreement);
+        };
+        let chosen = rivals.chosen().clone();
+        sa.spi_r = agreement.spi_r;
+        //= rfc9242 §3.2
+        //# If the presence of NAT is detected in the IKE_SA_INIT exchange […], then the peers switch to port 4500 in the first
+        //# IKE_INTERMEDIATE exchange and use this port for all subsequent exchanges
+        float(sa, cx, &agreement.secrets, chosen.connection.mobike);
+        let Some(ke) = OurKe::new(cx, method) else {
+            let known = Known { connection: Some(&chosen.connection), ..Known::default() };
+            let reason = format!("This build has no key exchange {method}.");
+            let refusal = refusal(&chosen, (RefusalKind::NoProposalChosen, false), reason);
+            give_up(sa, cx, &known, (&chosen, &agreement.secrets), Fate::Refused(refusal));
+            rivals.forget(cx);
+            return Box::new(Gone);
+        };
+        let payloads = [Payload::Ke(KeyExchange { method, data: ke.public.clone().into() })];
+        let solution = agreement.solution.take().map(|keys| Payload::PuzzleSolution(keys.into()));
+        let channel = &mut agreement.secrets.channel;
+        let octets = channel.intermediate_octets(channel.next_request(), solution.as_ref(), &payloads);
+        let exchange = ExchangeType::IKE_INTERMEDIATE;
+        let request = match &solution {
+            Some(solution) => channel.ask_after(sa, cx, exchange, (solution, &payloads)),
+            None => channel.ask(sa, cx, exchange, &payloads),
+        };
+        match request {
+            Some(request) => {
+                let attempt = Attempt { agreement, chosen, ke, octets, request };
+                Box::new(Self { attempt, rivals })
+            }
+            // A new channel has all its message ids.
+            None => Box::new(Gone),
+        }
+    }
+
+    /// The response: whoever did the key exchange with us goes on with it.
+    fn on_response(
+        mut self: Box<Self>,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        message: &Authentic<Message>,
+    ) -> Next {
+        let contents = match message.contents() {
+            Ok(contents) if message.exchange() == ExchangeType::IKE_INTERMEDIATE => contents,
+            Ok(_) => {
+                return self.end(sa, cx, Fate::Fault("the response is of another exchange type".to_string()));
+            }
+            Err(fault) => return self.end(sa, cx, Fate::Fault(fault.to_string())),
+        };
+        if let Some(notify) = contents.error() {
+            let fate = Fate::Refused(self.refused_by_peer(notify.kind));
+            return self.end(sa, cx, fate);
+        }
+        match self.attempt.mix(cx, &contents, message) {
+            Ok(()) => {
+                cx.reach(Branch::IntermediateDone);
+                let Self { attempt, mut rivals } = *self;
+                rivals.forget(cx);
+                Self::begin(sa, cx, rivals, attempt.agreement)
+            }
+            Err(what) => self.end(sa, cx, Fate::Fault(what)),
+        }
+    }
+
+    fn refused_by_peer(&self, kind: NotifyType) -> Refusal {
+        let Attempt { chosen, ke, .. } = &self.attempt;
+        let reason = format!(
+            "The peer refused the additional key exchange {} (IKE_INTERMEDIATE) with {kind}. Its log knows more.",
+            ke.method
+        );
+        refusal(chosen, (RefusalKind::PeerError, true), reason)
+    }
+
+    fn on_time(mut self, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+        match self.attempt.request.on_time(sa, cx) {
+            Ok(()) => Box::new(self),
+            Err(fate) => self.end(sa, cx, fate),
+        }
+    }
+
+    fn end(mut self, sa: &mut Common, cx: &mut Cx<'_>, fate: Fate) -> Next {
+        let Attempt { agreement, chosen, .. } = &self.attempt;
+        let fate = initiator_puzzle::explain(fate, agreement.obstacle.clone());
+        give_up(sa, cx, &self.known(), (chosen, &agreement.secrets), fate);
+        self.rivals.forget(cx);
+        Box::new(Gone)
+    }
+}
+
+fn refusal(chosen: &Chosen, (kind, by_peer): (RefusalKind, bool), reason: String) -> Refusal {
+    Refusal { kind, by_peer, connection: Some(chosen.connection.name.clone()), reason }
+}
+
+impl Attempt {
+    /// Takes the peer's half into the keys.
+    //= rfc9370 §2.2.2
+    //# The former "Diffie-Hellman Group Num" (now called "Key Exchange Method") field in the KEi(n) and KEr(n) payloads MUST
+    //# match the n-th negotiated additional key exchange.
+    fn mix(
+        &mut self,
+        cx: &Cx<'_>,
+        contents: &Contents<'_>,
+        message: &Authentic<Message>,
+    ) -> Result<(), String> {
+        let method = self.ke.method;
+        let peer = peer_value(contents, method)?;
+        let shared = self.ke.private.finish(peer);
+        let shared =
+            shared.map_err(|error| format!("its value for key exchange {method} is not valid: {error}"))?;
+        let secrets = &mut self.agreement.secrets;
+        secrets.cover(cx, &self.octets, &message.intermediate_octets());
+        secrets.mix(cx, &shared).map_err(|error| error.to_string())
+    }
+}
+
+impl Followed for Attempt {
+    fn response(&self) -> &[u8] {
+        &self.agreement.secrets.transcript.response
+    }
+
+    fn is_spent(&self) -> bool {
+        self.request.is_spent()
+    }
+
+    fn release(&self, _: &mut Cx<'_>) {}
+
+    fn resume(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, rivals: Rivals) -> Next {
+        Mixing { attempt: *self, rivals }.on_time(sa, cx)
+    }
+}
+
+impl Stage for Mixing {
+    fn known(&self) -> Known<'_> {
+        let Attempt { agreement, chosen, .. } = &self.attempt;
+        Known {
+            connection: Some(&chosen.connection),
+            suite: Some(agreement.secrets.suite),
+            ..Known::default()
+        }
+    }
+
+    fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
+        if self.rivals.concerns(&datagram) {
+            self.rivals.hear(cx, &datagram, &self.attempt.agreement.secrets.transcript.response);
+            return self;
+        }
+        if !datagram.header.flags.response {
+            cx.unexpected(datagram.path);
+            return self;
+        }
+        let id = self.attempt.request.id;
+        let channel = &mut self.attempt.agreement.secrets.channel;
+        match channel.take(sa, cx, |awaited| awaited == id, datagram) {
+            Some(Incoming::Response(message)) => self.on_response(sa, cx, &message),
+            Some(Incoming::Request(_)) | None => self,
+        }
+    }
+
+    fn answer(self: Box<Self>, _: &mut Common, _: &mut Cx<'_>, _: JobId, _: Answer) -> Next {
+        self
+    }
+
+    fn time(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+        self.attempt.agreement.secrets.channel.tidy(cx.now.mono);
+        if cx.now.mono < self.attempt.request.due() {
+            return self;
+        }
+        // One wait has gone by without a response: the turn of another answer, or of the same request again.
+        let Some(turn) = self.rivals.turn(sa, cx) else { return self.on_time(sa, cx) };
+        let Self { attempt, rivals } = *self;
+        rivals.follow(sa, cx, turn, Box::new(attempt))
+    }
+
+    fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {
+        Some((self.attempt.request.due(), Reason::Retransmit))
+    }
+
+    fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, end: End) -> Next {
+        self.end(sa, cx, end.fate)
+    }
+}

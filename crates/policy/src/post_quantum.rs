@@ -1,0 +1,122 @@
+//! Whether what is sent today stays secret when there are quantum computers.
+
+use crate::keyword::{Word, spell};
+use crate::{IkeSuite, Proposal};
+use std::fmt;
+use wire::num::KeMethod;
+
+/// Whether a key exchange method withstands a quantum computer, as far as is known.
+pub fn is_post_quantum(method: KeMethod) -> bool {
+    matches!(method, KeMethod::ML_KEM_512 | KeMethod::ML_KEM_768 | KeMethod::ML_KEM_1024)
+}
+
+/// Whether an IKE SA, and with it all its child SAs, withstands a quantum computer, and why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PostQuantum {
+    /// Whether it does.
+    pub safe: bool,
+    /// What makes it so, or what is missing: a part of a sentence.
+    pub why: String,
+}
+
+impl PostQuantum {
+    /// Of an IKE SA with this suite, of a connection with these proposals. `ppk`: the identity of the pre-shared key that is
+    /// mixed in (RFC 8784), if one is.
+    pub fn of(suite: &IkeSuite, ours: &[Proposal], ppk: Option<&str>) -> Self {
+        let safe = |why| Self { safe: true, why };
+        let word = |method| spell(Word::Ke(method));
+        match (suite.key_exchanges().find(|method| is_post_quantum(*method)), ppk) {
+            (Some(method), None) => safe(format!("{} is part of the key exchange", word(method))),
+            (Some(method), Some(id)) => {
+                safe(format!("{} is part of the key exchange, and the PPK `{id}` of the keys", word(method)))
+            }
+            (None, Some(id)) => safe(format!("the PPK `{id}` is part of the keys")),
+            (None, None) => {
+                let all: Vec<String> = suite.key_exchanges().map(word).collect();
+                let wanted = ours.iter().any(|proposal| only_post_quantum(proposal).is_some());
+                let hint = match wanted {
+                    true => "the peer has no post-quantum proposal in common with us",
+                    false => "the connection's `proposals` have no other",
+                };
+                Self { safe: false, why: format!("{} is not post-quantum; {hint}", all.join(" with ")) }
+            }
+        }
+    }
+}
+
+/// `yes (…)`, `no (…)`.
+impl fmt::Display for PostQuantum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", if self.safe { "yes" } else { "no" }, self.why)
+    }
+}
+
+/// What of these proposals leads to nothing but post-quantum key exchanges.
+pub fn post_quantum_only(ours: &[Proposal]) -> Vec<Proposal> {
+    ours.iter().flat_map(only_post_quantum).collect()
+}
+
+/// The same proposal with one of its key exchanges bound to be post-quantum: the first additional one that can, else the first of
+/// all. Nothing where none can.
+fn only_post_quantum(proposal: &Proposal) -> Option<Proposal> {
+    let mut bound = proposal.clone();
+    let lists = bound.additional.iter_mut().chain([&mut bound.ke]);
+    let list = lists.into_iter().find(|list| list.iter().any(|method| is_post_quantum(*method)))?;
+    list.retain(|method| is_post_quantum(*method));
+    Some(bound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{IkeKe, choose_ike, default_ike, ike_offers, parse_ike};
+
+    fn of(text: &str) -> Vec<Proposal> {
+        parse_ike(text).unwrap()
+    }
+
+    fn told(suite: &str, ours: &str, ppk: Option<&str>) -> String {
+        let offers = ike_offers(&of(suite));
+        let ke = IkeKe { sent: None, additional: true };
+        let choice = choose_ike(&of(suite), &offers, ke).unwrap();
+        PostQuantum::of(&choice.suite, &of(ours), ppk).to_string()
+    }
+
+    #[test]
+    fn it_is_told_whether_and_why() {
+        const HYBRID: &str = "aes256gcm16-prfsha384-x25519-ke1_mlkem768";
+        const CLASSICAL: &str = "aes256gcm16-prfsha384-ecp384";
+        assert_eq!(told(HYBRID, HYBRID, None), "yes (mlkem768 is part of the key exchange)");
+        assert_eq!(
+            told("aes256gcm16-prfsha384-mlkem512", HYBRID, Some("blue")),
+            "yes (mlkem512 is part of the key exchange, and the PPK `blue` of the keys)"
+        );
+        assert_eq!(told(CLASSICAL, CLASSICAL, Some("blue")), "yes (the PPK `blue` is part of the keys)");
+        assert_eq!(
+            told(CLASSICAL, HYBRID, None),
+            "no (ecp384 is not post-quantum; the peer has no post-quantum proposal in common with us)"
+        );
+        assert_eq!(
+            told(CLASSICAL, CLASSICAL, None),
+            "no (ecp384 is not post-quantum; the connection's `proposals` have no other)"
+        );
+    }
+
+    #[test]
+    fn what_is_left_of_proposals_leads_to_nothing_classical() {
+        let left =
+            |text: &str| post_quantum_only(&of(text)).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let base = "aes256gcm16-prfsha384";
+        assert_eq!(left(&format!("{base}-x25519")), [""; 0]);
+        assert_eq!(left(&format!("{base}-x25519-mlkem768")), [format!("{base}-mlkem768")]);
+        assert_eq!(
+            left(&format!("{base}-x25519-ke1_mlkem768-ke1_none")),
+            [format!("{base}-x25519-ke1_mlkem768")]
+        );
+        assert_eq!(
+            left(&format!("{base}-x25519-ke1_ecp384-ke2_mlkem768-ke2_ecp256")),
+            [format!("{base}-x25519-ke1_ecp384-ke2_mlkem768")]
+        );
+        assert!(!post_quantum_only(&default_ike()).is_empty());
+    }
+}

@@ -1,0 +1,274 @@
+//! IKE_FOLLOWUP_KE (RFC 9370 §2.2.4): series of exchanges that make an SA, and what becomes of those that break off.
+
+use crypto::Suite;
+use policy::{parse_esp, parse_ike};
+use sa::{Event, Fate, Order, Target};
+use sim::{Site, established};
+use std::time::Duration;
+use suite::{Puppet, World, alice, bob, notifies, world};
+use wire::num::{ExchangeType, KeMethod, NotifyType, PayloadType, TransformType};
+use wire::{KeyExchange, Notify, Payload, Transform};
+
+const IKE: &str = "aes256gcm16-prfsha256-x25519";
+const ESP: &str = "aes256gcm16-x25519-ke1_mlkem768-ke2_ecp256";
+
+/// A site whose children have three key exchanges of their own.
+fn three(site: Site) -> Site {
+    site.with(|connection| connection.proposals = parse_ike(IKE).unwrap())
+        .child(|child| child.esp_proposals = parse_esp(ESP).unwrap())
+}
+
+fn standing(seed: u64) -> World {
+    let mut world = world(seed).peers(three(alice()), three(bob()));
+    world.up("alice");
+    world.until(established);
+    world
+}
+
+fn rekey_child(world: &mut World, name: &str) {
+    world.order(name, Order::Rekey(Target::Child("net".to_string(), "lan".to_string())));
+}
+
+#[track_caller]
+fn one_child(world: &mut World) {
+    for name in ["alice", "bob"] {
+        let list = world.status(name);
+        assert_eq!(list.iter().map(|sa| sa.children.len()).collect::<Vec<_>>(), [1], "{name}");
+        assert_eq!(world.host(name).dataplane.sad().count(), 1, "{name}");
+    }
+    assert!(world.is_mirrored());
+}
+
+//= rfc9370 §2.2.4
+#[test]
+fn a_child_gets_new_keys_by_three_key_exchanges() {
+    for name in ["alice", "bob"] {
+        let mut world = standing(1);
+        let before = world.status("alice")[0].children[0].spi_in;
+        rekey_child(&mut world, name);
+        world.run(Duration::from_secs(30));
+        one_child(&mut world);
+        let child = &world.status("alice")[0].children[0];
+        assert_ne!(child.spi_in, before);
+        assert_eq!(child.suite.to_string(), ESP);
+        let followed = world.host(name).count(|event| {
+            matches!(event, Event::Message(trace) if trace.exchange == "IKE_FOLLOWUP_KE" && trace.sent && !trace.response)
+        });
+        assert_eq!(followed, 2);
+    }
+}
+
+/// The initiator's next request never comes: the responder forgets what it has begun, and says so. Later it works again.
+//= rfc9370 §2.2.4
+#[test]
+fn a_series_that_is_not_gone_on_with_is_forgotten() {
+    let mut world = standing(2);
+    world.attack(|scene| {
+        if scene.datagram.peek().is_some_and(|peek| peek.exchange == 44 && !peek.response) {
+            scene.take();
+        }
+    });
+    rekey_child(&mut world, "alice");
+    world.run(Duration::from_secs(25));
+    let notes = |world: &World, text: &str| {
+        world
+            .host("bob")
+            .count(|event| matches!(event, Event::Note { text: note, .. } if note.contains(text)))
+    };
+    assert_eq!(notes(&world, "does not go on with them"), 1);
+    // The request is heard at last, too late: the child is asked for anew.
+    world.calm();
+    world.run(Duration::from_secs(600));
+    one_child(&mut world);
+    assert_eq!(
+        world
+            .host("bob")
+            .refusals()
+            .iter()
+            .filter(|r| r.reason.contains("of which nothing is known here"))
+            .count(),
+        1
+    );
+    let replaced = world.host("alice").count(|event| matches!(event, Event::ChildDown(_, _, Fate::Replaced)));
+    assert!(replaced >= 1, "it has new keys in the end");
+}
+
+/// CREATE_CHILD_SA for another child, with ML-KEM-768 as ADDKE1 and P-256 as ADDKE2; its answer.
+fn begin(world: &mut World, alice: &mut Puppet) -> Vec<Payload<'static>> {
+    let mut proposal = alice.esp_proposal();
+    for (kind, method) in [
+        (TransformType::KE, KeMethod::CURVE25519),
+        (TransformType::ADDKE1, KeMethod::ML_KEM_768),
+        (TransformType::ADDKE2, KeMethod::ECP_256),
+    ] {
+        proposal.transforms.push(Transform::new(kind, method.0, None));
+    }
+    let ke = alice.init_payloads().remove(1);
+    let mut payloads = vec![Payload::Sa(vec![proposal]), Payload::Nonce(vec![9; 32].into()), ke];
+    payloads.extend(alice.selectors());
+    alice.ask(world, ExchangeType::CREATE_CHILD_SA, &payloads).expect("an answer")
+}
+
+fn link(payloads: &[Payload<'_>]) -> Vec<u8> {
+    let link = payloads.iter().find_map(|payload| match payload {
+        Payload::Notify(notify) if notify.kind == NotifyType::ADDITIONAL_KEY_EXCHANGE => {
+            Some(notify.data.to_vec())
+        }
+        _ => None,
+    });
+    link.expect("ADDITIONAL_KEY_EXCHANGE")
+}
+
+fn next(method: KeMethod, data: Vec<u8>, link: &[u8]) -> Vec<Payload<'static>> {
+    vec![
+        Payload::Ke(KeyExchange { method, data: data.into() }),
+        Payload::Notify(Notify::new(NotifyType::ADDITIONAL_KEY_EXCHANGE, link.to_vec())),
+    ]
+}
+
+/// A right value of an initiator.
+fn value(method: KeMethod) -> Vec<u8> {
+    let provider = provider::Provider::new();
+    let mut rng = sim::SimRng::new(3, "value");
+    provider.key_exchange(method).unwrap().generate(&mut rng).unwrap().1
+}
+
+fn puppet(world: &mut World) -> Puppet {
+    let mut alice = Puppet::alice();
+    alice.establish(world);
+    alice
+}
+
+/// Nobody knows the link: a stale one, one of nobody, none at all.
+//= rfc9370 §2.2.4
+#[test]
+fn a_link_that_nobody_knows_finds_no_state() {
+    let mut world = world(10).site(three(bob()));
+    let mut alice = puppet(&mut world);
+    let first = link(&begin(&mut world, &mut alice));
+    let unknown = alice.ask(
+        &mut world,
+        ExchangeType::IKE_FOLLOWUP_KE,
+        &next(KeMethod::ML_KEM_768, value(KeMethod::ML_KEM_768), &[7; 16]),
+    );
+    assert_eq!(notifies(&unknown.unwrap()), [NotifyType::STATE_NOT_FOUND]);
+    let second = alice
+        .ask(
+            &mut world,
+            ExchangeType::IKE_FOLLOWUP_KE,
+            &next(KeMethod::ML_KEM_768, value(KeMethod::ML_KEM_768), &first),
+        )
+        .unwrap();
+    assert_ne!(link(&second), first, "each exchange has its own");
+    let stale =
+        alice.ask(&mut world, ExchangeType::IKE_FOLLOWUP_KE, &next(KeMethod::ECP_256, vec![4; 64], &first));
+    assert_eq!(notifies(&stale.unwrap()), [NotifyType::STATE_NOT_FOUND], "a stale one");
+    assert_eq!(world.status("bob")[0].state, "established", "it is not fatal");
+    // The series goes on all the same.
+    let public = value(KeMethod::ECP_256);
+    let last = alice
+        .ask(&mut world, ExchangeType::IKE_FOLLOWUP_KE, &next(KeMethod::ECP_256, public, &link(&second)))
+        .unwrap();
+    assert!(last.iter().any(|payload| payload.kind() == PayloadType::KE) && notifies(&last).is_empty());
+    assert_eq!(world.status("bob")[0].children.len(), 2);
+}
+
+/// A series that holds a wrong value, or the right one in the wrong place, ends the IKE SA, and no child comes of it.
+//= rfc9370 §2.2.4
+#[test]
+fn a_wrong_value_in_a_series_ends_the_ike_sa() {
+    let cases = [
+        (KeMethod::ML_KEM_768, vec![0xff; 1184], "is not valid"),
+        (KeMethod::ML_KEM_768, vec![0; 1183], "is not valid"),
+        (KeMethod::ECP_256, vec![4; 64], "ECP_256 came where ML_KEM_768 has its turn"),
+    ];
+    for (method, data, why) in cases {
+        let mut world = world(11).site(three(bob()));
+        let mut alice = puppet(&mut world);
+        let link = link(&begin(&mut world, &mut alice));
+        let answer =
+            alice.ask(&mut world, ExchangeType::IKE_FOLLOWUP_KE, &next(method, data, &link)).unwrap();
+        assert_eq!(notifies(&answer), [NotifyType::INVALID_SYNTAX]);
+        let told = world.host("bob").count(|event| match event {
+            Event::IkeDown(_, Fate::Fault(what)) => what.contains(why),
+            _ => false,
+        });
+        assert_eq!(told, 1, "{why}");
+        world.run(Duration::from_secs(60));
+        assert!(suite::is_clean(&mut world));
+    }
+}
+
+/// So many series at once, and no more; each is forgotten after its time.
+#[test]
+fn series_of_one_peer_are_limited() {
+    let mut world = world(12).site(three(bob()));
+    let mut alice = puppet(&mut world);
+    for _ in 0..ikev2::limits::MAX_SERIES {
+        link(&begin(&mut world, &mut alice));
+        alice.esp_spi.0 += 1;
+    }
+    assert_eq!(notifies(&begin(&mut world, &mut alice)), [NotifyType::TEMPORARY_FAILURE]);
+    world.run(ikev2::limits::FOLLOWUP_PATIENCE + Duration::from_secs(1));
+    link(&begin(&mut world, &mut alice));
+    assert_eq!(world.status("bob")[0].children.len(), 1);
+}
+
+/// A peer that forgets every series: after several attempts the IKE SA is given up.
+//= rfc9370 §2.2.4
+#[test]
+fn a_peer_that_forgets_every_series_loses_the_ike_sa() {
+    let mut world = world(13).site(three(alice()));
+    let order = world.up("alice");
+    let mut bob = Puppet::bob();
+    bob.establish(&mut world);
+    assert!(world.reply(order).is_some());
+    let mut asked = 0;
+    for _ in 0..100 {
+        rekey_child(&mut world, "alice");
+        let Some((header, payloads)) = bob.asked(&mut world) else {
+            world.run(Duration::from_secs(30));
+            continue;
+        };
+        match header.exchange {
+            ExchangeType::CREATE_CHILD_SA => {
+                let mut proposal = suite::reader::proposal(&payloads).clone().into_owned();
+                proposal.spi = vec![0xc0, 0xff, 0xee, asked as u8].into();
+                let esn = proposal.transforms.iter().filter(|t| t.kind == TransformType::ESN).count();
+                proposal.transforms.truncate(proposal.transforms.len() + 1 - esn);
+                let ke = bob.init_payloads().remove(1);
+                let mut answer = vec![Payload::Sa(vec![proposal]), Payload::Nonce(vec![8; 32].into()), ke];
+                answer.extend(bob.selectors());
+                answer.push(Payload::Notify(Notify::new(
+                    NotifyType::ADDITIONAL_KEY_EXCHANGE,
+                    vec![asked as u8; 4],
+                )));
+                bob.reply(&mut world, &header, &answer);
+            }
+            ExchangeType::IKE_FOLLOWUP_KE => {
+                assert_eq!(link(&payloads), vec![asked as u8; 4], "the link comes back as it was");
+                asked += 1;
+                bob.reply(
+                    &mut world,
+                    &header,
+                    &[Payload::Notify(Notify::new(NotifyType::STATE_NOT_FOUND, Vec::new()))],
+                );
+            }
+            _ if payloads.iter().any(|payload| payload.kind() == PayloadType::DELETE)
+                && asked as u32 == ikev2::limits::STATES_LOST =>
+            {
+                bob.reply(&mut world, &header, &[]);
+                break;
+            }
+            _ => bob.reply(&mut world, &header, &[]),
+        }
+        world.run(Duration::from_secs(1));
+    }
+    world.run(Duration::from_secs(30));
+    assert_eq!(asked as u32, ikev2::limits::STATES_LOST);
+    let fate = world.host("alice").count(|event| match event {
+        Event::IkeDown(_, Fate::Fault(what)) => what.contains("STATE_NOT_FOUND"),
+        _ => false,
+    });
+    assert_eq!(fate, 1);
+}
