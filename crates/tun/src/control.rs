@@ -186,7 +186,8 @@ impl Control {
                 lane.release(shared);
             })
         });
-        installed.flatten().ok_or_else(|| STOPPED.to_string())
+        installed.flatten().ok_or_else(|| STOPPED.to_string())?;
+        self.inward.call(move |inward| inward.take_early(spi)).ok_or_else(|| STOPPED.to_string())
     }
 
     /// The routes go first: a packet that still finds its route finds its child as well.

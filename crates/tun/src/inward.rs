@@ -1,6 +1,7 @@
 //! The thread from the network to the devices.
 
 use crate::device::Device;
+use crate::early::{Early, Waiting};
 use crate::engine::{Input, Sink};
 use crate::limits::{MAX_RECEIVES, UNKNOWN_SPI_INTERVAL};
 use crate::mailbox::Tasks;
@@ -28,13 +29,15 @@ pub(crate) struct Inward {
     merge: bool,
     /// When a packet with an unknown SPI was told last.
     told_unknown: Option<Instant>,
+    early: Early,
 }
 
 impl Inward {
     pub(crate) fn new(device: Arc<Device>, sockets: Arc<Sockets>, sink: Sink, merge: bool) -> Self {
         let origin = std::time::Instant::now();
         let devices = Arc::new(vec![Some(device)]);
-        Self { table: Inbound::new(), lost: 0, origin, devices, sockets, sink, merge, told_unknown: None }
+        let (told_unknown, early) = (None, Early::default());
+        Self { table: Inbound::new(), lost: 0, origin, devices, sockets, sink, merge, told_unknown, early }
     }
 
     /// What leaves a tunnel by this lane comes out of this device from now on, or of none.
@@ -94,15 +97,33 @@ impl Inward {
         Ok(())
     }
 
-    fn tell_unknown(&mut self, now: Instant, remote: SocketAddr, bytes: &[u8]) {
-        if self.told_unknown.is_some_and(|at| now.since(at) < UNKNOWN_SPI_INTERVAL) {
-            return;
-        }
-        if let Some(spi) = bytes.first_chunk::<4>() {
+    /// A packet whose SPI nobody has: perhaps its child is about to stand.
+    fn on_unknown(&mut self, now: Instant, local: SocketAddr, arrival: &Arrival<'_>) {
+        let Some(spi) = arrival.bytes.first_chunk::<4>() else { return };
+        let spi = EspSpi(u32::from_be_bytes(*spi));
+        let Arrival { remote, udp, tos, .. } = *arrival;
+        self.early.keep(Waiting::new((spi, now), (local, remote), (udp, tos), arrival.bytes));
+        if self.told_unknown.is_none_or(|at| now.since(at) >= UNKNOWN_SPI_INTERVAL) {
             self.told_unknown = Some(now);
-            let spi = EspSpi(u32::from_be_bytes(*spi));
             (self.sink)(Input::Event(DataplaneEvent::UnknownSpi { spi, remote }));
         }
+    }
+
+    /// A child stands that receives with this SPI: what came for it before is for it.
+    //= rfc7296 §2.8
+    //# the responder MAY begin sending on an SA as soon as it sends its response to the CREATE_CHILD_SA request. In some
+    //# situations, however, this could result in packets unnecessarily being dropped
+    pub(crate) fn take_early(&mut self, spi: EspSpi) {
+        let now = self.now();
+        let mut early = self.early.take(spi, now);
+        let devices = self.devices.clone();
+        let mut merger = Merger::new(self.merge);
+        for Waiting { local, remote, udp, tos, bytes, .. } in &mut early {
+            let packet = EspPacket { local: *local, remote: *remote, udp: *udp, tos: *tos, bytes };
+            self.take(packet, now, &devices, &mut merger);
+        }
+        merger.flush();
+        self.lost += merger.lost;
     }
 
     fn take<'d, 'b>(
@@ -117,7 +138,7 @@ impl Inward {
         // What was refused is counted by the table.
         let accepted = match self.table.receive(&mut arrival, now) {
             Ok(accepted) => accepted,
-            Err(Refused::UnknownSpi) => return self.tell_unknown(now, remote, arrival.bytes),
+            Err(Refused::UnknownSpi) => return self.on_unknown(now, local, &arrival),
             Err(_) => return,
         };
         if let Some(remote) = accepted.mapping {

@@ -26,7 +26,7 @@
 //!
 //! # While keys change
 //! A child that replaces another shares its routes and rules, which stay until the last of them goes. Both take packets in;
-//! out goes the one in use ([`dataplane::Op::Use`]).
+//! out goes the one in use ([`dataplane::Op::Use`]). What comes for a child that is not there yet is kept for a moment.
 //!
 //! # Traps
 //! A trap policy has routes and rules as a child has, and what they lead into the device is kept, as far as it is little and
@@ -46,6 +46,7 @@
 
 mod control;
 mod device;
+mod early;
 mod engine;
 mod error;
 mod interfaces;

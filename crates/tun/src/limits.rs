@@ -54,6 +54,16 @@ pub const MAX_PREFIXES: usize = 1024;
 /// for each of its connections.
 pub const MAX_ICMP_ERRORS: u32 = 100;
 
+/// ESP packets of unknown SPIs that are kept in case their child is about to stand: what a peer sends in the moment in which its
+/// answer is worked through.
+pub const MAX_EARLY_PACKETS: usize = 64;
+
+/// Octets of them.
+pub const MAX_EARLY_OCTETS: usize = 128 * 1024;
+
+/// How long: longer than it takes a busy machine to work through an answer and to install what it says.
+pub const EARLY_FOR: Duration = Duration::from_secs(2);
+
 /// Packets (or trains of segments) that one trap policy keeps: the first of a few connections that begin at once.
 pub const MAX_KEPT_PACKETS: usize = 16;
 

@@ -111,6 +111,24 @@ fn a_held_child_takes_over_when_the_one_before_goes() {
     assert_eq!(routes(), "", "the last child takes its routes along");
 }
 
+/// b has answered and uses the new keys before a has them.
+//= rfc7296 §2.8
+#[test]
+fn what_comes_before_its_child_stands_is_kept_for_it() {
+    let Some(rig) = Rig::new("what_comes_before_its_child_stands_is_kept_for_it") else { return };
+    let mut engines = [Engine::start(&rig.a, &args(0, "")), Engine::start(&rig.b, &args(1, ""))];
+    engines[1].does("install 2 1 use");
+    engines[1].does("use 2");
+    // The answer leaves b by the new child, which a has not.
+    let pings = pinging(&rig, "-c 1 -W 10");
+    assert_ne!(engines[0].ask("wait UnknownSpi"), "none");
+    engines[0].does("install 2 1 use");
+    let said = pings.join().unwrap();
+    assert!(said.contains("1 received"), "{said}");
+    let counters = engines[0].ask("query 2");
+    assert!(counters.contains("packets_in: 1"), "{counters}");
+}
+
 #[test]
 fn a_child_tells_what_it_has_carried_and_then_carries_nothing() {
     let Some(rig) = Rig::new("a_child_tells_what_it_has_carried_and_then_carries_nothing") else { return };

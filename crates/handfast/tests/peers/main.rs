@@ -227,16 +227,13 @@ impl Pair {
         self.handfast.command(&["rekey", if what == Renewed::Child { "net/net" } else { "net" }]).map(drop)
     }
 
-    /// Ends a ping that went on all the while: nothing was lost but what the link lost. How many were sent. Libreswan sends by a
-    /// new SA as soon as it has answered for it, which RFC 7296 §2.8 allows: a packet of such a moment can be here before the
-    /// answer is worked through.
+    /// Ends a ping that went on all the while: nothing was lost but what the link lost. How many were sent.
     fn nothing_lost(&self, mut pinging: Pinging) -> u64 {
         let (sent, answered) = pinging.finish().unwrap();
         let link = self.lab.link();
         let figures =
             format!("{answered} of {sent} answered, and the link: {link:?}\n{}", pinging.unanswered());
-        let early = if self.peer.name() == "Libreswan" { 2 } else { 0 };
-        assert!(sent > 0 && sent - answered <= link.esp_lost + early, "{}", self.explain("pings", &figures));
+        assert!(sent > 0 && sent - answered <= link.esp_lost, "{}", self.explain("pings", &figures));
         sent
     }
 
