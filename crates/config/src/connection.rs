@@ -29,7 +29,8 @@ impl Loader<'_> {
         let (local, remote) = self.read_auth(section, &local_addrs, &remote_addrs);
         let children = self.read_children(section);
         let options = self.read_options(section);
-        if options.extensions.require_pq {
+        // A PPK makes the keys safe whatever the key exchange is.
+        if options.extensions.require_pq && !options.extensions.ppk.required {
             proposals = self.post_quantum_only(section, &proposals);
         }
         let configuration = self.read_configuration(section);
@@ -68,7 +69,7 @@ impl Loader<'_> {
         let left = policy::post_quantum_only(proposals);
         if left.is_empty() && !proposals.is_empty() {
             let message = format!("`{}.require_pq` leaves none of its proposals.", section.path);
-            let hint = "Add a post-quantum method, as in `aes256gcm16-prfsha384-x25519-ke1_mlkem768`, or leave `proposals` out.";
+            let hint = "Add a post-quantum method, as in `aes256gcm16-prfsha384-x25519-ke1_mlkem768`, leave `proposals` out, or set `ppk_required`.";
             self.reader.error(&section.value_place("require_pq"), message, Some(hint.to_string()));
         }
         left
@@ -122,6 +123,7 @@ impl Loader<'_> {
         set(&mut extensions.cloning, self.reader.scalar(section, "clone_ike_sa", truth));
         set(&mut extensions.follow_redirects, self.reader.scalar(section, "follow_redirects", truth));
         set(&mut extensions.require_pq, self.reader.scalar(section, "require_pq", truth));
+        extensions.ppk = self.read_ppks(section);
         set(&mut extensions.resumption, self.reader.scalar(section, "resumption", truth));
         let clients = self.reader.list(section, "redirect_clients").unwrap_or_default();
         let clients = clients.iter().filter_map(|text| self.reader.parse(text, address_range)).collect();

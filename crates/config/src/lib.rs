@@ -14,6 +14,7 @@ mod interfaces;
 mod lifetimes;
 pub mod limits;
 mod load;
+mod ppk;
 mod problem;
 mod reader;
 mod revocation;

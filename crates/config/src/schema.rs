@@ -43,6 +43,8 @@ pub const CONNECTION: Table = Table {
         "retry_initiate_interval",
         "childless",
         "require_pq",
+        "ppk_id",
+        "ppk_required",
         "clone_ike_sa",
         "follow_redirects",
         "resumption",
@@ -104,12 +106,16 @@ pub const CHILD: Table = Table {
 pub const SHUNT: Table =
     Table { path: "shunts.NAME", keys: &["action", "local_ts", "remote_ts"], tables: &[] };
 
-/// Secrets of two kinds.
-pub const SECRETS: Table = Table { path: "secrets", keys: &[], tables: &["ike", "private"] };
+/// Secrets of three kinds.
+pub const SECRETS: Table = Table { path: "secrets", keys: &[], tables: &["ike", "ppk", "private"] };
 
 /// A pre-shared key.
 pub const IKE_SECRET: Table =
     Table { path: "secrets.ike.NAME", keys: &["id", "secret", "file"], tables: &[] };
+
+/// A post-quantum pre-shared key.
+pub const PPK_SECRET: Table =
+    Table { path: "secrets.ppk.NAME", keys: &["id", "secret", "file"], tables: &[] };
 
 /// A private key.
 pub const PRIVATE: Table = Table { path: "secrets.private.NAME", keys: &["file", "secret"], tables: &[] };
@@ -181,8 +187,8 @@ pub const LOG: Table = Table { path: "daemon.log", keys: &["level", "format"], t
 
 /// Every kind of table.
 pub const TABLES: &[Table] = &[
-    ROOT, CONNECTION, LOCAL, REMOTE, CHILD, SHUNT, SECRETS, IKE_SECRET, PRIVATE, AUTHORITY, POOL, POOL_HOST,
-    DAEMON, RESOLVER, LOG,
+    ROOT, CONNECTION, LOCAL, REMOTE, CHILD, SHUNT, SECRETS, IKE_SECRET, PPK_SECRET, PRIVATE, AUTHORITY, POOL,
+    POOL_HOST, DAEMON, RESOLVER, LOG,
 ];
 
 /// Keys of swanctl.conf that ask for something that this version does not do: they are refused, since to
@@ -192,8 +198,6 @@ pub(crate) const ABSENT: &[&str] = &[
     "pull",
     "dscp",
     "ocsp",
-    "ppk_id",
-    "ppk_required",
     "if_id_in",
     "if_id_out",
     "mediation",
@@ -237,7 +241,6 @@ pub(crate) const ABSENT: &[&str] = &[
     "eap",
     "xauth",
     "ntlm",
-    "ppk",
     "rsa",
     "ecdsa",
     "pkcs8",

@@ -65,6 +65,9 @@ impl Loader<'_> {
             self.reader.check_keys(&entry, &schema::IKE_SECRET);
             self.read_psk(&entry);
         }
+        for (_, entry) in self.reader.named(&section, "ppk") {
+            self.read_ppk_secret(&entry);
+        }
         for (_, entry) in self.reader.named(&section, "private") {
             self.reader.check_keys(&entry, &schema::PRIVATE);
             self.read_private(&entry);
@@ -76,8 +79,31 @@ impl Loader<'_> {
         for text in self.reader.list_of(entry, "id", false).unwrap_or_default() {
             ids.extend(self.reader.parse(&text, id_pattern));
         }
-        let (in_file, inline) = (entry.has("file"), entry.has("secret"));
-        let secret = match (in_file, inline) {
+        let in_file = entry.has("file");
+        let secret = self.shared_secret(entry);
+        if let Some(secret) = &secret
+            && secret.expose().len() < SHORT_SECRET
+        {
+            let at = entry.place(if in_file { "file" } else { "secret" });
+            let hint = "Whoever answers a peer once can try words at leisure (RFC 7296 §5). Make one by: openssl rand -base64 24";
+            let message = format!("The secret of [{}] has fewer than {SHORT_SECRET} octets.", entry.path);
+            self.reader.warn(&at, message, Some(hint.to_string()));
+        }
+        if !self.store.psk_ids.insert(ids.clone()) {
+            let whom = if ids.is_empty() { "everybody" } else { "the same identities" };
+            let message = format!("[{}] is for {whom}, as one before it, which is taken.", entry.path);
+            self.reader.warn(&entry.at, message, None);
+        }
+        let names =
+            ids.iter().filter_map(|id| if let IdPattern::Is(name) = id { Some(name.clone()) } else { None });
+        self.store.psk_names.extend(names);
+        // A secret that could not be read is told already; that it is missing need not be told as well.
+        self.store.secrets.add_psk(ids, secret.unwrap_or_else(|| Secret::new(Vec::new())));
+    }
+
+    /// What stands in `secret` or in `file`.
+    pub(crate) fn shared_secret(&mut self, entry: &Section<'_>) -> Option<Secret> {
+        match (entry.has("file"), entry.has("secret")) {
             (true, false) => self.psk_from_file(entry),
             (false, true) => {
                 self.inline_secret.get_or_insert(entry.place("secret"));
@@ -97,25 +123,7 @@ impl Loader<'_> {
                 self.reader.error(&entry.at, format!("[{}] has no secret.", entry.path), Some(hint));
                 None
             }
-        };
-        if let Some(secret) = &secret
-            && secret.expose().len() < SHORT_SECRET
-        {
-            let at = entry.place(if in_file { "file" } else { "secret" });
-            let hint = "Whoever answers a peer once can try words at leisure (RFC 7296 §5). Make one by: openssl rand -base64 24";
-            let message = format!("The secret of [{}] has fewer than {SHORT_SECRET} octets.", entry.path);
-            self.reader.warn(&at, message, Some(hint.to_string()));
         }
-        if !self.store.psk_ids.insert(ids.clone()) {
-            let whom = if ids.is_empty() { "everybody" } else { "the same identities" };
-            let message = format!("[{}] is for {whom}, as one before it, which is taken.", entry.path);
-            self.reader.warn(&entry.at, message, None);
-        }
-        let names =
-            ids.iter().filter_map(|id| if let IdPattern::Is(name) = id { Some(name.clone()) } else { None });
-        self.store.psk_names.extend(names);
-        // A secret that could not be read is told already; that it is missing need not be told as well.
-        self.store.secrets.add_psk(ids, secret.unwrap_or_else(|| Secret::new(Vec::new())));
     }
 
     /// The first line of the file, written as `secret` would be.

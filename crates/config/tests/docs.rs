@@ -113,6 +113,7 @@ fn the_example_with_every_key_has_every_key() {
     let text = fs::read_to_string(root().join("docs/examples/everything.toml")).unwrap();
     let dir = Dir::with_certificates();
     dir.write_private("fred.psk", "a secret of more than sixteen octets");
+    dir.write_private("sun-2027.ppk", "a secret of thirty-two octets, and of more");
     let outcome = dir.check(&text);
     assert!(outcome.problems.is_empty(), "{}", all(&outcome.problems));
     for key in TABLES.iter().flat_map(|table| table.keys) {

@@ -297,3 +297,59 @@ fn checked(lab: &Lab, side: &str, toml: &str, key: &str) {
     assert!(output.status.success(), "{out}{error}");
     assert!(out.contains(&format!("{key}, post-quantum")), "{out}");
 }
+
+/// A configuration with PPKs: `lines` of the connection, and the PPKs' identities and secrets.
+fn with_ppks(lab: &Lab, side: &str, lines: &str, ppks: &[(&str, &str)]) -> String {
+    let toml =
+        End::new(side).toml(lab).replace("[connections.net]\n", &format!("[connections.net]\n{lines}\n"));
+    let secret = |(id, secret): &(&str, &str)| format!("[secrets.ppk.{id}]\nid = \"{id}\"\n{secret}\n");
+    toml + &ppks.iter().map(secret).collect::<String>()
+}
+
+/// RFC 9867 between two daemons: in the keys before IKE_AUTH; replaced by `reload`, the secret read from a file.
+//= rfc9867 §3.1
+#[test]
+fn s139_a_ppk_carries_a_tunnel_and_is_replaced() {
+    let Some(lab) = lab("s139_a_ppk_carries_a_tunnel_and_is_replaced") else { return };
+    let file = |side: &str| lab.folder().join(format!("{side}.ppk"));
+    let write = |side: &str, secret: &str| {
+        std::fs::write(file(side), format!("{secret}\n")).expect("a file");
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(file(side), private).expect("a mode");
+    };
+    let old = "0x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    let [left, right] = ["left", "right"].map(|side| {
+        write(side, old);
+        let secret = format!("file = \"{}\"", file(side).display());
+        let toml = with_ppks(&lab, side, "ppk_id = \"blue\"\nppk_required = true", &[("blue", &secret)]);
+        Handfast::start(&lab, side, binary(), &toml).unwrap_or_else(|error| panic!("{error}"))
+    });
+    let up = left.command(&["up", "net"]).unwrap_or_else(|error| panic!("{error}\n{}", right.log()));
+    assert!(up.contains("IKE_INTERMEDIATE request 1") && up.contains("IKE_AUTH request 2"), "{up}");
+    for daemon in [&left, &right] {
+        let shown = daemon.command(&["status"]).unwrap_or_else(|error| panic!("{error}"));
+        assert!(shown.contains("the PPK `blue` is part of the keys"), "{shown}");
+    }
+    let (source, target) = (lab.inner("left").to_string(), lab.inner("right").to_string());
+    let ping = || inside(&lab, &["ping", "-c", "3", "-i", "0.1", "-W", "2", "-I", &source, &target]);
+    ping().unwrap_or_else(|error| panic!("{error}"));
+    // A new key on one side only: what stands stays, the next IKE SA is refused and both say why.
+    let new = "0sQSBjaGFpbiBpcyBhcyBzdHJvbmcgYXMgaXRzIHNlY3JldCBpcy4=";
+    write("right", new);
+    right.command(&["reload"]).unwrap_or_else(|error| panic!("{error}"));
+    ping().unwrap_or_else(|error| panic!("{error}"));
+    left.command(&["down", "net"]).unwrap_or_else(|error| panic!("{error}"));
+    let refused = left.command(&["up", "net"]).err().unwrap_or_default();
+    assert!(refused.contains("takes none of our PPKs (`blue`) and requires one"), "{refused}");
+    let told = wait_until(Duration::from_secs(2), || {
+        right.log().contains("The PPK `blue` is another key at the peer")
+    });
+    assert!(told, "{}", right.log());
+    write("left", new);
+    left.command(&["reload"]).unwrap_or_else(|error| panic!("{error}"));
+    left.command(&["up", "net"]).unwrap_or_else(|error| panic!("{error}\n{}", right.log()));
+    ping().unwrap_or_else(|error| panic!("{error}"));
+    for secret in ["000102030405", "QSBjaGFpbi", "A chain is"] {
+        assert!(!left.log().contains(secret) && !right.log().contains(secret));
+    }
+}

@@ -185,6 +185,7 @@ impl Stage for Established {
             local_id: Some(&self.identities.local),
             remote_id: Some(&self.identities.remote),
             suite: Some(self.suite),
+            ppk: self.peer.ppk.used.as_deref(),
             nat_local: self.nat.local,
             nat_remote: self.nat.remote,
             fragmentation: self.channel.fragments(),
@@ -366,7 +367,11 @@ impl Established {
         //# only ones to cause the IKE SA to be deleted without a Delete payload.
         if contents.has(NotifyType::AUTHENTICATION_FAILED) {
             self.channel.respond(sa, cx, to, &[]);
-            let refusal = establish::not_accepted(&self.chosen.connection, &self.identities.local);
+            let refusal = establish::not_accepted(
+                &self.chosen.connection,
+                &self.identities.local,
+                self.peer.ppk.used.as_deref(),
+            );
             cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal: refusal.clone() });
             return After::End(Fate::Refused(refusal));
         }

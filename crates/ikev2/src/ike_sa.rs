@@ -92,6 +92,8 @@ pub(crate) struct Known<'a> {
     pub(crate) local_id: Option<&'a Identity>,
     pub(crate) remote_id: Option<&'a Identity>,
     pub(crate) suite: Option<IkeSuite>,
+    /// The identity of the PPK that is in the keys.
+    pub(crate) ppk: Option<&'a str>,
     pub(crate) nat_local: bool,
     pub(crate) nat_remote: bool,
     pub(crate) fragmentation: bool,
@@ -105,7 +107,7 @@ pub(crate) struct Known<'a> {
 impl Known<'_> {
     /// Whether the IKE SA withstands a quantum computer; `None` while its suite or its connection is not known.
     fn post_quantum(&self) -> Option<PostQuantum> {
-        Some(PostQuantum::of(self.suite.as_ref()?, &self.connection?.proposals, None))
+        Some(PostQuantum::of(self.suite.as_ref()?, &self.connection?.proposals, self.ppk))
     }
 }
 

@@ -273,6 +273,7 @@ impl Established {
             remote: self.identities.remote.clone(),
             method: self.chosen.connection.remote.method,
             age: self.resumption.age(now),
+            ppk: self.peer.ppk.used.clone(),
         }
     }
 
@@ -341,7 +342,9 @@ impl Established {
                 cx.tickets.spend(spis);
             }
         }
-        let rests_on = |connection: &Connection| format!("{:?}", (&connection.local, &connection.remote));
+        let rests_on = |connection: &Connection| {
+            format!("{:?}", (&connection.local, &connection.remote, &connection.extensions.ppk))
+        };
         let own = &self.chosen.connection;
         let present = cx.policy.by_name(&own.name).map(|(_, connection)| rests_on(connection));
         if present != Some(rests_on(own)) {
@@ -378,6 +381,7 @@ mod tests {
             remote: Identity::Null,
             method: AuthMethod::Psk,
             age: Duration::from_secs(5),
+            ppk: None,
         };
         let at = |seconds: u64| Instant::default() + Duration::from_secs(seconds);
         let (connection, peer) = (connection.to_string(), IpAddr::from(peer.to_be_bytes()));

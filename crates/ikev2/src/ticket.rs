@@ -12,12 +12,13 @@ use base::{IkeSpi, Secret, WallClock};
 use crypto::{Cipher, Spis, prf_plus};
 use policy::{Additional, AuthMethod, Connection, Identity, IkeSuite};
 use sa::TICKET_SECRET;
+use std::sync::Arc;
 use std::time::Duration;
 use wire::Identification;
 use wire::num::{Encr, IdType, Integ, KeMethod, Prf};
 
 /// The format; the keys of another one are other keys.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What tickets are sealed with, whatever the IKE SA uses.
 const ENCR: (Encr, u16) = (Encr::AES_GCM_16, 256);
@@ -46,6 +47,8 @@ pub(crate) struct Former {
     pub(crate) method: AuthMethod,
     /// How long ago both have.
     pub(crate) age: Duration,
+    /// The identity of the PPK that is in its keys (RFC 8784, RFC 9867).
+    pub(crate) ppk: Option<Arc<str>>,
 }
 
 /// What a ticket holds.
@@ -124,15 +127,15 @@ pub(crate) fn open(
     Ok(ticket)
 }
 
-/// What stands for all that lets a peer of this connection in: who both are, and how the peer proves it. A ticket does not
-/// outlive a change of that.
+/// What stands for all that lets a peer of this connection in: who both are, how the peer proves it, and the PPKs. A ticket does
+/// not outlive a change of that.
 pub(crate) fn mark(
     cx: &Cx<'_>,
     secret: &Secret<[u8; TICKET_SECRET]>,
     connection: &Connection,
 ) -> Option<Vec<u8>> {
-    let Connection { name, local, remote, .. } = connection;
-    let mut print = format!("{name:?} {local:?} {remote:?}").into_bytes();
+    let Connection { name, local, remote, extensions, .. } = connection;
+    let mut print = format!("{name:?} {local:?} {remote:?} {:?}", extensions.ppk).into_bytes();
     // The printed form of a certificate is its subject only.
     for cert in local.certs.iter().chain(&remote.certs).chain(&remote.authorities) {
         print.extend(&*cert.der);
@@ -166,7 +169,7 @@ fn cipher(cx: &Cx<'_>, secret: &Secret<[u8; TICKET_SECRET]>, head: &[u8]) -> Opt
 /// The state, before it is sealed; `None` when something in it is longer than its place.
 fn emit(ticket: &Ticket, wall: WallClock, lifetime: Duration) -> Option<Vec<u8>> {
     let Ticket { connection, mark, former } = ticket;
-    let Former { suite, sk_d, spis, local, remote, method, age } = former;
+    let Former { suite, sk_d, spis, local, remote, method, age, ppk } = former;
     let expires = wall.0.saturating_add(lifetime.as_secs());
     let proven = wall.0.saturating_sub(age.as_secs());
     let mut out = Vec::new();
@@ -184,7 +187,8 @@ fn emit(ticket: &Ticket, wall: WallClock, lifetime: Duration) -> Option<Vec<u8>>
     });
     let (local, remote) = (identification(local), identification(remote));
     out.extend([local.kind.0, remote.kind.0]);
-    for field in [connection.as_bytes(), mark, &local.data, &remote.data, sk_d.expose()] {
+    let ppk = ppk.as_deref().unwrap_or_default().as_bytes();
+    for field in [connection.as_bytes(), mark, &local.data, &remote.data, ppk, sk_d.expose()] {
         out.extend(u16::try_from(field.len()).ok()?.to_be_bytes());
         out.extend(field);
     }
@@ -198,7 +202,7 @@ fn parse(data: &[u8], wall: WallClock) -> Option<(Ticket, WallClock)> {
     let [encr, key_bits, integ, prf, ke] = array(&mut rest, short)?;
     let additional = Additional(array(&mut rest, short)?.map(KeMethod));
     let [method, local_kind, remote_kind] = take(&mut rest)?;
-    let [connection, mark, local, remote, sk_d] = array(&mut rest, field)?;
+    let [connection, mark, local, remote, ppk, sk_d] = array(&mut rest, field)?;
     let method = match method {
         0 => AuthMethod::Psk,
         1 => AuthMethod::Pubkey,
@@ -220,6 +224,8 @@ fn parse(data: &[u8], wall: WallClock) -> Option<(Ticket, WallClock)> {
         remote: id(remote_kind, remote),
         method,
         age: Duration::from_secs(wall.0.saturating_sub(proven)),
+        // No identity is empty.
+        ppk: Some(std::str::from_utf8(ppk).ok()?).filter(|ppk| !ppk.is_empty()).map(Into::into),
     };
     let connection = String::from_utf8(connection.to_vec()).ok()?;
     let ticket = Ticket { connection, mark: mark.to_vec(), former };
@@ -268,7 +274,6 @@ mod tests {
     use policy::Policy;
     use provider::Provider;
     use sa::{Directory, Outbox, Settings};
-    use std::sync::Arc;
 
     struct Count(u8);
 
@@ -321,6 +326,7 @@ mod tests {
             remote: Identity::Other(77, vec![0, 255]),
             method: AuthMethod::Pubkey,
             age: Duration::from_secs(500),
+            ppk: Some("blue".into()),
         };
         Ticket { connection: "net".to_string(), mark: vec![9; MARK], former }
     }

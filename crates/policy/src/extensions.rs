@@ -1,6 +1,6 @@
 //! What a connection does of the extensions of IKEv2.
 
-use crate::IdPattern;
+use crate::{IdPattern, Ppks};
 use dataplane::AddressRange;
 use std::fmt;
 use std::net::IpAddr;
@@ -16,8 +16,11 @@ pub struct Extensions {
     pub follow_redirects: bool,
     /// `resumption`: tickets by which a lost IKE SA is taken up again (RFC 5723): asked for, used and given.
     pub resumption: bool,
-    /// `require_pq`: whether an IKE SA must withstand a quantum computer. The connection's proposals have no others then.
+    /// `require_pq`: whether an IKE SA must withstand a quantum computer. The connection's proposals have no others then,
+    /// unless a PPK is required.
     pub require_pq: bool,
+    /// `ppk_id`, `ppk_required`: the post-quantum pre-shared keys that are mixed in (RFC 8784, RFC 9867).
+    pub ppk: Ppks,
     /// `redirect_to` and what goes with it: where we send clients on to.
     pub redirect: Option<Redirect>,
 }
@@ -28,7 +31,8 @@ impl Default for Extensions {
         let resumption = false;
         let childless = Childless::Allow;
         let (cloning, follow_redirects, require_pq) = (false, true, false);
-        Self { childless, cloning, follow_redirects, resumption, require_pq, redirect: None }
+        let ppk = Ppks::default();
+        Self { childless, cloning, follow_redirects, resumption, require_pq, ppk, redirect: None }
     }
 }
 

@@ -17,6 +17,7 @@ mod matching;
 mod narrow;
 mod offer;
 mod post_quantum;
+mod ppk;
 mod proposal;
 mod revocation;
 mod select;
@@ -44,6 +45,7 @@ pub use narrow::{
 };
 pub use offer::{BadAnswer, accept_child, accept_ike, child_offers, first_ke, ike_offers};
 pub use post_quantum::{PostQuantum, is_post_quantum, post_quantum_only};
+pub use ppk::{PpkPattern, Ppks};
 pub use proposal::{
     ADDITIONAL, Additional, ChildSuite, IkeSuite, Offer, Proposal, Transform, without_additional,
 };

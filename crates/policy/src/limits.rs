@@ -23,3 +23,6 @@ pub const SHOWN_IDENTITY: usize = 160;
 /// Methods that are tried for additional key exchanges until no one stands twice. What people configure needs a dozen; seven
 /// places with the same long list and an offer that never fits would need millions.
 pub const KE_COMBINATIONS: u32 = 512;
+
+/// Octets of the identity of a PPK (RFC 8784 §5.1): names that people write; a peer's longer one is taken for unknown.
+pub const PPK_ID: usize = 255;

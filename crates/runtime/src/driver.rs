@@ -336,7 +336,11 @@ impl Driver {
                 let routes = remotes.into_iter().map(source).collect();
                 return self.core.handle(now, Cause::Done(id, Answer::Routes(routes)));
             }
-            Job::Prove { .. } | Job::Check { .. } | Job::Puzzle { .. } | Job::Resolve { .. } => job,
+            Job::Prove { .. }
+            | Job::Check { .. }
+            | Job::Ppk(_)
+            | Job::Puzzle { .. }
+            | Job::Resolve { .. } => job,
         };
         let is_puzzle = matches!(job, Job::Puzzle { .. });
         if matches!(job, Job::Resolve { .. }) {

@@ -33,7 +33,7 @@ impl Authority for Keys {
             Job::Prove { connection, name, .. } => {
                 self.policy.resolve(*connection, name).is_none_or(|c| c.local.method == AuthMethod::Psk)
             }
-            Job::Route { .. } => true,
+            Job::Route { .. } | Job::Ppk(_) => true,
             Job::Check { proof, .. } => proof.method == SHARED_KEY_MIC,
             Job::Puzzle { .. } => false,
             Job::Resolve { .. } => false,

@@ -63,6 +63,8 @@ branches! {
     FollowupTimeout "follow up: the peer does not go on",
     IntermediateDone "intermediate: done",
     IntermediateAnswered "intermediate: answered",
+    PpkIntermediate "PPK: in IKE_INTERMEDIATE",
+    PpkWithout "PPK: none in common, and none is required",
     DeleteChildOrdered "delete: a child, by order",
     DeleteChildByPeer "delete: a child, by the peer",
     DeleteReplaced "delete: a child that has a successor, by the peer",

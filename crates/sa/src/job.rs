@@ -2,7 +2,7 @@
 //! [`crate::Cause::Done`]; a late answer finds nobody.
 
 use crate::{LeaseRequest, Path, Puzzle, Received};
-use base::WallClock;
+use base::{Secret, WallClock};
 use dataplane::Outcome;
 use policy::{AddressPattern, Certificate, ConnectionId, IdPattern, Identity, Leased};
 use std::net::IpAddr;
@@ -71,6 +71,8 @@ pub enum Job {
         /// For validity periods.
         wall: WallClock,
     },
+    /// Mix post-quantum pre-shared keys into keys (RFC 8784, RFC 9867). The PPKs themselves stay where they are kept.
+    Ppk(PpkRequest),
     /// Solve a puzzle (RFC 8019 §7.1.3): seconds of a core.
     Puzzle {
         /// The PRF, and the number of zero bits; never 0 here.
@@ -114,6 +116,7 @@ impl Job {
         match self {
             Job::Prove { .. } => "Prove",
             Job::Check { .. } => "Check",
+            Job::Ppk(_) => "Ppk",
             Job::Puzzle { .. } => "Puzzle",
             Job::Route { .. } => "Route",
             Job::Resolve { .. } => "Resolve",
@@ -123,6 +126,43 @@ impl Job {
             Job::DropResolver(_) => "DropResolver",
         }
     }
+}
+
+/// Octets of a PPK Confirmation (RFC 9867 §3.1).
+pub const PPK_CONFIRMATION: usize = 8;
+
+/// What is wanted of post-quantum pre-shared keys.
+#[derive(Clone, Debug)]
+pub struct PpkRequest {
+    /// The IKE SA's PRF.
+    pub prf: Prf,
+    /// The PPKs in question, the best first: their identities, and what the peer has computed of them to show that it has the
+    /// same, where it has.
+    pub wanted: Vec<(Arc<str>, Option<[u8; PPK_CONFIRMATION]>)>,
+    /// What a confirmation is computed of: `Ni | Nr | SPIi | SPIr`.
+    pub confirmed: Vec<u8>,
+    /// The keys that they are mixed into: `prf+ (PPK, key)` of each is the answer.
+    pub keys: Vec<Secret>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct PpkAnswer {
+    /// Those that are here, in the order of the request.
+    pub found: Vec<MixedPpk>,
+    /// Those that are here, but as other keys than the peer has under the same identity.
+    pub mismatched: Vec<Arc<str>>,
+}
+
+/// A post-quantum pre-shared key that is here, by what is computed of it.
+#[derive(Clone, Debug)]
+pub struct MixedPpk {
+    /// Its identity.
+    pub id: Arc<str>,
+    /// The first octets of `prf(PPK, confirmed)`.
+    pub confirmation: [u8; PPK_CONFIRMATION],
+    /// `prf+ (PPK, key)` of each key of the request.
+    pub keys: Vec<Secret>,
 }
 
 /// What a peer sent to prove its identity.
@@ -156,6 +196,8 @@ pub enum Answer {
     Proved(AuthProof),
     /// The peer is who it says; its certificate, if it used one.
     Verified(Option<Certificate>),
+    /// What post-quantum pre-shared keys have given.
+    Ppk(PpkAnswer),
     /// Four keys that solve a puzzle, for the PS payload.
     Puzzle(Vec<u8>),
     /// It could not be made, or the peer is not who it says.

@@ -27,7 +27,10 @@ pub use crash::{CRASH_SECRET, crash_token};
 pub use directory::{Directory, Memory, Origin, PairKey, Whereabouts};
 pub use event::{ChildFacts, Drop, Event, Fate, IkeFacts, MessageTrace, Refusal, RefusalKind};
 pub use half_open::{Admission, Demand, HalfOpen, Place, Pressure};
-pub use job::{AnnouncedAuth, Answer, AuthProof, Job, JobId, PeerProof, SignedOctets, TrustRefusal};
+pub use job::{
+    AnnouncedAuth, Answer, AuthProof, Job, JobId, MixedPpk, PPK_CONFIRMATION, PeerProof, PpkAnswer,
+    PpkRequest, SignedOctets, TrustRefusal,
+};
 pub use lease::{LeaseKeeper, LeaseRequest, PoolUsage};
 pub use order::{ChildStatus, IkeStatus, Order, OrderId, Reply, Side, Target};
 pub use outbox::Outbox;

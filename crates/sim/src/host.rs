@@ -191,6 +191,7 @@ impl Host {
             }
             Job::Prove { .. }
             | Job::Check { .. }
+            | Job::Ppk(_)
             | Job::Puzzle { .. }
             | Job::Resolve { .. }
             | Job::Route { .. } => return,

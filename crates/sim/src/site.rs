@@ -6,8 +6,8 @@ use crypto::{SigningKey, Suite};
 use dataplane::{AddressRange, Mode, Selector};
 use policy::{
     ADDITIONAL, AddressPattern, AuthMethod, Child, ChildLifetime, Configuration, Connection, EncapChoice,
-    EndAction, Extensions, IdPattern, Identity, IkeLifetime, LocalAuth, Policy, Proposal, RemoteAuth,
-    SendCert, Shunt, ShuntAction, StartAction, Unique,
+    EndAction, Extensions, IdPattern, Identity, IkeLifetime, LocalAuth, Policy, PpkPattern, Ppks, Proposal,
+    RemoteAuth, SendCert, Shunt, ShuntAction, StartAction, Unique,
 };
 use sa::Settings;
 use std::net::IpAddr;
@@ -161,6 +161,28 @@ impl Site {
         self
     }
 
+    /// Uses these post-quantum pre-shared keys, the best first, and has them with these secrets.
+    pub fn with_ppks(self, ppks: &'static [(&'static str, &'static [u8])], required: bool) -> Self {
+        let ids: Vec<&str> = ppks.iter().map(|(id, _)| *id).collect();
+        self.naming(&ids, required).keeping(ppks)
+    }
+
+    /// Names post-quantum pre-shared keys, or patterns of them.
+    ///
+    /// # Panics
+    /// When one is no identity of a PPK: it stands in a test's text.
+    pub fn naming(self, ids: &[&str], required: bool) -> Self {
+        let ids = ids.iter().map(|id| PpkPattern::parse(id).expect("an identity of a PPK")).collect();
+        self.with(|connection| connection.extensions.ppk = Ppks { ids, required })
+    }
+
+    /// Has the PSK, and these post-quantum pre-shared keys.
+    pub fn keeping(mut self, ppks: &'static [(&'static str, &'static [u8])]) -> Self {
+        self.secrets.extend(ppks.iter().map(|(_, secret)| secret.to_vec()));
+        self.make_keeper = keeper(PSK, ppks);
+        self
+    }
+
     /// Proves itself with a certificate, and wants one below `authority` of its peer.
     ///
     /// # Panics
@@ -205,9 +227,17 @@ impl Site {
 
 /// A keeper of one PSK for everybody.
 fn keeper_of(psk: &'static [u8]) -> MakeKeeper {
+    keeper(psk, &[])
+}
+
+/// The same with post-quantum pre-shared keys.
+fn keeper(psk: &'static [u8], ppks: &'static [(&'static str, &'static [u8])]) -> MakeKeeper {
     Box::new(move |suite, policy| {
         let mut secrets = Secrets::new();
         secrets.add_psk(Vec::new(), Secret::from(psk));
+        for (id, ppk) in ppks {
+            secrets.add_ppk(vec![(*id).into()], Secret::from(*ppk));
+        }
         Box::new(Trust::new(policy, suite, secrets))
     })
 }

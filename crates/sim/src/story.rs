@@ -6,7 +6,7 @@ use crate::{Datagram, DataplaneNature, KeeperNature, Scene, SimRng, Site, Stats,
 use base::{Instant, Rng};
 use crypto::Suite;
 use dataplane::Mode;
-use policy::{ChildLifetime, EncapChoice, IdPattern, Identity, IkeLifetime, Unique};
+use policy::{AuthMethod, ChildLifetime, EncapChoice, IdPattern, Identity, IkeLifetime, Unique};
 use sa::{IkeStatus, Order, OrderId, Reply, Target};
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,7 +131,26 @@ fn sites(dice: &mut SimRng, more: &mut SimRng, kit: &Kit) -> (Site, Site) {
         let classical = alice.connections[0].proposals.clone();
         alice = alice.following_up(&places).with(|c| c.proposals.extend(classical));
     }
+    (alice, bob) = ppks(more, alice, bob);
     misfits(dice, alice, bob)
+}
+
+/// Some pairs have post-quantum pre-shared keys: the same, only one of both, or another one under the same name.
+fn ppks(more: &mut SimRng, alice: Site, bob: Site) -> (Site, Site) {
+    const BLUE: &[(&str, &[u8])] = &[("blue", b"the blue key that both sites may have")];
+    const OTHER: &[(&str, &[u8])] = &[("blue", b"a key that is called blue and is not!")];
+    const BOTH: &[(&str, &[u8])] = &[("green", b"the green key that one site may have"), BLUE[0]];
+    if alice.connections[0].local.method != AuthMethod::Psk || !more.chance(200) {
+        return (alice, bob);
+    }
+    let required = more.chance(500);
+    match more.below(10) {
+        0 => (alice.with_ppks(BLUE, required), bob),
+        1 => (alice, bob.with_ppks(BLUE, required)),
+        2 | 3 => (alice.with_ppks(BLUE, false), bob.with_ppks(OTHER, required)),
+        4..7 => (alice.with_ppks(BOTH, required), bob.with_ppks(BLUE, true)),
+        _ => (alice.with_ppks(BLUE, required), bob.with_ppks(BLUE, required)),
+    }
 }
 
 /// How long keys serve, on each side for itself, and how many requests may be under way.

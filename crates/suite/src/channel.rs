@@ -92,6 +92,22 @@ impl Channel {
         Self::with(self.suite.clone(), self.algorithms, nonces, self.spis, skeyseed)
     }
 
+    /// Mixes a PPK into SK_d, SK_pi and SK_pr (RFC 8784 §3); all PRFs here give as many octets as their keys have.
+    pub fn stir(&mut self, ppk: &[u8]) {
+        let prf = self.suite.prf(self.algorithms.prf).expect("the PRF");
+        let IkeKeys { d, pi, pr, .. } = &mut self.keys;
+        for key in [d, pi, pr] {
+            *key = prf.compute(ppk, &[key.expose(), &[1]]);
+        }
+    }
+
+    /// The channel of the same IKE SA after a PPK in IKE_INTERMEDIATE (RFC 9867 §3.1.1).
+    pub fn with_ppk(&self, nonces: Nonces<'_>, ppk: &[u8]) -> Self {
+        let prf = self.suite.prf(self.algorithms.prf).expect("the PRF");
+        let skeyseed = prf.compute(ppk, &[self.keys.d.expose(), &[1]]);
+        Self::with(self.suite.clone(), self.algorithms, nonces, self.spis, skeyseed)
+    }
+
     /// The channel of an IKE SA that resumes this one (RFC 5723 §5.1).
     pub fn resumed(&self, nonces: Nonces<'_>, spis: Spis) -> Self {
         let prf = self.suite.prf(self.algorithms.prf).expect("the PRF");

@@ -46,6 +46,8 @@ pub struct Puppet {
     pub next_id: u32,
     /// The SPI under which it would receive ESP.
     pub esp_spi: EspSpi,
+    /// What its IKE_SA_INIT response has besides.
+    pub besides: Vec<Payload<'static>>,
     /// Traffic selectors of its side and of the peer's, as networks of /16: `10.N.0.0`.
     pub networks: (u8, u8),
     suite: Arc<dyn Suite>,
@@ -80,6 +82,7 @@ impl Puppet {
             channel: None,
             next_id: 0,
             esp_spi: EspSpi(0xc0ff_ee00),
+            besides: Vec::new(),
             suite: Arc::new(Provider::new()),
             private: None,
             request: Vec::new(),
@@ -205,12 +208,13 @@ impl Puppet {
         let public = ke(&message.payloads).expect("KE").data.to_vec();
         let group = self.suite.key_exchange(KeMethod::CURVE25519).expect("x25519");
         let (own, shared) = group.respond(&mut self.rng, &public).expect("a shared secret");
-        let payloads = vec![
+        let mut payloads = vec![
             Payload::Sa(vec![ike_proposal()]),
             Payload::Ke(KeyExchange { method: KeMethod::CURVE25519, data: own.into() }),
             Payload::Nonce(self.nonce.clone().into()),
             Payload::Notify(Notify::new(NotifyType::CHILDLESS_IKEV2_SUPPORTED, Vec::new())),
         ];
+        payloads.extend(self.besides.clone());
         let header = self.header(ExchangeType::IKE_SA_INIT, true, 0);
         self.request = request;
         self.response = Message { header, payloads }.emit();
@@ -315,6 +319,20 @@ impl Puppet {
         let id = prf.compute(key.expose(), &[&self.identification().octets_to_sign()]);
         let octets: [&[u8]; 3] = [message, &self.peer_nonce, id.expose()];
         crypto::psk_auth(prf, &self.psk, &octets).expose().clone()
+    }
+
+    /// What a PPK Confirmation of that key is (RFC 9867 §3.1).
+    ///
+    /// # Panics
+    /// Before IKE_SA_INIT.
+    pub fn ppk_confirmation(&self, ppk: &[u8]) -> Vec<u8> {
+        let prf = self.suite.prf(self.channel.as_ref().expect("keys").algorithms.prf).expect("the PRF");
+        let (ni, nr) = match self.initiator {
+            true => (&self.nonce, &self.peer_nonce),
+            false => (&self.peer_nonce, &self.nonce),
+        };
+        let (spi_i, spi_r) = (self.spis.initiator.0.to_be_bytes(), self.spis.responder.0.to_be_bytes());
+        prf.compute(ppk, &[&[ni, nr, &spi_i[..], &spi_r].concat()]).expose()[..8].to_vec()
     }
 
     /// What stands in a right IKE_AUTH message of either role, for a child with its networks.

@@ -33,6 +33,9 @@ pub struct Reader {
     /// The series of exchanges that make an SA: what CREATE_CHILD_SA has said, and the shared secrets.
     series: BTreeMap<(IkeSpi, IkeSpi), Series>,
     int_auth: BTreeMap<(IkeSpi, IkeSpi), IntAuth>,
+    /// PPKs by their identities, and SK_pi of each IKE SA as it was before one was mixed in (RFC 8784).
+    ppks: BTreeMap<Vec<u8>, Vec<u8>>,
+    plain: BTreeMap<(IkeSpi, IkeSpi), Secret>,
     /// Fragments of messages that are not complete: by sender, response and message id.
     pieces: BTreeMap<(IkeSpi, bool, u32), Pieces>,
     /// Every key that was derived, by the names of the golden logs, in order.
@@ -77,9 +80,17 @@ impl Reader {
             asked: BTreeMap::new(),
             series: BTreeMap::new(),
             int_auth: BTreeMap::new(),
+            ppks: BTreeMap::new(),
+            plain: BTreeMap::new(),
             pieces: BTreeMap::new(),
             derived: Vec::new(),
         }
+    }
+
+    /// Has a post-quantum pre-shared key too.
+    pub fn with_ppk(mut self, id: &str, ppk: Vec<u8>) -> Self {
+        self.ppks.insert(id.as_bytes().to_vec(), ppk);
+        self
     }
 
     /// How many shared secrets were not needed.
@@ -129,6 +140,9 @@ impl Reader {
         if header.exchange == ExchangeType::IKE_INTERMEDIATE {
             self.intermediate(&header, &wire::intermediate_octets(&envelope, &inner));
         }
+        if header.exchange == ExchangeType::IKE_AUTH && !header.flags.response {
+            self.stir(&header, &payloads);
+        }
         self.follow(&header, &payloads);
         Ok(Some(Read { header, payloads }))
     }
@@ -148,6 +162,24 @@ impl Reader {
         let channel = Channel::first(self.suite.clone(), algorithms, nonces, spis, &shared);
         self.note_ike(&channel);
         self.channels.insert((spis.initiator, spis.responder), channel);
+    }
+
+    /// Mixes the PPK in that IKE_AUTH names (RFC 8784 §3).
+    fn stir(&mut self, header: &Header, payloads: &[Payload<'_>]) {
+        let named = |payload: &Payload<'_>| match payload {
+            Payload::Notify(notify) if notify.kind == NotifyType::PPK_IDENTITY => {
+                Some(notify.data[1..].to_vec())
+            }
+            _ => None,
+        };
+        let Some(id) = payloads.iter().find_map(named) else { return };
+        let name = (header.spi_i, header.spi_r);
+        let channel = self.channels.get_mut(&name).expect("its channel");
+        self.plain.insert(name, channel.keys.pi.clone());
+        channel.stir(&self.ppks[&id]);
+        let IkeKeys { d, pi, pr, .. } = &channel.keys;
+        let named = [("Sk_d secret", d), ("Sk_pi secret", pi), ("Sk_pr secret", pr)];
+        self.derived.extend(named.map(|(name, key)| (name.to_string(), key.expose().clone())));
     }
 
     /// Takes an IKE_INTERMEDIATE message into what AUTH covers; after the response there are new keys.
@@ -287,6 +319,20 @@ impl Reader {
 
     /// What the AUTH payload of a message covers: `<InitiatorSignedOctets>` or `<ResponderSignedOctets>` (RFC 7296 §2.15).
     pub fn signed_octets(&self, read: &Read) -> Vec<u8> {
+        let keys = &self.channels[&(read.header.spi_i, read.header.spi_r)].keys;
+        let key = if read.header.flags.response { &keys.pr } else { &keys.pi };
+        self.octets_under(read, key)
+    }
+
+    /// What NO_PPK_AUTH of an IKE_AUTH request covers (RFC 8784 §3).
+    ///
+    /// # Panics
+    /// When no PPK was mixed in.
+    pub fn octets_without_ppk(&self, read: &Read) -> Vec<u8> {
+        self.octets_under(read, &self.plain[&(read.header.spi_i, read.header.spi_r)])
+    }
+
+    fn octets_under(&self, read: &Read, key: &Secret) -> Vec<u8> {
         let init = self.init(read.header.spi_i);
         let channel = &self.channels[&(read.header.spi_i, read.header.spi_r)];
         let response = read.header.flags.response;
@@ -295,9 +341,9 @@ impl Reader {
             Payload::IdR(id) if response => Some(id.octets_to_sign()),
             _ => None,
         });
-        let (message, nonce, key) = match response {
-            false => (&init.request, &init.nr, &channel.keys.pi),
-            true => (&init.response, &init.ni, &channel.keys.pr),
+        let (message, nonce) = match response {
+            false => (&init.request, &init.nr),
+            true => (&init.response, &init.ni),
         };
         let maced = self.prf(channel).compute(key.expose(), &[&id.expect("an identity")]);
         let int_auth = self.int_auth.get(&(read.header.spi_i, read.header.spi_r));

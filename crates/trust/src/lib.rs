@@ -15,6 +15,7 @@ mod key;
 pub mod limits;
 mod path;
 mod pem;
+mod ppk;
 mod prove;
 mod psk;
 mod raw;

@@ -1,5 +1,6 @@
 //! What a daemon must not lose: pre-shared keys and private keys.
 
+use crate::ppk::Ppk;
 use crate::psk::{self, Psk};
 use base::Secret;
 use crypto::{PrfFunction, SigningKey};
@@ -11,6 +12,7 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Secrets {
     psks: Vec<Psk>,
+    ppks: Vec<Ppk>,
     keys: Vec<Arc<dyn SigningKey>>,
 }
 
@@ -26,6 +28,17 @@ impl Secrets {
     /// peers that it names.
     pub fn add_psk(&mut self, ids: Vec<IdPattern>, secret: Secret) {
         self.psks.push(Psk { ids, secret });
+    }
+
+    /// Adds a post-quantum pre-shared key under its identities (RFC 8784 §5.1). Where one has several keys, the first is taken.
+    pub fn add_ppk(&mut self, ids: Vec<Arc<str>>, secret: Secret) {
+        self.ppks.push(Ppk { ids, secret });
+    }
+
+    /// The post-quantum pre-shared key of that identity.
+    pub fn ppk(&self, id: &str) -> Option<&Secret> {
+        let named = self.ppks.iter().find(|ppk| ppk.ids.iter().any(|own| **own == *id));
+        named.map(|ppk| &ppk.secret)
     }
 
     /// Adds a private key; it serves every certificate that has its public key.
@@ -55,6 +68,10 @@ impl Secrets {
             add(format!("{ids:?}").as_bytes());
             add(secret.expose());
         }
+        for Ppk { ids, secret } in &self.ppks {
+            add(format!("PPK {ids:?}").as_bytes());
+            add(secret.expose());
+        }
         self.keys.iter().for_each(|key| add(key.public_key()));
         all
     }
@@ -72,7 +89,8 @@ impl Secrets {
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secrets({} PSKs, {} private keys)", self.psks.len(), self.keys.len())
+        let Self { psks, ppks, keys } = self;
+        write!(f, "Secrets({} PSKs, {} PPKs, {} private keys)", psks.len(), ppks.len(), keys.len())
     }
 }
 
@@ -84,7 +102,7 @@ mod tests {
     fn secrets_do_not_print() {
         let mut secrets = Secrets::new();
         secrets.add_psk(vec![], Secret::from(&b"hunter2"[..]));
-        assert_eq!(format!("{secrets:?}"), "Secrets(1 PSKs, 0 private keys)");
+        assert_eq!(format!("{secrets:?}"), "Secrets(1 PSKs, 0 PPKs, 0 private keys)");
     }
 
     /// The key and all parts, one after the other.
@@ -122,5 +140,13 @@ mod tests {
         {
             assert_ne!(one, other);
         }
+        let with_ppk = |id: &str, ppk: &str| {
+            let mut secrets = Secrets::new();
+            secrets.add_ppk(vec![id.into()], Secret::from(ppk.as_bytes()));
+            secrets.print(&Row, b"key").expose().clone()
+        };
+        assert_ne!(with_ppk("a", "secret"), one);
+        assert_ne!(with_ppk("a", "secret"), with_ppk("a", "other"));
+        assert_ne!(with_ppk("a", "secret"), with_ppk("b", "secret"));
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::check::Check;
 use crate::limits::MAX_REFUSAL;
-use crate::prove;
 use crate::revocation::{Answered, Evidence, Step};
 use crate::secrets::Secrets;
 use crate::text::clip;
+use crate::{ppk, prove};
 use base::Secret;
 use crypto::Suite;
 use policy::{Connection, ConnectionId, Policy};
@@ -73,6 +73,9 @@ impl Trust {
                     Ok((verified, check)) => check.revocation(verified, evidence),
                     Err(refusal) => Step::Answered(Answered::plain(refused(refusal))),
                 };
+            }
+            Job::Ppk(request) => {
+                ppk::answer(&*self.suite, &self.secrets, request).map(Answer::Ppk).map_err(ours)
             }
             Job::Puzzle { puzzle, string } => Ok(sa::puzzle::answer(&*self.suite, *puzzle, string)),
             Job::Lease(_) | Job::Release(_) | Job::UseResolver { .. } | Job::DropResolver(_) => {

@@ -234,6 +234,8 @@ impl End {
             Job::Prove { prf, octets, .. } => {
                 Answer::Proved(AuthProof { method: 2, data: auth(prf, octets) })
             }
+            // No connection of these tests has PPKs.
+            Job::Ppk(_) => Answer::Ppk(sa::PpkAnswer::default()),
             Job::Puzzle { puzzle, string } => sa::puzzle::answer(&Provider::new(), *puzzle, string),
             Job::Route { remotes } => Answer::Routes(remotes.iter().map(|remote| (*remote, None)).collect()),
             Job::Check { prf, octets, proof, remote, wanted, .. } => {

@@ -114,3 +114,116 @@ fn a_classical_strongswan_is_met_without_a_round_trip_more() {
         pair.wire_is_clean();
     }
 }
+
+/// The same PPK on both sides; strongSwan reads `0x` as we do.
+const BLUE: &str = "0x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+/// Handfast's `[secrets.ppk]`, which stands behind the lines of the child.
+fn our_ppk(id: &str, secret: &str) -> String {
+    format!("[secrets.ppk.one]\nid = \"{id}\"\nsecret = \"{secret}\"\n")
+}
+
+/// strongSwan's.
+fn its_ppk(id: &str, secret: &str) -> String {
+    format!("secrets {{\n  ppk-1 {{\n    id-1 = {id}\n    secret = {secret}\n  }}\n}}\n")
+}
+
+/// RFC 8784 with both strongSwans, both roles, optional and required: tunnels, with all new keys from either side.
+//= rfc8784 §3
+#[test]
+fn s139_a_ppk_with_strongswan() {
+    for newer in [false, true] {
+        let name =
+            if newer { "s139_a_ppk_with_strongswan (6)" } else { "s139_a_ppk_with_strongswan (5.9.8)" };
+        if newer && cannot_run_newer(name) || cannot_run(name) {
+            continue;
+        }
+        for (ours, required) in [("left", false), ("left", true), ("right", false), ("right", true)] {
+            let connection = format!("ppk_id = \"blue.example\"\nppk_required = {required}");
+            let charon =
+                format!("ppk_id = blue.example\nppk_required = {}", if required { "yes" } else { "no" });
+            let (child, sections) = (our_ppk("blue.example", BLUE), its_ppk("blue.example", BLUE));
+            let (connection, child, charon_connection) = (&*connection, &*child, &*charon);
+            let setup = Setup { ours, connection, child, charon_connection, newer, ..Setup::default() };
+            let mut pair = Setup { charon_sections: &sections, ..setup }.start();
+            pair.rekey_from_either_side();
+            let status = pair.status();
+            assert!(
+                status.contains("the PPK `blue.example` is part of the keys"),
+                "{}",
+                pair.explain("status", name)
+            );
+            pair.strongswan_says("USE_PPK");
+            pair.strongswan_says("N(PPK_ID)");
+            pair.wire_is_clean();
+        }
+    }
+}
+
+/// One side has not got it, or has another key: with it, without it, or a refusal that says so.
+//= rfc8784 §3
+#[test]
+fn s139_a_ppk_that_strongswan_does_not_share() {
+    const NAME: &str = "s139_a_ppk_that_strongswan_does_not_share";
+    if cannot_run(NAME) {
+        return;
+    }
+    let other = "0xffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+    // Whose side begins; required by us; strongSwan's `ppk_id`, and the PPK that it has; the sentence of a refusal, or of what it
+    // goes on without. strongSwan takes no PPK but that of its `ppk_id`, not even as optional.
+    let (blue, red) = ("blue.example", "red.example");
+    let cases = [
+        (
+            "left",
+            false,
+            Some((blue, red, BLUE)),
+            Ok("has not got the PPK `blue.example`: going on without one"),
+        ),
+        ("left", false, None, Ok("is not post-quantum")),
+        ("left", true, None, Err("answers without a word of PPKs")),
+        (
+            "left",
+            true,
+            Some((red, red, BLUE)),
+            Err("the PPK `blue.example` is not known there, or is another key"),
+        ),
+        (
+            "left",
+            false,
+            Some((blue, blue, other)),
+            Err("the PPK `blue.example` is not known there, or is another key"),
+        ),
+        ("right", false, Some((red, red, BLUE)), Ok("The PPK `red.example` is not here")),
+        ("right", true, Some((red, red, BLUE)), Err("and `ppk_required = true`")),
+        ("right", true, None, Err("offers no PPK, and `ppk_required = true`")),
+        (
+            "right",
+            false,
+            Some((blue, blue, other)),
+            Err("or the PPK `blue.example` is another key at the peer"),
+        ),
+    ];
+    for (ours, required, its, wanted) in cases {
+        let connection = format!("ppk_id = \"blue.example\"\nppk_required = {required}");
+        let charon = its.map_or(String::new(), |(id, ..)| format!("ppk_id = {id}"));
+        let sections = its.map_or(String::new(), |(_, id, secret)| its_ppk(id, secret));
+        let child = our_ppk("blue.example", BLUE);
+        let (connection, child, charon_connection) = (&*connection, &*child, &*charon);
+        let setup = Setup { ours, connection, child, charon_connection, ..Setup::default() };
+        let pair = Setup { charon_sections: &sections, ..setup }.start();
+        let outcome = pair.initiate();
+        match wanted {
+            Ok(says) => {
+                assert!(outcome.is_ok(), "{}", pair.explain(says, &format!("{outcome:?}")));
+                pair.ping();
+                let said = || format!("{}{}", pair.handfast.log(), pair.status());
+                let heard = interop::wait_until(std::time::Duration::from_secs(5), || said().contains(says));
+                assert!(heard, "{}", pair.explain("not said", says));
+            }
+            Err(says) => {
+                assert!(outcome.is_err(), "{}", pair.explain(says, &format!("{outcome:?}")));
+                pair.refusal(&outcome, &[says]);
+            }
+        }
+    }
+}

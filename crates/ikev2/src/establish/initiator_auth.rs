@@ -19,16 +19,25 @@ use crate::{Common, Cx, limits, resume};
 use base::Instant;
 use crypto::Spis;
 use policy::{Child, Childless, Connection, IdPattern, Identity};
-use sa::{Answer, Fate, Job, JobId, Memory, PairKey, Reason, Refusal, RefusalKind, Side};
+use sa::{Answer, Fate, Job, JobId, Memory, PairKey, Reason, Refusal, RefusalKind, Side, SignedOctets};
 use std::sync::Arc;
 use wire::num::{AuthMethod, ExchangeType, NotifyType};
-use wire::{Authentication, Payload};
+use wire::{Authentication, Notify, Octets, Payload};
 
 /// Our AUTH value is being made.
 pub(crate) struct Proving {
     ready: Ready,
     job: JobId,
     until: Deadline,
+    made: Made,
+}
+
+/// Which AUTH value is being made.
+enum Made {
+    /// The only one, or what stands in AUTH; then, where it goes without the PPK too, that which covers this.
+    First(Option<SignedOctets>),
+    /// What stands in NO_PPK_AUTH; this is in AUTH.
+    WithoutPpk(Authentication<'static>),
 }
 
 /// All that the IKE_AUTH request is made of, but AUTH.
@@ -51,7 +60,7 @@ struct Puzzled {
 
 impl Proving {
     pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, rivals: Rivals, agreement: Agreement) -> Next {
-        let Agreement { spi_r, mut secrets, cert_asked, solution, obstacle, .. } = agreement;
+        let Agreement { spi_r, secrets, cert_asked, solution, obstacle, .. } = agreement;
         let puzzle = Puzzled { solution, obstacle };
         let chosen = rivals.chosen().clone();
         sa.spi_r = spi_r;
@@ -67,24 +76,33 @@ impl Proving {
             let data = secrets.resumption_auth(cx, Side::Initiator, &id).expose().clone().into();
             let ready = Ready { rivals, chosen, secrets, local, cert_asked, puzzle };
             let auth = Authentication { method: AuthMethod::SHARED_KEY, data };
-            return AwaitAuth::begin(sa, cx, ready, auth);
+            return AwaitAuth::begin(sa, cx, ready, (auth, None));
         }
-        let job = cx.out.job(
-            sa.id,
-            Job::Prove {
-                connection: chosen.id,
-                name: chosen.connection.name.clone(),
-                local: local.clone(),
-                remote: expected(&chosen),
-                prf: secrets.suite.prf,
-                octets: secrets.signed_octets(cx, Side::Initiator, &id),
-                peer_hashes: secrets.agreed.hashes.clone(),
-                peer_methods: std::mem::take(&mut secrets.agreed.auth_methods),
-            },
-        );
-        let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
+        let octets = secrets.signed_octets(cx, Side::Initiator, &id);
+        //= rfc8784 §3
+        //# if using PPKs for communication with this responder is optional for the initiator […], then the initiator MUST
+        //# include a NO_PPK_AUTH notification in the above message.
+        let optional = !chosen.connection.extensions.ppk.required;
+        let without = secrets.octets_without_ppk(cx, &id).filter(|_| optional);
         let ready = Ready { rivals, chosen, secrets, local, cert_asked, puzzle };
-        Box::new(Self { ready, job, until })
+        Self::prove(sa, cx, ready, octets, Made::First(without))
+    }
+
+    fn prove(sa: &Common, cx: &mut Cx<'_>, ready: Ready, octets: SignedOctets, made: Made) -> Next {
+        let Ready { chosen, secrets, local, .. } = &ready;
+        let job = Job::Prove {
+            connection: chosen.id,
+            name: chosen.connection.name.clone(),
+            local: local.clone(),
+            remote: expected(chosen),
+            prf: secrets.suite.prf,
+            octets,
+            peer_hashes: secrets.agreed.hashes.clone(),
+            peer_methods: secrets.agreed.auth_methods.clone(),
+        };
+        let job = cx.out.job(sa.id, job);
+        let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
+        Box::new(Self { ready, job, until, made })
     }
 }
 
@@ -144,7 +162,16 @@ impl Stage for Proving {
             Answer::Proved(proof) => {
                 let data = proof.data.into();
                 let auth = Authentication { method: AuthMethod(proof.method), data };
-                AwaitAuth::begin(sa, cx, self.ready, auth)
+                match self.made {
+                    Made::First(Some(octets)) => {
+                        Self::prove(sa, cx, self.ready, octets, Made::WithoutPpk(auth))
+                    }
+                    Made::First(None) => AwaitAuth::begin(sa, cx, self.ready, (auth, None)),
+                    //= rfc8784 §3
+                    //# the authentication method used for computing the authentication data MUST be the same as the method
+                    //# indicated in the AUTH payload.
+                    Made::WithoutPpk(first) => AwaitAuth::begin(sa, cx, self.ready, (first, Some(auth.data))),
+                }
             }
             Answer::Refused(why) => {
                 let refusal = Refusal {
@@ -214,7 +241,13 @@ impl Followed for Attempt {
 }
 
 impl AwaitAuth {
-    fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Ready, auth: Authentication<'static>) -> Next {
+    /// `auth`: our AUTH value, and the one without a PPK where the responder may do without.
+    fn begin(
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        from: Ready,
+        (auth, without_ppk): (Authentication<'static>, Option<Octets<'static>>),
+    ) -> Next {
         let connection = &from.chosen.connection;
         let can = from.secrets.agreed.childless;
         let wanted = first_child(sa, &before_reply(&from.chosen.connection));
@@ -278,6 +311,7 @@ impl AwaitAuth {
         let remote = resumed.or_else(|| expected(&chosen));
         payloads.extend(remote.map(|id| Payload::IdR(contents::identification(&id))));
         payloads.push(Payload::Auth(auth));
+        payloads.extend(without_ppk.map(|data| Payload::Notify(Notify::new(NotifyType::NO_PPK_AUTH, data))));
         if let Some(proposed) = &proposed {
             payloads.push(proposed.sa_payload());
             payloads.extend(proposed.ts_payloads());
@@ -359,7 +393,11 @@ impl AwaitAuth {
         let connection = &self.attempt.chosen.connection;
         let reason = match kind {
             NotifyType::AUTHENTICATION_FAILED => {
-                return super::not_accepted(connection, &self.attempt.local);
+                return super::not_accepted(
+                    connection,
+                    &self.attempt.local,
+                    self.attempt.secrets.agreed.ppk.used.as_deref(),
+                );
             }
             NotifyType::UNEXPECTED_NAT_DETECTED => {
                 "The peer sees a NAT on the path, where MOBIKE without NAT traversal allows none (RFC 4555 §3.9): set \

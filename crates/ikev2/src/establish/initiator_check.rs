@@ -1,8 +1,9 @@
 //! The end of the initiator's IKE_AUTH: the peer's AUTH value is checked.
 
 use super::initiator_auth::Attempt;
+use super::initiator_ppk;
 use super::initiator_resume::in_words;
-use super::{Deadline, Secrets};
+use super::{Deadline, Secrets, with_ppk};
 use crate::child::{self, Proposed};
 use crate::closing::Closing;
 use crate::contents::{self, Contents};
@@ -47,15 +48,19 @@ enum Judge {
     Keys(JobId),
     /// The keys of the IKE SA itself, which is resumed: what is wrong, if anything is.
     Ours(Option<&'static str>),
+    /// Nobody: it lacks the PPK that is required.
+    Nobody(Refusal),
 }
 
 impl Checking {
     pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Attempt, claim: Claim<'_>) -> Next {
         let Attempt { mut chosen, mut secrets, local, proposed, .. } = from;
         let remote = contents::identity(&claim.id_r);
-        let judge = match &secrets.former {
-            Some(former) => Judge::Ours(flaw(cx, &secrets, former, &claim)),
-            None => Judge::Keys(ask(sa, cx, &chosen, &secrets, (&local, &claim))),
+        let settled = initiator_ppk::settle(sa, cx, &chosen.connection, &mut secrets, &claim.contents);
+        let judge = match (settled, &secrets.former) {
+            (Err(refusal), _) => Judge::Nobody(refusal),
+            (Ok(()), Some(former)) => Judge::Ours(flaw(cx, &secrets, former, &claim)),
+            (Ok(()), None) => Judge::Keys(ask(sa, cx, &chosen, &secrets, (&local, &claim))),
         };
         let contents = claim.contents;
         let mut agreed = secrets.agreed.clone();
@@ -86,6 +91,7 @@ impl Checking {
                 Box::new(Self { answered, job, until })
             }
             Judge::Ours(None) => answered.on_verified(sa, cx),
+            Judge::Nobody(refusal) => answered.refuse(sa, cx, Fate::Refused(refusal)),
             Judge::Ours(Some(flaw)) => answered.refuse(sa, cx, Fate::Fault(flaw.to_string())),
         }
     }
@@ -138,6 +144,7 @@ impl Answered {
             local_id: Some(&self.identities.local),
             remote_id: Some(&self.identities.remote),
             suite: Some(self.secrets.suite),
+            ppk: self.secrets.agreed.ppk.used.as_deref(),
             ..Known::default()
         }
     }
@@ -272,7 +279,7 @@ impl Stage for Checking {
                     kind: RefusalKind::AuthenticationFailed,
                     by_peer: false,
                     connection: Some(self.answered.chosen.connection.name.clone()),
-                    reason: why.reason,
+                    reason: with_ppk(why.reason, &self.answered.secrets),
                 };
                 self.answered.refuse(sa, cx, Fate::Refused(refusal))
             }

@@ -1,5 +1,6 @@
 //! The initiator's IKE_SA_INIT: from an order to keys.
 
+use super::initiator_ppk::{is_wanting, not_spoken};
 use super::initiator_puzzle::{self, Plan, Solving, SolvingAuth};
 use super::rivals::{First, Rivals};
 use super::secrets::{Ingredients, Source};
@@ -65,6 +66,11 @@ pub(super) fn initiate(
         connection: Some(chosen.connection.name.clone()),
         reason,
     };
+    let ppks = &chosen.connection.extensions.ppk;
+    if ppks.required && ppks.offered().next().is_none() {
+        let reason = "`ppk_required = true`, and `ppk_id` names no PPK to offer, only patterns: name one.";
+        return Err(Refusal { kind: RefusalKind::AuthenticationFailed, ..refuse(reason.to_string()) });
+    }
     let method = policy::first_ke(&offers).unwrap_or(KeMethod::NONE);
     let ke =
         OurKe::new(cx, method).ok_or_else(|| refuse(format!("This build has no key exchange {method}.")))?;
@@ -450,6 +456,9 @@ impl AwaitInit {
         datagram: &Datagram<'_>,
     ) -> Result<Next, Noise<Self>> {
         match self.agree(sa, cx, datagram.path, datagram.bytes) {
+            Some(agreement) if is_wanting(&self.chosen.connection, agreement.secrets.agreed.ppk.way) => {
+                Ok(self.without_ppk(cx))
+            }
             Some(agreement) => {
                 init::accepted(sa, cx, datagram.path, datagram.bytes);
                 let rivals = Rivals::new(self, sa.path, &agreement.secrets);
@@ -457,6 +466,16 @@ impl AwaitInit {
             }
             None => Err((self, Drop::Malformed)),
         }
+    }
+
+    /// An answer without the PPK that is required; anybody could have sent it.
+    //= rfc8784 §6
+    //# it is RECOMMENDED that […] the initiator not abort the exchange immediately. Instead, it waits for more response
+    //# messages, retransmitting the request as if no responses were received at all
+    fn without_ppk(mut self: Box<Self>, cx: &Cx<'_>) -> Next {
+        let refusal = not_spoken(&self.chosen.connection);
+        self.hint.get_or_insert((cx.now.mono + limits::ERROR_PATIENCE, refusal));
+        self
     }
 
     /// Our half of the key exchange of that method, and the last request with it: whoever answers an earlier one shows by

@@ -7,21 +7,27 @@
 //!                                         <--  SK{KEr(2)}
 //!   Proving …
 //! ```
+//! The last one also proposes post-quantum pre-shared keys, where they are agreed on; else that is one of its own: see
+//! initiator_ppk.
 
-use super::initiator_auth::{Proving, give_up};
+use super::initiator_auth::give_up;
 use super::initiator_init::{Agreement, OurKe, float};
+use super::initiator_ppk::{self, Consulting};
 use super::initiator_puzzle;
 use super::rivals::{Followed, Rivals};
 use crate::channel::{Authentic, Incoming, Message};
 use crate::contents::Contents;
+use crate::ext;
 use crate::followup::peer_value;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
 use crate::sent::Sent;
 use crate::{Common, Cx};
 use base::Instant;
-use sa::{Answer, Branch, Fate, JobId, Reason, Refusal, RefusalKind};
+use crypto::IkeKeys;
+use sa::{Answer, Branch, Fate, JobId, MixedPpk, Reason, Refusal, RefusalKind};
+use std::sync::Arc;
 use wire::num::{ExchangeType, NotifyType};
-use wire::{KeyExchange, Payload};
+use wire::{KeyExchange, Notify, Payload};
 
 /// An IKE_INTERMEDIATE request of ours is on its way.
 pub(super) struct Mixing {
@@ -33,7 +39,10 @@ pub(super) struct Mixing {
 struct Attempt {
     agreement: Agreement,
     chosen: Chosen,
-    ke: OurKe,
+    /// Our half of its key exchange, if it has one.
+    ke: Option<OurKe>,
+    /// The PPKs that it proposes.
+    ppks: Vec<Arc<str>>,
     /// What AUTH covers of it.
     octets: Vec<u8>,
     request: Sent,
@@ -41,30 +50,43 @@ struct Attempt {
 
 impl Mixing {
     /// Goes on with what IKE_SA_INIT has led to: the next additional key exchange, or IKE_AUTH when none is left.
-    pub(super) fn begin(
+    pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, rivals: Rivals, agreement: Agreement) -> Next {
+        match agreement.secrets.is_ppk_due() {
+            true => Consulting::before_request(sa, cx, rivals, agreement),
+            false if agreement.secrets.next_round().is_some() => {
+                Self::ask(sa, cx, rivals, agreement, Vec::new())
+            }
+            false => Consulting::before_auth(sa, cx, rivals, agreement),
+        }
+    }
+
+    /// The next exchange: with the next additional key exchange, if one is left, and these PPKs.
+    pub(super) fn ask(
         sa: &mut Common,
         cx: &mut Cx<'_>,
         mut rivals: Rivals,
         mut agreement: Agreement,
+        ppks: Vec<MixedPpk>,
     ) -> Next {
-        let Some(method) = agreement.secrets.next_round() else {
-            return Proving::begin(sa, cx, rivals, agreement);
-        };
         let chosen = rivals.chosen().clone();
         sa.spi_r = agreement.spi_r;
         //= rfc9242 §3.2
         //# If the presence of NAT is detected in the IKE_SA_INIT exchange […], then the peers switch to port 4500 in the first
         //# IKE_INTERMEDIATE exchange and use this port for all subsequent exchanges
         float(sa, cx, &agreement.secrets, chosen.connection.mobike);
-        let Some(ke) = OurKe::new(cx, method) else {
+        let method = agreement.secrets.next_round();
+        let ke = method.and_then(|method| OurKe::new(cx, method));
+        if let (Some(method), None) = (method, &ke) {
             let known = Known { connection: Some(&chosen.connection), ..Known::default() };
             let reason = format!("This build has no key exchange {method}.");
             let refusal = refusal(&chosen, (RefusalKind::NoProposalChosen, false), reason);
             give_up(sa, cx, &known, (&chosen, &agreement.secrets), Fate::Refused(refusal));
             rivals.forget(cx);
             return Box::new(Gone);
-        };
-        let payloads = [Payload::Ke(KeyExchange { method, data: ke.public.clone().into() })];
+        }
+        let of_ke = |ke: &OurKe| KeyExchange { method: ke.method, data: ke.public.clone().into() };
+        let mut payloads: Vec<Payload<'_>> = ke.iter().map(of_ke).map(Payload::Ke).collect();
+        payloads.extend(ppks.iter().map(proposal));
         let solution = agreement.solution.take().map(|keys| Payload::PuzzleSolution(keys.into()));
         let channel = &mut agreement.secrets.channel;
         let octets = channel.intermediate_octets(channel.next_request(), solution.as_ref(), &payloads);
@@ -75,7 +97,8 @@ impl Mixing {
         };
         match request {
             Some(request) => {
-                let attempt = Attempt { agreement, chosen, ke, octets, request };
+                let ppks = ppks.into_iter().map(|ppk| ppk.id).collect();
+                let attempt = Attempt { agreement, chosen, ke, ppks, octets, request };
                 Box::new(Self { attempt, rivals })
             }
             // A new channel has all its message ids.
@@ -102,23 +125,43 @@ impl Mixing {
             return self.end(sa, cx, fate);
         }
         match self.attempt.mix(cx, &contents, message) {
-            Ok(()) => {
+            Ok((keys, ppk)) => {
                 cx.reach(Branch::IntermediateDone);
                 let Self { attempt, mut rivals } = *self;
                 rivals.forget(cx);
-                Self::begin(sa, cx, rivals, attempt.agreement)
+                attempt.go_on(sa, cx, rivals, (keys, ppk))
             }
             Err(what) => self.end(sa, cx, Fate::Fault(what)),
         }
     }
 
     fn refused_by_peer(&self, kind: NotifyType) -> Refusal {
-        let Attempt { chosen, ke, .. } = &self.attempt;
-        let reason = format!(
-            "The peer refused the additional key exchange {} (IKE_INTERMEDIATE) with {kind}. Its log knows more.",
-            ke.method
-        );
-        refusal(chosen, (RefusalKind::PeerError, true), reason)
+        let Attempt { chosen, ke, ppks, .. } = &self.attempt;
+        let ours = || chosen.connection.extensions.ppk.to_string();
+        let (reason_kind, reason) = match ke {
+            _ if kind == NotifyType::AUTHENTICATION_FAILED && !ppks.is_empty() => (
+                RefusalKind::AuthenticationFailed,
+                format!(
+                    "The peer takes none of our PPKs ({}) and requires one: compare their identities and secrets on both sides.",
+                    ours()
+                ),
+            ),
+            Some(ke) => (
+                RefusalKind::PeerError,
+                format!(
+                    "The peer refused the additional key exchange {} (IKE_INTERMEDIATE) with {kind}. Its log knows more.",
+                    ke.method
+                ),
+            ),
+            None => (
+                RefusalKind::PeerError,
+                format!(
+                    "The peer refused our PPKs ({}) (IKE_INTERMEDIATE) with {kind}. Its log knows more.",
+                    ours()
+                ),
+            ),
+        };
+        refusal(chosen, (reason_kind, true), reason)
     }
 
     fn on_time(mut self, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
@@ -151,16 +194,78 @@ impl Attempt {
         cx: &Cx<'_>,
         contents: &Contents<'_>,
         message: &Authentic<Message>,
-    ) -> Result<(), String> {
-        let method = self.ke.method;
-        let peer = peer_value(contents, method)?;
-        let shared = self.ke.private.finish(peer);
-        let shared =
-            shared.map_err(|error| format!("its value for key exchange {method} is not valid: {error}"))?;
+    ) -> Result<(Option<IkeKeys>, Option<Arc<str>>), String> {
+        let secrets = &mut self.agreement.secrets;
+        let keys = match &self.ke {
+            Some(OurKe { method, private, .. }) => {
+                let shared = private.finish(peer_value(contents, *method)?);
+                let shared = shared
+                    .map_err(|error| format!("its value for key exchange {method} is not valid: {error}"))?;
+                Some(secrets.mix(cx, &shared).map_err(|error| error.to_string())?)
+            }
+            None => None,
+        };
+        let ppk = self.chosen_ppk(contents)?;
         let secrets = &mut self.agreement.secrets;
         secrets.cover(cx, &self.octets, &message.intermediate_octets());
-        secrets.mix(cx, &shared).map_err(|error| error.to_string())
+        Ok((keys, ppk))
     }
+
+    /// The PPK that the responder has chosen, if it has any of them.
+    //= rfc9867 §3.1
+    //# If the responder returns a PPK identity that was not proposed by the initiator, then the initiator MUST treat this as
+    //# fatal and abort the IKE SA establishment.
+    fn chosen_ppk(&self, contents: &Contents<'_>) -> Result<Option<Arc<str>>, String> {
+        match ext::named_ppk(contents).filter(|_| !self.ppks.is_empty()) {
+            None => Ok(None),
+            Some(Some(id)) if self.ppks.contains(&id) => Ok(Some(id)),
+            Some(_) => Err("the peer has chosen a PPK that was not proposed (RFC 9867 §3.1)".to_string()),
+        }
+    }
+
+    /// Goes over to the keys that the exchange has led to, by way of the PPK that was chosen.
+    fn go_on(
+        mut self,
+        sa: &mut Common,
+        cx: &mut Cx<'_>,
+        rivals: Rivals,
+        (keys, ppk): (Option<IkeKeys>, Option<Arc<str>>),
+    ) -> Next {
+        if let Some(id) = ppk {
+            return Consulting::after_response(sa, cx, (rivals, self.agreement), keys, id);
+        }
+        let secrets = &mut self.agreement.secrets;
+        let adopted = match self.ppks.is_empty() {
+            true => keys.map_or(Ok(()), |keys| secrets.adopt(cx, keys)),
+            false => secrets.adopt_with_ppk(cx, keys, None),
+        };
+        if let Err(error) = adopted {
+            return Mixing { attempt: self, rivals }.end(sa, cx, Fate::Fault(error.to_string()));
+        }
+        if !self.ppks.is_empty() {
+            let ppk = &self.chosen.connection.extensions.ppk;
+            let missing =
+                format!("The peer has none of our PPKs ({ppk}), or has other keys under their identities");
+            //= rfc9867 §3.1
+            //# the initiator cannot achieve quantum computer resistance using the proposed PPKs. If this is a requirement for the
+            //# initiator, then it MUST abort creating the IKE SA.
+            if ppk.required {
+                let reason =
+                    format!("{missing}, and `ppk_required = true`: compare their secrets on both sides.");
+                let kind = RefusalKind::AuthenticationFailed;
+                return initiator_ppk::end(sa, cx, (rivals, self.agreement), kind, reason);
+            }
+            cx.reach(Branch::PpkWithout);
+            cx.note(sa.id, format!("{missing}: going on without one."));
+        }
+        Mixing::begin(sa, cx, rivals, self.agreement)
+    }
+}
+
+/// PPK_IDENTITY_KEY of a PPK.
+fn proposal(ppk: &MixedPpk) -> Payload<'static> {
+    let data = [ext::ppk_identity(&ppk.id).as_slice(), &ppk.confirmation].concat();
+    Payload::Notify(Notify::new(NotifyType::PPK_IDENTITY_KEY, data))
 }
 
 impl Followed for Attempt {

@@ -7,7 +7,8 @@
 //!                            <-- N(COOKIE), N(INVALID_KE_PAYLOAD): once more
 //!                            <-- N(COOKIE) N(PUZZLE): see initiator_puzzle, responder_puzzle
 //!                            <--  SAr1 KEr Nr N… [CERTREQ]   HalfOpen
-//!   Mixing    (IKE_INTERMEDIATE, where additional key exchanges are agreed on: see initiator_intermediate)
+//!   Mixing    (IKE_INTERMEDIATE, where additional key exchanges or PPKs are agreed on: see initiator_intermediate)
+//!   Consulting (post-quantum pre-shared keys, where they are agreed on: see initiator_ppk)
 //!   Proving   (our AUTH is made)
 //!   AwaitAuth   IKE_AUTH  SK{IDi [CERT…] [CERTREQ] [IDr]
 //!                            AUTH SAi2 TSi TSr N…} -->
@@ -27,6 +28,7 @@ mod initiator_auth;
 mod initiator_check;
 mod initiator_init;
 mod initiator_intermediate;
+mod initiator_ppk;
 mod initiator_puzzle;
 mod initiator_resume;
 mod responder_auth;
@@ -34,12 +36,14 @@ mod responder_check;
 mod responder_init;
 mod responder_intermediate;
 mod responder_lease;
+mod responder_ppk;
 mod responder_prove;
 mod responder_puzzle;
 mod responder_resume;
 mod rivals;
 mod secrets;
 
+use crate::ext::{Ppk, PpkWay};
 use crate::ike_sa::{Chosen, IkeSa, Wish};
 use crate::{Again, Common, Cx, Origin, limits, redirect, resume};
 use base::Instant;
@@ -114,6 +118,18 @@ fn cert_requests<'a>(connections: impl Iterator<Item = &'a Connection>) -> Vec<P
     x509.into_iter().chain(raw).map(request).collect()
 }
 
+/// A proof that fails may fail for the PPK that was mixed into what it covers (RFC 8784).
+fn with_ppk(reason: String, secrets: &Secrets) -> String {
+    match &secrets.agreed.ppk {
+        Ppk { way: PpkWay::Auth, used: Some(id), .. } => {
+            format!(
+                "{reason}; or the PPK `{id}` is another key at the peer: compare its secret on both sides"
+            )
+        }
+        _ => reason,
+    }
+}
+
 /// Something that must come until a moment.
 #[derive(Clone, Copy, Debug)]
 struct Deadline(Instant);
@@ -157,7 +173,10 @@ fn begin_after_nat(sa: &mut Common, cx: &mut Cx<'_>, connection: &str) -> bool {
 }
 
 /// The peer answered AUTHENTICATION_FAILED: what that can mean on our side.
-pub(crate) fn not_accepted(connection: &Connection, local: &Identity) -> Refusal {
+pub(crate) fn not_accepted(connection: &Connection, local: &Identity, ppk: Option<&str>) -> Refusal {
+    let ppk = ppk.map_or(String::new(), |id| {
+        format!(" Or the PPK `{id}` is not known there, or is another key: compare its secret on both sides.")
+    });
     let proof = match connection.local.method {
         AuthMethod::Psk => "the pre-shared key",
         AuthMethod::Pubkey => "our certificate and the authorities that the peer trusts",
@@ -168,7 +187,7 @@ pub(crate) fn not_accepted(connection: &Connection, local: &Identity) -> Refusal
         connection: Some(connection.name.clone()),
         reason: format!(
             "The peer did not accept that we are `{local}`, or has no connection for us: compare {proof} and the \
-             identities on both sides. Its log knows more."
+             identities on both sides.{ppk} Its log knows more."
         ),
     }
 }

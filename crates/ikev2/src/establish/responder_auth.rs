@@ -1,7 +1,6 @@
 //! The responder's IKE_AUTH: from a half-open IKE SA to an established one.
 
-use super::responder_check::Checking;
-use super::{Deadline, Secrets, Transcript, responder_intermediate, responder_resume};
+use super::{Deadline, Secrets, Transcript, responder_intermediate, responder_ppk, responder_resume};
 use crate::channel::{Authentic, Incoming, Message, Request};
 use crate::closing::Lingering;
 use crate::contents::{self, Contents};
@@ -10,7 +9,7 @@ use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
 use crate::trace::{Trace, Way};
 use crate::{Common, Cx};
 use base::{Instant, MessageId};
-use policy::{AuthMethod, Childless, Claims, ConnectionId, Policy};
+use policy::{AuthMethod, Childless, Claims, Connection, ConnectionId, Policy};
 use sa::{Answer, Drop, Event, Fate, JobId, Reason, Refusal, RefusalKind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +47,11 @@ impl Open {
         cx.out.transmit(sa.path, response);
     }
 
+    /// The connections that may be meant.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = &Connection> {
+        self.among.iter().filter_map(|id| self.policy.connection(*id)).map(|connection| &**connection)
+    }
+
     /// An IKE_SA_INIT request came again.
     pub(super) fn repeat_init(
         &mut self,
@@ -83,21 +87,28 @@ impl HalfOpen {
         sa: &mut Common,
         cx: &mut Cx<'_>,
         to: Request,
-        message: &Authentic<Message>,
+        message: Authentic<Message>,
     ) -> Next {
         // RFC 7296 §2.23: the peer may have gone over to port 4500 with this message.
         sa.path = to.path;
         // Under load the first message had to come soon; what follows has the usual time.
         let until = Deadline(sa.born + cx.settings.half_open_timeout);
         if to.exchange == ExchangeType::IKE_INTERMEDIATE {
-            return self.on_intermediate(sa, cx, (to, message), until);
+            return self.on_intermediate(sa, cx, (to, &message), until);
         }
         let Self { open: Open { among, policy, .. }, secrets } = *self;
         if let Some(method) = secrets.next_round() {
             let what = format!("{} came where key exchange {method} has its turn", to.exchange);
             return refuse_fault(sa, cx, secrets, to, &Fault::syntax("RFC 9370 §2.2.2", what));
         }
-        let claim = match read(to, message, until) {
+        //= rfc9867 §3.1
+        //# If the negotiation was successful, the initiator includes one or more PPK_IDENTITY_KEY notifications in the
+        //# IKE_INTERMEDIATE request
+        if secrets.is_ppk_due() {
+            let what = format!("{} came where PPKs were to be proposed", to.exchange);
+            return refuse_fault(sa, cx, secrets, to, &Fault::syntax("RFC 9867 §3.1", what));
+        }
+        let claim = match read(to, &message, until) {
             Ok(claim) => claim,
             Err(fault) => return refuse_fault(sa, cx, secrets, to, &fault),
         };
@@ -110,7 +121,10 @@ impl HalfOpen {
                 let what = "it asks for no child, and `childless = \"never\"`".to_string();
                 refuse_fault(sa, cx, secrets, to, &Fault::syntax("RFC 6023 §3", what))
             }
-            Ok(chosen) => Checking::begin(sa, cx, chosen, secrets, claim),
+            Ok(chosen) => {
+                drop(claim);
+                responder_ppk::welcome(sa, cx, (chosen, secrets), (to, message), until)
+            }
             Err(refusal) => refuse(sa, cx, secrets, to, refusal),
         }
     }
@@ -118,16 +132,17 @@ impl HalfOpen {
 
 impl HalfOpen {
     fn on_intermediate(
-        mut self: Box<Self>,
+        self: Box<Self>,
         sa: &mut Common,
         cx: &mut Cx<'_>,
         (to, message): (Request, &Authentic<Message>),
         until: Deadline,
     ) -> Next {
-        self.open.until = until;
-        match responder_intermediate::answer(sa, cx, &mut self.secrets, to, message) {
-            Ok(()) => self,
-            Err(fault) => refuse_fault(sa, cx, self.secrets, to, &fault),
+        let Self { mut open, secrets } = *self;
+        open.until = until;
+        match responder_intermediate::read(cx, &secrets, to, message) {
+            Ok(round) => responder_ppk::take_round(sa, cx, (open, secrets), round),
+            Err(fault) => refuse_fault(sa, cx, secrets, to, &fault),
         }
     }
 }
@@ -147,7 +162,11 @@ pub(super) struct Claim<'a> {
     pub(super) until: Deadline,
 }
 
-fn read<'a>(to: Request, message: &'a Authentic<Message>, until: Deadline) -> Result<Claim<'a>, Fault> {
+pub(super) fn read<'a>(
+    to: Request,
+    message: &'a Authentic<Message>,
+    until: Deadline,
+) -> Result<Claim<'a>, Fault> {
     let contents = message.contents()?;
     if message.exchange() != ExchangeType::IKE_AUTH {
         return Err(Fault::syntax(
@@ -192,7 +211,16 @@ fn choose(
         let connection = none.nearest.and_then(|id| policy.connection(id)).map(|c| c.name.clone());
         Refusal { kind: RefusalKind::AuthenticationFailed, by_peer: false, connection, reason: none.reason }
     })?;
-    let first = fitting.first().and_then(|id| Some((*id, policy.connection(*id)?.clone())));
+    // Of those that fit alike, the one that the PPK in the keys is for.
+    let ppk = secrets.agreed.ppk.used.as_deref();
+    let has = |id: &&ConnectionId| {
+        policy.connection(**id).is_some_and(|c| ppk.is_none_or(|ppk| c.extensions.ppk.allows(ppk)))
+    };
+    let first = fitting
+        .iter()
+        .find(has)
+        .or(fitting.first())
+        .and_then(|id| Some((*id, policy.connection(*id)?.clone())));
     let (id, connection) = first.ok_or_else(|| Refusal {
         kind: RefusalKind::NoConnection,
         by_peer: false,
@@ -235,7 +263,13 @@ pub(super) fn refuse_with(
 //# request messages that contain an unsupported critical payload, or where the whole message is
 //# malformed, MUST be rejected in their entirety, and MUST only lead to an UNSUPPORTED_CRITICAL_PAYLOAD or
 //# INVALID_SYNTAX Notification sent as a response.
-fn refuse_fault(sa: &mut Common, cx: &mut Cx<'_>, mut secrets: Secrets, to: Request, fault: &Fault) -> Next {
+pub(super) fn refuse_fault(
+    sa: &mut Common,
+    cx: &mut Cx<'_>,
+    mut secrets: Secrets,
+    to: Request,
+    fault: &Fault,
+) -> Next {
     let (notify, _) = fault.verdict();
     secrets.channel.respond(sa, cx, to, &[Payload::Notify(notify)]);
     sa.give_up(cx, &Known::default(), Fate::Fault(fault.to_string()));
@@ -267,7 +301,7 @@ impl Stage for HalfOpen {
         match taken {
             Some(Incoming::Request(message)) => {
                 let to = Request { path, exchange: message.exchange(), id: message.id() };
-                self.on_request(sa, cx, to, &message)
+                self.on_request(sa, cx, to, message)
             }
             Some(Incoming::Response(_)) | None => self,
         }

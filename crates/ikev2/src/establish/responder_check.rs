@@ -2,7 +2,7 @@
 
 use super::responder_auth::{Claim, refuse_with};
 use super::responder_lease::Leasing;
-use super::{Deadline, Secrets, local_identity};
+use super::{Deadline, Secrets, local_identity, with_ppk};
 use crate::channel::Request;
 use crate::child::{ChildRequest, Decided, NoChild};
 use crate::contents::{self, Contents};
@@ -172,6 +172,7 @@ impl Claimed {
             local_id: Some(&self.identities.local),
             remote_id: Some(&self.identities.remote),
             suite: Some(self.secrets.suite),
+            ppk: self.secrets.agreed.ppk.used.as_deref(),
             ..Known::default()
         }
     }
@@ -280,7 +281,7 @@ impl Stage for Checking {
             _ if job != self.job => self,
             Answer::Verified(_) => self.claimed.on_verified(sa, cx),
             Answer::Refused(why) => {
-                let refusal = self.claimed.refusal(why.reason);
+                let refusal = self.claimed.refusal(with_ppk(why.reason, &self.claimed.secrets));
                 self.claimed.refuse(sa, cx, refusal)
             }
             _ => self,
@@ -291,7 +292,7 @@ impl Stage for Checking {
         if !self.claimed.until.is_over(cx) {
             return self;
         }
-        let refusal = late(&self.claimed.chosen);
+        let refusal = late(Some(&self.claimed.chosen));
         self.claimed.refuse(sa, cx, refusal)
     }
 
@@ -300,7 +301,7 @@ impl Stage for Checking {
     }
 
     fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, _: End) -> Next {
-        let refusal = ended(&self.claimed.chosen);
+        let refusal = ended(Some(&self.claimed.chosen));
         self.claimed.refuse(sa, cx, refusal)
     }
 
@@ -309,20 +310,20 @@ impl Stage for Checking {
     }
 }
 
-pub(super) fn late(chosen: &Chosen) -> Refusal {
+pub(super) fn late(chosen: Option<&Chosen>) -> Refusal {
     Refusal {
         kind: RefusalKind::Busy,
         by_peer: false,
-        connection: Some(chosen.connection.name.clone()),
+        connection: chosen.map(|chosen| chosen.connection.name.clone()),
         reason: "Keys and certificates were not checked in time: the key store does not answer.".to_string(),
     }
 }
 
-pub(super) fn ended(chosen: &Chosen) -> Refusal {
+pub(super) fn ended(chosen: Option<&Chosen>) -> Refusal {
     Refusal {
         kind: RefusalKind::Busy,
         by_peer: false,
-        connection: Some(chosen.connection.name.clone()),
+        connection: chosen.map(|chosen| chosen.connection.name.clone()),
         reason: "The IKE SA was ordered down before it was up.".to_string(),
     }
 }

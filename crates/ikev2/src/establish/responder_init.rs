@@ -6,7 +6,7 @@ use super::secrets::{Ingredients, Source};
 use super::{Secrets, Transcript, cert_requests, init, responder_resume};
 use crate::contents::{self, Contents};
 use crate::door::{Arrival, Door};
-use crate::ext::{self, Agreed, Facts, Guest, Moment};
+use crate::ext::{self, Agreed, Facts, Guest, Moment, Ppk};
 use crate::ike_sa::IkeSa;
 use crate::trace::Trace;
 use crate::{Common, Cx, Origin, limits};
@@ -171,6 +171,10 @@ struct Hosts {
     puzzle: Option<Puzzle>,
 }
 
+fn hosts_of<'a>(cx: &'a Cx<'_>, among: &'a [ConnectionId]) -> impl Iterator<Item = &'a Connection> {
+    among.iter().filter_map(|id| cx.policy.connection(*id)).map(|connection| &**connection)
+}
+
 /// The first connection whose proposals fit, and what comes out of them.
 fn choose(
     cx: &Cx<'_>,
@@ -180,18 +184,33 @@ fn choose(
     let offers = contents::offers(knock.contents.sa.as_deref().unwrap_or_default(), ProtocolId::IKE, 0);
     let offers: Vec<Offer> = offers.into_iter().map(|(offer, _)| offer).collect();
     let ke = IkeKe { sent: Some(knock.ke.0), additional: ext::names_intermediate(&knock.contents) };
-    let mut nearest = None;
+    let (mut nearest, mut lacking) = (None, None);
+    let has_ppk = ext::announces_ppk(&knock.contents);
     for connection in among.iter().filter_map(|id| cx.policy.connection(*id)) {
+        //= rfc9867 §3.1
+        //# If the initiator did not propose using this extension in the IKE_SA_INIT request and the responder's policy mandates
+        //# protecting initial IKE SA with a PPK, then the responder MUST return the NO_PROPOSAL_CHOSEN notification.
+        if connection.extensions.ppk.required && !has_ppk {
+            lacking = lacking.or(Some(connection));
+            continue;
+        }
         match policy::choose_ike(&connection.proposals, &offers, ke) {
             Ok(choice) => return Ok((connection.clone(), choice)),
             Err(why) => nearest = nearest.or(Some((connection, why))),
         }
     }
-    let (connection, reason) = match nearest {
-        Some((connection, why)) => {
+    let (connection, reason) = match (nearest, lacking) {
+        (None, Some(connection)) => (
+            Some(connection.name.clone()),
+            format!(
+                "The peer offers no PPK, and `ppk_required = true` for connection `{}`: have the peer use one (RFC 8784, RFC 9867).",
+                connection.name
+            ),
+        ),
+        (Some((connection, why)), _) => {
             (Some(connection.name.clone()), format!("Connection `{}`: {why}", connection.name))
         }
-        None => (None, "There is no connection to choose from.".to_string()),
+        (None, None) => (None, "There is no connection to choose from.".to_string()),
     };
     let refusal = Refusal { kind: RefusalKind::NoProposalChosen, by_peer: false, connection, reason };
     Err(Turned::Back(Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()), Some(refusal)))
@@ -222,6 +241,8 @@ fn open(
     let nonce = cx.random(limits::NONCE_LEN);
     let mut agreed = Agreed::default();
     let asked = Spis { initiator: knock.spi_i, responder: IkeSpi::ZERO };
+    let welcome = hosts_of(cx, &among).any(|connection| connection.extensions.ppk.any());
+    let before = Agreed { ppk: Ppk { welcome, ..Ppk::default() }, ..Agreed::default() };
     let mut facts = Facts {
         suite: cx.suite,
         settings: cx.settings,
@@ -229,7 +250,7 @@ fn open(
         spis: asked,
         path: knock.path,
         connection: &connection,
-        agreed: &Agreed::default(),
+        agreed: &before,
         addresses: cx.addresses,
         first_contact: false,
     };
@@ -244,9 +265,8 @@ fn open(
     facts.agreed = &agreed;
     ext::offer(Moment::InitResponse, &mut facts, &mut payloads);
     payloads.extend(puzzle.map(|puzzle| Payload::Notify(Notify::new(NotifyType::PUZZLE, puzzle.emit()))));
-    let candidates = || among.iter().filter_map(|id| cx.policy.connection(*id)).map(|c| &**c);
-    payloads.extend(ext::auth_announcement(cx.suite, candidates(), &agreed));
-    payloads.extend(cert_requests(candidates()));
+    payloads.extend(ext::auth_announcement(cx.suite, hosts_of(cx, &among), &agreed));
+    payloads.extend(cert_requests(hosts_of(cx, &among)));
     let trace = Trace::new(ExchangeType::IKE_SA_INIT, MessageId(0), true, &payloads);
     let response = init::emit(ExchangeType::IKE_SA_INIT, spis, Side::Responder, payloads);
     let transcript = Transcript {

@@ -120,7 +120,7 @@ impl Stage for Leasing {
     }
 
     fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, _: End) -> Next {
-        let refusal = ended(&self.checked.chosen);
+        let refusal = ended(Some(&self.checked.chosen));
         self.checked.refuse(sa, cx, refusal)
     }
 

@@ -151,7 +151,7 @@ impl Stage for Proving {
         if !self.until.is_over(cx) {
             return self;
         }
-        let refusal = late(&self.ready.chosen);
+        let refusal = late(Some(&self.ready.chosen));
         self.ready.refuse(sa, cx, refusal)
     }
 
@@ -160,7 +160,7 @@ impl Stage for Proving {
     }
 
     fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, _: End) -> Next {
-        let refusal = ended(&self.ready.chosen);
+        let refusal = ended(Some(&self.ready.chosen));
         self.ready.refuse(sa, cx, refusal)
     }
 }

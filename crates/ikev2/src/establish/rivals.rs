@@ -5,6 +5,7 @@
 //! for one wait. What somebody slips in before the real answer costs seconds, not the IKE SA.
 
 use super::initiator_init::Agreement;
+use super::initiator_ppk::is_wanting;
 use super::initiator_puzzle::SolvingAuth;
 use super::{Secrets, init};
 use crate::contents::Contents;
@@ -117,6 +118,9 @@ impl Rivals {
             match next {
                 Rival::Heard { path, bytes } => {
                     let agreement = self.first.agree(sa, cx, path, &bytes);
+                    let connection = self.chosen().connection.clone();
+                    let agreement =
+                        agreement.filter(|new| !is_wanting(&connection, new.secrets.agreed.ppk.way));
                     if let Some(agreement) = agreement.filter(|new| self.are_new_keys(&new.secrets)) {
                         return Some(Turn::New(Box::new(agreement)));
                     }

@@ -2,12 +2,13 @@
 
 use crate::Cx;
 use crate::channel::{Channel, Ciphers};
-use crate::ext::Agreed;
+use crate::ext::{Agreed, PpkWay};
 use crate::ticket::Former;
 use base::Secret;
 use crypto::{CryptoError, IkeKeys, Nonces, Spis};
 use policy::{Connection, IkeSuite};
-use sa::{Side, SignedOctets};
+use sa::{Job, MixedPpk, PPK_CONFIRMATION, PpkRequest, Side, SignedOctets};
+use std::sync::Arc;
 use wire::num::KeMethod;
 
 /// Both first messages and nonces, octet for octet.
@@ -38,6 +39,10 @@ pub(crate) struct Secrets {
     side: Side,
     /// The IKE SA that is resumed.
     pub(crate) former: Option<Box<Former>>,
+    /// SK_d, SK_pi and SK_pr as they were before a PPK was mixed into them (RFC 8784).
+    plain: Option<Box<[Secret; 3]>>,
+    /// PPKs have been proposed in an IKE_INTERMEDIATE exchange (RFC 9867), whatever came of it.
+    ppk_over: bool,
 }
 
 /// The IKE_INTERMEDIATE exchanges that have taken place.
@@ -112,8 +117,28 @@ impl Secrets {
         let IkeKeys { d, pi, pr, .. } = keys;
         let fragment_size = agreed.fragmentation.then_some(connection.fragment_size);
         let channel = Channel::new(side, spis, ciphers, fragment_size);
-        let (sk_d, sk_pi, sk_pr, intermediate) = (d, pi, pr, None);
-        Ok(Self { suite, sk_d, sk_pi, sk_pr, transcript, agreed, channel, intermediate, spis, side, former })
+        let mut agreed = agreed;
+        if let Some(former) = &former {
+            //= rfc8784 §3
+            //# It MUST NOT be used when these subkeys are calculated as result of IKE SA rekey, resumption, or other similar
+            //# operations.
+            (agreed.ppk.way, agreed.ppk.used) = (PpkWay::None, former.ppk.clone());
+        }
+        Ok(Self {
+            suite,
+            sk_d: d,
+            sk_pi: pi,
+            sk_pr: pr,
+            transcript,
+            agreed,
+            channel,
+            intermediate: None,
+            spis,
+            side,
+            former,
+            plain: None,
+            ppk_over: false,
+        })
     }
 
     /// Takes an IKE_INTERMEDIATE exchange into what AUTH covers: its request and its response, as
@@ -135,22 +160,106 @@ impl Secrets {
         });
     }
 
-    /// Mixes the shared secret of an additional key exchange into the keys: the next exchange has the new ones.
+    /// The keys with the shared secret of an additional key exchange mixed in.
     //= rfc9370 §2.2.2
     //# Both the initiator and the responder use these updated key values in the next exchange (IKE_INTERMEDIATE or IKE_AUTH).
-    pub(crate) fn mix(&mut self, cx: &Cx<'_>, shared: &Secret) -> Result<(), CryptoError> {
-        let suite = self.suite;
-        let prf = cx.suite.prf(suite.prf).ok_or(CryptoError::Unsupported)?;
-        let shape =
-            cx.suite.cipher_spec(suite.encr, suite.key_bits, suite.integ).ok_or(CryptoError::Unsupported)?;
+    pub(crate) fn mix(&self, cx: &Cx<'_>, shared: &Secret) -> Result<IkeKeys, CryptoError> {
+        let prf = cx.suite.prf(self.suite.prf).ok_or(CryptoError::Unsupported)?;
+        self.keys(cx, &crypto::skeyseed_mixed(prf, &self.sk_d, self.nonces(), shared))
+    }
+
+    /// The keys of that SKEYSEED.
+    fn keys(&self, cx: &Cx<'_>, seed: &Secret) -> Result<IkeKeys, CryptoError> {
+        let IkeSuite { prf, encr, key_bits, integ, .. } = self.suite;
+        let prf = cx.suite.prf(prf).ok_or(CryptoError::Unsupported)?;
+        let shape = cx.suite.cipher_spec(encr, key_bits, integ).ok_or(CryptoError::Unsupported)?;
+        crypto::ike_keys(prf, seed, self.nonces(), self.spis, shape)
+    }
+
+    fn nonces(&self) -> Nonces<'_> {
         let Transcript { nonce_i, nonce_r, .. } = &self.transcript;
-        let nonces = Nonces { initiator: nonce_i, responder: nonce_r };
-        let seed = crypto::skeyseed_mixed(prf, &self.sk_d, nonces, shared);
-        let keys = crypto::ike_keys(prf, &seed, nonces, self.spis, shape)?;
-        self.channel.renew(ciphers(cx, &suite, &keys, self.side)?);
+        Nonces { initiator: nonce_i, responder: nonce_r }
+    }
+
+    /// Goes over to other keys: the next exchange has them.
+    pub(crate) fn adopt(&mut self, cx: &Cx<'_>, keys: IkeKeys) -> Result<(), CryptoError> {
+        self.channel.renew(ciphers(cx, &self.suite, &keys, self.side)?);
         let IkeKeys { d, pi, pr, .. } = keys;
         (self.sk_d, self.sk_pi, self.sk_pr) = (d, pi, pr);
         Ok(())
+    }
+
+    /// Goes over to the keys of an IKE_INTERMEDIATE exchange in which PPKs were proposed; `keys`: what its key exchange has
+    /// led to; `ppk`: the PPK that was agreed on, mixed into their SK_d or else ours.
+    //= rfc9867 §3.1.1
+    //# applying the PPK MUST be done after all of them so that recalculating IKE SA keys with the PPK is the last action before
+    //# they are used in the next exchange. […] {SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} = prf+ (SKEYSEED', Ni |
+    //# Nr | SPIi | SPIr )
+    pub(crate) fn adopt_with_ppk(
+        &mut self,
+        cx: &Cx<'_>,
+        keys: Option<IkeKeys>,
+        ppk: Option<MixedPpk>,
+    ) -> Result<(), CryptoError> {
+        self.ppk_over = true;
+        let keys = match &ppk {
+            Some(ppk) => Some(self.keys(cx, ppk.keys.first().ok_or(CryptoError::Unsupported)?)?),
+            None => keys,
+        };
+        self.agreed.ppk.used = ppk.map(|ppk| ppk.id);
+        keys.map_or(Ok(()), |keys| self.adopt(cx, keys))
+    }
+
+    /// Asks for what PPKs make of keys.
+    //= rfc9867 §3.1
+    //# Ni, Nr, SPIi, SPIr are nonces and IKE SPIs for the SA being established.
+    pub(crate) fn ppk_job(
+        &self,
+        wanted: Vec<(Arc<str>, Option<[u8; PPK_CONFIRMATION]>)>,
+        keys: Vec<Secret>,
+    ) -> Job {
+        let Nonces { initiator, responder } = self.nonces();
+        let (spi_i, spi_r) = (self.spis.initiator.0.to_be_bytes(), self.spis.responder.0.to_be_bytes());
+        let confirmed = [initiator, responder, &spi_i, &spi_r].concat();
+        Job::Ppk(PpkRequest { prf: self.suite.prf, wanted, confirmed, keys })
+    }
+
+    /// What a PPK is mixed into with IKE_AUTH (RFC 8784 §3): SK_d, SK_pi, SK_pr.
+    pub(crate) fn ppk_keys(&self) -> Vec<Secret> {
+        vec![self.sk_d.clone(), self.sk_pi.clone(), self.sk_pr.clone()]
+    }
+
+    /// Goes over to the keys that a PPK has made of [`Secrets::ppk_keys`].
+    //= rfc8784 §3
+    //# The result is the unprimed versions of these keys, which are then used as inputs to subsequent steps of the IKEv2
+    //# exchange.
+    pub(crate) fn stir(&mut self, ppk: MixedPpk) {
+        let Ok([d, pi, pr]) = <[Secret; 3]>::try_from(ppk.keys) else { return };
+        let take = std::mem::replace;
+        let plain = [take(&mut self.sk_d, d), take(&mut self.sk_pi, pi), take(&mut self.sk_pr, pr)];
+        (self.plain, self.agreed.ppk.used) = (Some(Box::new(plain)), Some(ppk.id));
+    }
+
+    /// Goes back to the keys without the PPK, which the responder has not got.
+    pub(crate) fn unstir(&mut self) {
+        if let Some(plain) = self.plain.take() {
+            [self.sk_d, self.sk_pi, self.sk_pr] = *plain;
+            self.agreed.ppk.used = None;
+        }
+    }
+
+    /// Whether the next IKE_INTERMEDIATE exchange is the one in which PPKs are proposed.
+    //= rfc9867 §3.1
+    //# If a series of the IKE_INTERMEDIATE exchanges takes place, the PPK_IDENTITY_KEY notification(s) MUST be sent in the last
+    //# one, i.e., in the IKE_INTERMEDIATE exchange immediately preceding the IKE_AUTH exchange.
+    pub(crate) fn is_ppk_due(&self) -> bool {
+        let rounds = self.suite.additional.methods().count();
+        self.agreed.ppk.way == PpkWay::Intermediate && !self.ppk_over && rounds <= self.rounds() + 1
+    }
+
+    /// How many IKE_INTERMEDIATE exchanges have taken place.
+    fn rounds(&self) -> usize {
+        self.intermediate.as_ref().map_or(0, |so_far| so_far.count as usize)
     }
 
     /// The method of the IKE_INTERMEDIATE exchange that comes next; `None`: it is the turn of IKE_AUTH.
@@ -160,8 +269,7 @@ impl Secrets {
     pub(crate) fn next_round(&self) -> Option<KeMethod> {
         // An IKE SA that is resumed has its keys from the one before.
         let methods = self.former.is_none().then(|| self.suite.additional.methods());
-        let done = self.intermediate.as_ref().map_or(0, |so_far| so_far.count);
-        methods.and_then(|mut methods| methods.nth(done as usize))
+        methods.and_then(|mut methods| methods.nth(self.rounds()))
     }
 
     /// IntAuth: what AUTH covers beside the first messages; empty where no IKE_INTERMEDIATE exchange took place.
@@ -183,10 +291,27 @@ impl Secrets {
     //# InitiatorSignedOctets = RealMessage1 | NonceRData | MACedIDForI
     //# ResponderSignedOctets = RealMessage2 | NonceIData | MACedIDForR
     pub(crate) fn signed_octets(&self, cx: &Cx<'_>, signer: Side, id: &[u8]) -> SignedOctets {
+        let key = match signer {
+            Side::Initiator => &self.sk_pi,
+            Side::Responder => &self.sk_pr,
+        };
+        self.octets_under(cx, (signer, key), id)
+    }
+
+    /// What NO_PPK_AUTH covers; `None` where no PPK has been mixed in with IKE_AUTH.
+    //= rfc8784 §3
+    //# The Notification Data field contains the initiator's authentication data computed using SK_pi', which has been computed
+    //# without using PPKs.
+    pub(crate) fn octets_without_ppk(&self, cx: &Cx<'_>, id: &[u8]) -> Option<SignedOctets> {
+        let [_, sk_pi, _] = self.plain.as_deref()?;
+        Some(self.octets_under(cx, (Side::Initiator, sk_pi), id))
+    }
+
+    fn octets_under(&self, cx: &Cx<'_>, (signer, key): (Side, &Secret), id: &[u8]) -> SignedOctets {
         let Transcript { request, response, nonce_i, nonce_r } = &self.transcript;
-        let (message, nonce, key) = match signer {
-            Side::Initiator => (request, nonce_r, &self.sk_pi),
-            Side::Responder => (response, nonce_i, &self.sk_pr),
+        let (message, nonce) = match signer {
+            Side::Initiator => (request, nonce_r),
+            Side::Responder => (response, nonce_i),
         };
         let maced = cx.suite.prf(self.suite.prf).map(|prf| prf.compute(key.expose(), &[id]));
         let maced = maced.as_ref().map_or(&[][..], |maced| maced.expose());

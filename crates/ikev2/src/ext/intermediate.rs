@@ -2,6 +2,7 @@
 
 use super::{Agreed, Extension, Facts, Moment};
 use crate::contents::Contents;
+use policy::{Connection, Proposal};
 use wire::num::NotifyType;
 use wire::{Notify, Payload};
 
@@ -15,9 +16,15 @@ impl Extension for IntermediateExchange {
     //= rfc9370 §2.2.1
     //# If the initiator includes any ADDKE Transform Types into the SA payload in the IKE_SA_INIT exchange request message,
     //# then it MUST also negotiate the use of the IKE_INTERMEDIATE exchange
+    //= rfc9867 §3.1
+    //# The IKE initiator, which supports the IKE_INTERMEDIATE exchange and wants to use a PPK to protect the initial IKE SA,
+    //# includes the INTERMEDIATE_EXCHANGE_SUPPORTED notification and a notification of type USE_PPK_INT
     fn offer(&self, moment: Moment, facts: &mut Facts<'_>, out: &mut Vec<Payload<'static>>) {
         let says = match moment {
-            Moment::InitRequest => facts.connection.proposals.iter().any(policy::Proposal::has_additional),
+            Moment::InitRequest => {
+                let Connection { proposals, extensions, .. } = facts.connection;
+                proposals.iter().any(Proposal::has_additional) || extensions.ppk.offered().next().is_some()
+            }
             Moment::InitResponse => facts.agreed.intermediate,
             _ => false,
         };

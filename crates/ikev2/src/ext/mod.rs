@@ -12,6 +12,7 @@ mod initial_contact;
 mod intermediate;
 pub(crate) mod mobike;
 mod nat;
+mod ppk;
 mod redirect;
 mod resumption;
 mod signature_hashes;
@@ -21,6 +22,10 @@ pub(crate) use auth_methods::announcement as auth_announcement;
 pub(crate) use crash::{shows as shows_token, token as crash_token};
 pub(crate) use intermediate::is_named as names_intermediate;
 pub(crate) use nat::{destination as nat_destination, payloads as nat_payloads, read as read_nat};
+pub(crate) use ppk::{
+    Ppk, PpkWay, Proposed as PpkProposal, announces as announces_ppk, claims as ppk_claims,
+    identity as ppk_identity, named as named_ppk,
+};
 pub(crate) use redirect::{Redirect, notify as redirect_notify};
 pub(crate) use resumption::{TicketAnswer, asks as asks_for_ticket, request as ticket_request};
 pub(crate) use window::{announcement as window_announcement, size as window_size};
@@ -40,6 +45,7 @@ const ALL: &[&dyn Extension] = &[
     &nat::NatTraversal,
     &fragmentation::Fragmentation,
     &intermediate::IntermediateExchange,
+    &ppk::PostQuantumPresharedKeys,
     &signature_hashes::SignatureHashes,
     &auth_methods::SupportedAuthMethods,
     &childless::Childless,
@@ -124,6 +130,8 @@ pub(crate) struct Agreed {
     pub(crate) fragmentation: bool,
     /// The peer speaks IKE_INTERMEDIATE.
     pub(crate) intermediate: bool,
+    /// Post-quantum pre-shared keys.
+    pub(crate) ppk: Ppk,
     /// The hashes that the peer takes in signatures; empty: it does not speak RFC 7427.
     pub(crate) hashes: Vec<u16>,
     /// How the peer lets us prove who we are, the way that it likes best first; empty: it does not say. The job that makes

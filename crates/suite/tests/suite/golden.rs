@@ -13,12 +13,12 @@ use suite::reader::{Read, Reader};
 use testkit::hex;
 use trust::{Secrets, Trust};
 use wire::Payload;
-use wire::num::PayloadType;
+use wire::num::{NotifyType, PayloadType};
 
 const PSK: &[u8] = b"golden handshake psk 0123456789";
 
-/// Runs with what this suite does not read: EAP, PPK (RFC 8784).
-const OTHERS: [&str; 2] = ["v2-eap-md5", "v2-psk-ppk"];
+/// Runs with what this suite does not read: EAP.
+const OTHERS: [&str; 1] = ["v2-eap-md5"];
 
 /// Their captures end before the last exchange, the deletion of the IKE SA.
 const CUT_OFF: [&str; 2] = ["v2-psk-aes128-sha256-modp8192", "v2-psk-mlkem768"];
@@ -30,6 +30,7 @@ const CUT_OFF: [&str; 2] = ["v2-psk-aes128-sha256-modp8192", "v2-psk-mlkem768"];
 //= rfc9242 §3.3.2
 //= rfc9370 §2.2.2
 //= rfc9370 §2.2.4
+//= rfc8784 §3
 #[test]
 fn golden_runs_are_read_whole() {
     let Some(golden) = testkit::corpus("golden_runs_are_read_whole", "golden") else { return };
@@ -49,7 +50,7 @@ fn golden_runs_are_read_whole() {
         "SUMMARY: golden runs: {} read whole, {all} messages, every key and AUTH value found again",
         runs.len()
     );
-    assert_eq!(runs.len(), 13, "{runs:?}");
+    assert_eq!(runs.len(), 14, "{runs:?}");
 }
 
 /// Reads one run; the number of messages.
@@ -65,7 +66,7 @@ fn run(name: &str, directory: &Path, certs: &Path) -> usize {
         ["key exchange secret", "additional key exchange secret"].contains(&name)
     });
     let shared = shared.map(|entry| hex(entry["hex"].as_str().unwrap())).filter(|secret| !secret.is_empty());
-    let mut reader = Reader::new(shared.collect());
+    let mut reader = Reader::new(shared.collect()).with_ppk("ppk1.test", (0..32).collect());
     let mut said = log.iter().filter_map(|entry| parsed_or_generated(entry["event"].as_str()?));
     let mut proofs = named("AUTH = prf(prf(secret, keypad), octets)").into_iter();
     let mut octets = named("octets = message + nonce + prf(Sk_px, IDx') + IntAuth").into_iter();
@@ -79,7 +80,16 @@ fn run(name: &str, directory: &Path, certs: &Path) -> usize {
         if read.payloads.iter().any(|payload| payload.kind() == PayloadType::AUTH) {
             let signed = reader.signed_octets(&read);
             assert_eq!(signed, octets.next().unwrap(), "{name}: the octets that AUTH covers");
-            check_auth(name, &read, signed, certs, proofs.next());
+            check_auth(name, &read, (signed, None), certs, proofs.next());
+        }
+        let without_ppk = read.payloads.iter().find_map(|payload| match payload {
+            Payload::Notify(notify) if notify.kind == NotifyType::NO_PPK_AUTH => Some(notify.data.to_vec()),
+            _ => None,
+        });
+        if let Some(proof) = without_ppk {
+            let signed = reader.octets_without_ppk(&read);
+            assert_eq!(signed, octets.next().unwrap(), "{name}: the octets that NO_PPK_AUTH covers");
+            check_auth(name, &read, (signed, Some(proof)), certs, proofs.next());
         }
     }
     if CUT_OFF.contains(&name) {
@@ -121,7 +131,14 @@ fn describe(read: &Read) -> String {
 }
 
 /// The AUTH payload proves what it should: by the key's own store, which did not make it.
-fn check_auth(name: &str, read: &Read, octets: Vec<u8>, certs: &Path, logged: Option<Vec<u8>>) {
+/// `without_ppk`: in place of the AUTH payload, this does.
+fn check_auth(
+    name: &str,
+    read: &Read,
+    (octets, without_ppk): (Vec<u8>, Option<Vec<u8>>),
+    certs: &Path,
+    logged: Option<Vec<u8>>,
+) {
     let auth = read.payloads.iter().find_map(|payload| match payload {
         Payload::Auth(auth) => Some(auth),
         _ => None,
@@ -131,8 +148,9 @@ fn check_auth(name: &str, read: &Read, octets: Vec<u8>, certs: &Path, logged: Op
         Payload::Cert(cert) => Some(cert.data.to_vec()),
         _ => None,
     });
+    let data = without_ppk.unwrap_or_else(|| auth.data.to_vec());
     if let Some(logged) = logged {
-        assert_eq!(auth.data[..], logged, "{name}: AUTH");
+        assert_eq!(data, logged, "{name}: AUTH");
     }
     let ids = ["conf.test", "peer.test"].map(|id| Identity::Fqdn(id.to_string()));
     let remote = ids[usize::from(read.header.flags.response)].clone();
@@ -146,7 +164,7 @@ fn check_auth(name: &str, read: &Read, octets: Vec<u8>, certs: &Path, logged: Op
         octets: SignedOctets(octets.into()),
         proof: PeerProof {
             method: auth.method.0,
-            data: auth.data.to_vec(),
+            data: data.clone(),
             certs: chain.clone().collect(),
             raw_key: None,
             ocsp: Vec::new(),

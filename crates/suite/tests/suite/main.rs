@@ -39,6 +39,7 @@ mod mobike;
 mod model;
 mod month;
 mod nat;
+mod ppk;
 mod proposals;
 mod psk;
 mod puzzles;
