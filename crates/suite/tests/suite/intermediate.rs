@@ -47,7 +47,7 @@ fn s135_an_additional_key_exchange_comes_between_the_first_one_and_ike_auth() {
     assert!(world.is_mirrored());
 }
 
-/// An attacker changes an octet that only AUTH covers: the notification is not part of any key.
+/// As many rounds as there can be, lost, doubled and reordered.
 //= rfc9242 §3.3.2
 #[test]
 fn all_seven_places_in_foul_weather() {
@@ -81,6 +81,42 @@ fn a_classical_peer_costs_no_round_trip() {
         let exchanges: Vec<String> = requests(&world, "alice").into_iter().map(|(name, _)| name).collect();
         assert_eq!(exchanges[..2], ["IKE_SA_INIT", "IKE_AUTH"]);
     }
+}
+
+/// The default proposals leave room for everything else in one datagram of the least MTU of IPv6.
+#[test]
+fn the_default_first_message_is_short() {
+    let default = |site: Site| site.with(|connection| connection.proposals = policy::default_ike());
+    let mut world = world(33).peers(default(alice()), default(bob()));
+    world.up("alice");
+    world.until(established);
+    assert_eq!(suite_of(&mut world, "bob"), HYBRID);
+    let first = world.wire[0].1.payload.len();
+    assert!(first < 1280 - 48, "{first} octets");
+}
+
+/// `require_pq`, as the configuration makes it: nothing classical is offered or taken.
+#[test]
+fn a_connection_that_requires_it_refuses_classical_peers() {
+    let only = |site: Site| {
+        site.with(|connection| {
+            connection.extensions.require_pq = true;
+            connection.proposals = policy::post_quantum_only(&policy::default_ike());
+        })
+    };
+    for (a, b) in
+        [(only(alice()), proposals(bob(), &[CLASSICAL])), (proposals(alice(), &[CLASSICAL]), only(bob()))]
+    {
+        let mut world = world(34).peers(a, b);
+        let order = world.up("alice");
+        world.until(answered);
+        let Some(sa::Reply::Refused(refusal)) = world.reply(order) else { panic!("it stands") };
+        assert!(refusal.reason.contains("NO_PROPOSAL_CHOSEN"), "{}", refusal.reason);
+    }
+    let mut world = world(35).peers(only(alice()), only(bob()));
+    world.up("alice");
+    world.until(established);
+    assert!(world.status("alice")[0].post_quantum.as_ref().is_some_and(|known| known.safe));
 }
 
 /// ML-KEM alone, where the path takes a first message of that size.
