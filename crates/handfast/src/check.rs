@@ -4,7 +4,7 @@ use crate::exit::Exit;
 use crate::talk::{print_json, say};
 use crate::{load, table};
 use config::{Config, DataplaneChoice, Outcome, Problem, Severity};
-use policy::{AuthMethod, Child, Connection, Proposal, Revocation, StartAction};
+use policy::{AuthMethod, Child, Connection, Proposal, Revocation, Shunt, ShuntAction, StartAction};
 use serde_json::{Value, json};
 use std::fmt::Display;
 use std::path::Path;
@@ -17,6 +17,7 @@ pub(crate) fn check(file: &Path, json: bool) -> Exit {
             "file": file,
             "usable": config.is_some(),
             "problems": problems.iter().map(problem).collect::<Vec<_>>(),
+            "shunts": config.as_ref().map(|c| c.policy.shunts.iter().map(shunt).collect::<Vec<_>>()),
             "connections": config.as_ref().map(|c| c.policy.connections.iter().map(|c| connection(c)).collect::<Vec<_>>()),
         }));
     } else {
@@ -76,6 +77,18 @@ fn connection(connection: &Connection) -> Value {
     })
 }
 
+fn shunt(shunt: &Shunt) -> Value {
+    json!({
+        "name": shunt.name,
+        "action": match shunt.action {
+            ShuntAction::Pass => "pass",
+            ShuntAction::Drop => "drop",
+        },
+        "local_ts": texts(&shunt.local_ts),
+        "remote_ts": texts(&shunt.remote_ts),
+    })
+}
+
 fn texts<T: Display>(all: &[T]) -> Vec<String> {
     all.iter().map(ToString::to_string).collect()
 }
@@ -122,6 +135,17 @@ fn summary(file: &Path, config: &Config, problems: &[Problem]) -> String {
     }
     if connections.len() > SPELLED_OUT {
         lines.push(format!("… and {} more connections", connections.len() - SPELLED_OUT));
+    }
+    for shunt in config.policy.shunts.iter().take(SPELLED_OUT) {
+        let what = match shunt.action {
+            ShuntAction::Pass => "passes by the tunnels",
+            ShuntAction::Drop => "is dropped where no tunnel carries it",
+        };
+        let (local, remote) = (list(&shunt.local_ts), list(&shunt.remote_ts));
+        lines.push(format!("shunt {}: {local} to {remote} {what}", shunt.name));
+    }
+    if config.policy.shunts.len() > SPELLED_OUT {
+        lines.push(format!("… and {} more shunts", config.policy.shunts.len() - SPELLED_OUT));
     }
     if !lines.is_empty() {
         lines.push(String::new());

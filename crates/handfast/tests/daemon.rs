@@ -152,6 +152,22 @@ fn a_typo_is_pointed_at_by_check_and_by_run() {
 }
 
 #[test]
+fn check_says_what_passes_by_the_tunnels_and_what_is_dropped() {
+    let folder = Folder::new();
+    let shunts = "[shunts.dns]\naction = \"pass\"\nlocal_ts = \"0.0.0.0/0\"\nremote_ts = \"192.0.2.53/32\"\n";
+    let text = format!("{}{}{shunts}", head(&folder.socket(), 0), connection("office", 0));
+    let file = folder.file("shunts.toml", &text);
+    let (out, err) = texts(&handfast(&["check", &file]));
+    assert!(out.contains("shunt dns: 0.0.0.0/0 to 192.0.2.53/32 passes by the tunnels"), "{out}{err}");
+    let output = handfast(&["check", "--json", &file]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let wanted = serde_json::json!([{
+        "name": "dns", "action": "pass", "local_ts": ["0.0.0.0/0"], "remote_ts": ["192.0.2.53/32"]
+    }]);
+    assert_eq!(report["shunts"], wanted);
+}
+
+#[test]
 fn a_missing_file_is_named() {
     for args in [["check", "/nonexistent/handfast.toml"], ["run", "--config=/nonexistent/handfast.toml"]] {
         let output = handfast(&args);
