@@ -5,21 +5,25 @@ use crate::{cpu, load::Load};
 use base::WallClock;
 use config::Tools;
 use crypto::Suite;
-use interop::{Charon, CharonConfig, Credentials, Family, Handfast, HandfastConfig, KeyKind, Lab, Net};
+use interop::{Charon, CharonConfig, Credentials, Family, Handfast, HandfastConfig, KeyKind, Lab, Net, Root};
 use provider::Provider;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use testcerts::{Authority, Key};
 
-const PSK: &str = "bench bench bench bench";
+pub(crate) const PSK: &str = "bench bench bench bench";
 /// The side of the responder.
 const SERVER_TS: &str = "\"192.168.2.0/24\"";
-const SUITE: (&str, &str) = ("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+const CLASSICAL: &str = "aes256gcm16-prfsha384-x25519";
+/// With ML-KEM-768 in IKE_INTERMEDIATE (RFC 9370).
+pub(crate) const HYBRID: &str = "aes256gcm16-prfsha384-x25519-ke1_mlkem768";
+pub(crate) const ESP: &str = "aes256gcm16";
 /// Many IKE SAs of the same two identities; on port 500 alone, where the load has its one socket: with MOBIKE it would go on
 /// at port 4500 (RFC 4555 §3.3).
-const CONNECTION: &str = "unique = \"never\"\nencap = false\nmobike = false";
+pub(crate) const CONNECTION: &str = "unique = \"never\"\nencap = false\nmobike = false";
 /// Handshakes before the measured ones: code and caches warm.
 const WARM: usize = 200;
 /// Handshakes whose CPU is measured; further ones only fill the memory, since strongSwan's cost grows with its SAs.
@@ -71,36 +75,99 @@ impl Row {
     }
 }
 
-/// `count` handshakes with a PSK and as many with ECDSA P-256 certificates.
+/// By what both prove themselves.
+#[derive(Clone, Copy)]
+enum Proof {
+    Psk,
+    Certificates(KeyKind),
+    /// ML-DSA-65 below a root of the same.
+    MlDsa,
+}
+
+/// Which strongSwan.
+#[derive(Clone, Copy)]
+enum Peer {
+    /// Debian's, as far as it goes.
+    Packaged,
+    /// Of `scripts/peers.sh`: the first with post-quantum key exchanges.
+    Six,
+    /// What it does not have.
+    None,
+}
+
+/// What is measured: a name, the IKE proposal, proofs, and against whom.
+struct Kind(&'static str, &'static str, Proof, Peer);
+
+const KINDS: [Kind; 5] = [
+    Kind("PSK + x25519", CLASSICAL, Proof::Psk, Peer::Packaged),
+    Kind("ECDSA P-256 certificates", CLASSICAL, Proof::Certificates(KeyKind::Ecdsa), Peer::Packaged),
+    Kind("PSK + x25519 + ML-KEM-768", HYBRID, Proof::Psk, Peer::Six),
+    Kind("ECDSA P-256 + ML-KEM-768", HYBRID, Proof::Certificates(KeyKind::Ecdsa), Peer::Six),
+    Kind("ML-DSA-65 + ML-KEM-768", HYBRID, Proof::MlDsa, Peer::None),
+];
+
+/// `count` handshakes of each kind.
 pub(crate) fn all(binary: &Path, count: usize) -> Vec<Row> {
-    [("PSK + x25519", None), ("ECDSA P-256 certificates", Some(KeyKind::Ecdsa))]
-        .into_iter()
-        .map(|(name, kind)| {
-            crate::progress(&format!("{count} handshakes with Handfast: {name}"));
-            let handfast = with_lab(kind, |lab, credentials| handfast(lab, binary, credentials, count));
-            crate::progress(&format!("{count} handshakes with strongSwan: {name}"));
-            let strongswan = with_lab(kind, |lab, credentials| strongswan(lab, credentials, count));
-            Row { name, count, handfast, strongswan }
-        })
-        .collect()
+    let row = |kind: &Kind| {
+        let name = kind.0;
+        crate::progress(&format!("{count} handshakes with Handfast: {name}"));
+        let handfast = with_lab(kind, |lab, credentials| handfast(lab, binary, kind, credentials, count));
+        crate::progress(&format!("{count} handshakes with strongSwan: {name}"));
+        let strongswan = with_lab(kind, |lab, credentials| strongswan(lab, kind, credentials, count));
+        Row { name, count, handfast, strongswan }
+    };
+    KINDS.iter().map(row).collect()
 }
 
 type Auth<'a> = Result<&'a str, &'a Credentials>;
 
 fn with_lab(
-    kind: Option<KeyKind>,
+    kind: &Kind,
     measure: impl FnOnce(&Lab, Auth<'_>) -> Result<Cost, String>,
 ) -> Result<Cost, String> {
     let lab = Lab::new(Family::V4, Net::Routed)?;
-    let credentials = kind.map(|kind| Credentials::new(lab.folder(), kind)).transpose()?;
+    let credentials = match kind.2 {
+        Proof::Psk => None,
+        Proof::Certificates(kind) => Some(Credentials::new(lab.folder(), kind)?),
+        Proof::MlDsa => Some(ml_dsa(lab.folder(), 0)?),
+    };
     measure(&lab, credentials.as_ref().map_or(Ok(PSK), Err))
 }
 
-fn handfast(lab: &Lab, binary: &Path, credentials: Auth<'_>, count: usize) -> Result<Cost, String> {
+/// A root, so many intermediates and two end entities, all with keys of ML-DSA-65.
+pub(crate) fn ml_dsa(folder: &Path, intermediates: usize) -> Result<Credentials, String> {
+    let mut issuer = Authority::root(Key::MlDsa65, "Root");
+    let written = |error: std::io::Error| format!("{}: {error}", folder.display());
+    issuer.write(folder, "ca").map_err(written)?;
+    for n in 0..intermediates {
+        issuer = issuer.intermediate(Key::MlDsa65, &format!("Intermediate {n}"));
+    }
+    for side in ["left", "right"] {
+        let entity = issuer.issue(Key::MlDsa65, side, &[&format!("{side}.example")]);
+        entity.write(folder, side).map_err(written)?;
+    }
+    Ok(Credentials::of(folder))
+}
+
+/// The library that answers for strongSwan's kernel, which `scripts/bench.sh` compiles.
+pub(crate) fn answers() -> Result<PathBuf, String> {
+    let file =
+        std::env::current_exe().ok().and_then(|path| Some(path.parent()?.parent()?.join("xfrm-answers.so")));
+    file.filter(|path| path.exists())
+        .ok_or("target/xfrm-answers.so is missing: run scripts/bench.sh".to_string())
+}
+
+fn handfast(
+    lab: &Lab,
+    binary: &Path,
+    kind: &Kind,
+    credentials: Auth<'_>,
+    count: usize,
+) -> Result<Cost, String> {
     let config = HandfastConfig {
         side: "right",
-        proposals: SUITE.0,
-        esp_proposals: SUITE.1,
+        proposals: kind.1,
+        esp_proposals: ESP,
         credentials,
         connection: CONNECTION,
         child: "",
@@ -108,16 +175,17 @@ fn handfast(lab: &Lab, binary: &Path, credentials: Auth<'_>, count: usize) -> Re
     };
     let text = format!("dataplane = \"none\"\n{}", config.toml(lab));
     let daemon = Handfast::start(lab, "right", binary, &text)?;
-    measure(lab, daemon.process.pid(), credentials, count)
+    measure(lab, daemon.process.pid(), kind.1, credentials, count)
 }
 
-fn strongswan(lab: &Lab, credentials: Auth<'_>, count: usize) -> Result<Cost, String> {
-    let answers =
-        std::env::current_exe().ok().and_then(|path| Some(path.parent()?.parent()?.join("xfrm-answers.so")));
-    let answers = answers
-        .filter(|path| path.exists())
-        .ok_or("target/xfrm-answers.so is missing: run scripts/bench.sh")?;
-    let mut config = CharonConfig::new("right", SUITE.0, SUITE.1, PSK);
+fn strongswan(lab: &Lab, kind: &Kind, credentials: Auth<'_>, count: usize) -> Result<Cost, String> {
+    let answers = answers()?;
+    let mut config = CharonConfig::new("right", kind.1, ESP, PSK);
+    config.root = match kind.3 {
+        Peer::Packaged => None,
+        Peer::Six => Some(Root::find("strongswan6")?),
+        Peer::None => return Err("it has no ML-DSA".to_string()),
+    };
     config.credentials = credentials;
     config.selectors = Some(("192.168.2.0/24", "10.64.0.0/10"));
     config.connection = "unique = never\n mobike = no";
@@ -129,13 +197,14 @@ fn strongswan(lab: &Lab, credentials: Auth<'_>, count: usize) -> Result<Cost, St
     let keep = "echo 3600 > /proc/sys/net/core/xfrm_acq_expires";
     interop::run("ip", &["netns", "exec", &lab.ns("right"), "sh", "-c", keep])?;
     let charon = Charon::start(lab, &config)?;
-    measure(lab, charon.pid(), credentials, count)
+    measure(lab, charon.pid(), kind.1, credentials, count)
 }
 
 /// Drives one responder; it runs on core 1, the initiator on core 0.
-fn measure(lab: &Lab, pid: u32, credentials: Auth<'_>, count: usize) -> Result<Cost, String> {
+fn measure(lab: &Lab, pid: u32, proposal: &str, credentials: Auth<'_>, count: usize) -> Result<Cost, String> {
     let file = lab.folder().join("load.toml");
-    std::fs::write(&file, initiator(lab, credentials, WARM + count)).map_err(|error| error.to_string())?;
+    std::fs::write(&file, initiator(lab, proposal, credentials, WARM + count))
+        .map_err(|error| error.to_string())?;
     let suite: Arc<dyn Suite> = Arc::new(Provider::new());
     let wall = WallClock(std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()));
     let tools = Tools {
@@ -164,15 +233,15 @@ fn measure(lab: &Lab, pid: u32, credentials: Auth<'_>, count: usize) -> Result<C
 }
 
 /// One connection per IKE SA to be made.
-fn initiator(lab: &Lab, credentials: Auth<'_>, count: usize) -> String {
+pub(crate) fn initiator(lab: &Lab, proposal: &str, credentials: Auth<'_>, count: usize) -> String {
     let mut text = String::new();
     for n in 0..count {
         // An address of its own for each: a peer's list of equal policies would grow otherwise.
         let own = format!("\"10.{}.{}.{}\"", 64 + (n >> 16), (n >> 8) & 255, n & 255);
         let config = HandfastConfig {
             side: "left",
-            proposals: SUITE.0,
-            esp_proposals: SUITE.1,
+            proposals: proposal,
+            esp_proposals: ESP,
             credentials,
             connection: CONNECTION,
             child: "",

@@ -138,7 +138,10 @@ impl HandfastConfig<'_> {
                         credentials.file(&format!("{}.pub", self.side)).display()
                     ),
                     false => {
-                        format!("certs = [\"{}\"]", credentials.file(&format!("{}.pem", self.side)).display())
+                        let own = format!("{}.pem", self.side);
+                        let files = std::iter::once(&own).chain(&credentials.chain);
+                        let files = files.map(|name| format!("\"{}\"", credentials.file(name).display()));
+                        format!("certs = [{}]", files.collect::<Vec<_>>().join(", "))
                     }
                 },
                 match credentials.raw {

@@ -5,6 +5,9 @@ use crate::{Credentials, Lab, Peer, Process, Sas, run, wait_until};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// What a command takes beside what it waits for.
+const COMMAND_GRACE: Duration = Duration::from_secs(10);
+
 /// Charon in Debian's package.
 pub const CHARON: &str = "/usr/lib/ipsec/charon";
 
@@ -78,11 +81,19 @@ impl Charon {
         write_files(lab, config, &folder, &seen, &uri)?;
         // Of one that was killed.
         let _ = std::fs::remove_file(folder.join("vici"));
-        let preload =
-            config.preload.map(|library| format!("LD_PRELOAD={} ", library.display())).unwrap_or_default();
+        let preload = match (config.preload, &config.root) {
+            (Some(library), Some(_)) => {
+                let name = library.file_name().unwrap_or_default();
+                std::fs::copy(library, folder.join(name))
+                    .map_err(|error| format!("{}: {error}", library.display()))?;
+                format!("LD_PRELOAD={} ", seen.join(name).display())
+            }
+            (Some(library), None) => format!("LD_PRELOAD={} ", library.display()),
+            (None, _) => String::new(),
+        };
         let conf = format!("STRONGSWAN_CONF={}", seen.join("strongswan.conf").display());
         let process = match &config.root {
-            Some(root) => root.spawn(lab, config.side, &folder, &format!("{conf} exec {CHARON}"))?,
+            Some(root) => root.spawn(lab, config.side, &folder, &format!("{conf} {preload}exec {CHARON}"))?,
             None => {
                 let start = format!("mount -t tmpfs run /run && {conf} {preload}exec {CHARON}");
                 lab.spawn(config.side, &mut ["unshare", "-m", "sh", "-c", &start], &[])?
@@ -161,6 +172,16 @@ impl Charon {
     /// `--initiate --child net`
     pub fn initiate(&self) -> Result<String, String> {
         self.swanctl(&["--initiate", "--child", "net", "--timeout", "20"])
+    }
+
+    /// `--initiate --child net` with so much time to wait for it. With `reuse_ikesa = no` each makes an IKE SA of its own.
+    pub fn initiate_within(&self, limit: Duration) -> Result<String, String> {
+        let seconds = limit.as_secs().to_string();
+        let words = ["swanctl", "--initiate", "--child", "net", "--timeout", &seconds, "--uri", &self.uri];
+        match &self.root {
+            Some(root) => root.run_within(&self.process, &words, limit + COMMAND_GRACE),
+            None => run(words[0], &words[1..]),
+        }
     }
 
     /// Its process id.
@@ -261,6 +282,10 @@ fn write_files(
         true => [(format!("{side}.pub"), "pubkey/own.pub"), (format!("{other}.pub"), "pubkey/peer.pub"), key],
         false => [("ca.pem".to_string(), "x509ca/ca.pem"), (format!("{side}.pem"), "x509/own.pem"), key],
     };
+    for name in &credentials.chain {
+        std::fs::copy(credentials.file(name), folder.join("x509").join(name))
+            .map_err(|error| format!("{name}: {error}"))?;
+    }
     for (from, to) in files {
         std::fs::copy(credentials.file(&from), folder.join(to))
             .map_err(|error| format!("{from}: {error}"))?;
