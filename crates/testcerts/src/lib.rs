@@ -1,5 +1,5 @@
 //! Certificates for tests and benches: authorities, intermediates and end entities with every kind of key, in memory or
-//! as PEM files; CRLs and OCSP responses, and a server for them. Only ever a dev-dependency; the keys are worth nothing.
+//! as PEM files; CRLs and OCSP responses, and a server for them. Only ever for tests and measurements; the keys are worth nothing.
 //!
 //! ```
 //! use testcerts::{Authority, Key};
