@@ -1,6 +1,6 @@
 # The commands a person needs. `demo` takes Rust and gcc alone; the others install the Debian packages that they lack.
 # `kernel` builds the kernel under which `test` meets its peers, once (4 minutes; `test` says what did not run without it).
-.PHONY: demo test lint bench fuzz kernel peers interop-long soak
+.PHONY: demo test lint bench fuzz kernel peers interop-long soak lossy
 
 demo:
 	cargo build --release --package handfast
@@ -29,3 +29,7 @@ interop-long:
 
 soak:
 	scripts/soak.sh $(or $(SECONDS),1800)
+
+lossy:
+	cargo build --release --locked --package handfast
+	for loss in 0 5 10 20 30; do scripts/lossy.sh $$loss $(or $(N),20); done
