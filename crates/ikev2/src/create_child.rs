@@ -160,7 +160,10 @@ pub(crate) fn on_response(
                 None => install(of, sa, cx, asked, (draft, None)),
             }
         }
-        Err(wrong) => on_wrong(of, sa, cx, &asked, wrong),
+        Err((kind, reason)) => {
+            let refusal = of.refusal(kind, reason);
+            on_wrong(of, sa, cx, &asked, (refusal, true));
+        }
     }
 }
 
@@ -184,25 +187,35 @@ fn on_step(
             cx.directory.release_spi(asked.proposed.spi);
             on_error(of, sa, cx, asked, &Notify::new(kind, Vec::new()));
         }
-        Err(Setback::Wrong(what)) => {
+        Err(Setback::Wrong(what, stands)) => {
             let reason = format!("The peer's answer to an additional key exchange is wrong: {what}.");
-            on_wrong(of, sa, cx, &asked, (RefusalKind::Protocol, reason));
+            let refusal = of.refusal(RefusalKind::Protocol, reason);
+            on_wrong(of, sa, cx, &asked, (refusal, stands));
         }
     }
 }
 
-/// What the peer says cannot be used: should it have the child, it must not keep it.
+/// What the peer says cannot be used: where the child stands at its end, it must not keep it.
 fn on_wrong(
     of: &mut Established,
     sa: &mut Common,
     cx: &mut Cx<'_>,
     asked: &Asked,
-    (kind, reason): (RefusalKind, String),
+    (refusal, stands): (Refusal, bool),
 ) {
     cx.directory.release_spi(asked.proposed.spi);
-    of.queue_delete(vec![Named::unheard(asked.proposed.spi)]);
-    of.child_refused(sa, cx, &asked.proposed.child.name, of.refusal(kind, reason));
+    if stands {
+        of.queue_delete(vec![Named::unheard(asked.proposed.spi)]);
+    }
+    of.child_refused(sa, cx, &asked.proposed.child.name, refusal);
     rekey_child::ours_done(of, sa, cx, asked.nothing(), None);
+}
+
+/// The next request of a series cannot be sent any more.
+pub(crate) fn give_up(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, asked: &Asked) {
+    let reason = "The message ids of the IKE SA are used up (RFC 7296 §2.2).".to_string();
+    let refusal = of.refusal(RefusalKind::Busy, reason);
+    on_wrong(of, sa, cx, asked, (refusal, false));
 }
 
 /// All is exchanged: the child is installed.
@@ -428,6 +441,11 @@ pub(crate) fn answer(
         }
         Some(old) => Decided::again(sa, cx, &connection, &request, old)?,
     };
+    // Nor may series of the peer's without end hold our own wish for new keys back.
+    if !decided.agreed.suite.additional.is_empty() && of.is_queued(|task| matches!(task, Task::RekeyIke)) {
+        cx.directory.release_spi(decided.agreed.spi_in);
+        return Err(busy(of));
+    }
     let method = decided.agreed.suite.ke;
     let mut body = vec![decided.sa_payload()];
     let nonce = cx.random(limits::NONCE_LEN);

@@ -16,10 +16,11 @@
 
 use crate::channel::Request;
 use crate::contents::Contents;
-use crate::established::{After, Asked, Asking, Established, Waiting};
+use crate::established::{After, Established, Waiting};
 use crate::fault::Fault;
 use crate::rekey_child;
 use crate::rekey_ike::{self, Draft};
+use crate::sent::Sent;
 use crate::{Common, Cx, limits};
 use base::{Instant, Secret};
 use crypto::{KePrivate, SharedSecrets};
@@ -51,8 +52,8 @@ pub(crate) enum Step<T> {
 pub(crate) enum Setback {
     /// The peer has refused.
     Refused(NotifyType),
-    /// What it says cannot be used.
-    Wrong(String),
+    /// What it says cannot be used; whether it was its last word, by which the SA stands at its end.
+    Wrong(String, bool),
 }
 
 /// Goes on after a response: with the next of `methods`, or to the end.
@@ -62,7 +63,7 @@ pub(crate) fn go_on<T>(
     contents: &Contents<'_>,
 ) -> Result<Step<T>, Setback> {
     let Some(method) = methods.pop_front() else { return Ok(Step::Done(draft, shared)) };
-    let wrong = |what: &str| Setback::Wrong(what.to_string());
+    let wrong = |what: &str| Setback::Wrong(what.to_string(), false);
     let link = contents.notify(NotifyType::ADDITIONAL_KEY_EXCHANGE);
     let link = link.ok_or_else(|| wrong("it lacks ADDITIONAL_KEY_EXCHANGE (RFC 9370 §2.2.4)"))?;
     let generated = cx.suite.key_exchange(method).and_then(|ke| ke.generate(cx.rng).ok());
@@ -81,11 +82,11 @@ pub(crate) fn ask(
     of: &mut Established,
     sa: &mut Common,
     cx: &mut Cx<'_>,
-    (what, payloads): (Asked, &[Payload<'_>]),
-) -> Option<Asking> {
+    payloads: &[Payload<'_>],
+) -> Option<Sent> {
     let request = of.channel.ask(sa, cx, ExchangeType::IKE_FOLLOWUP_KE, payloads)?;
     cx.reach(Branch::FollowupAsked);
-    Some(Asking { request, what })
+    Some(request)
 }
 
 impl<T> Further<T> {
@@ -120,8 +121,9 @@ impl<T> Further<T> {
         contents: &Contents<'_>,
     ) -> Result<(T, SharedSecrets, VecDeque<KeMethod>), Setback> {
         let Self { draft, mut shared, method, private, rest } = self;
-        let peer = peer_value(contents, method).map_err(Setback::Wrong)?;
-        let next = private.finish(peer).map_err(|error| Setback::Wrong(error.to_string()))?;
+        let wrong = |what: String| Setback::Wrong(what, rest.is_empty());
+        let peer = peer_value(contents, method).map_err(wrong)?;
+        let next = private.finish(peer).map_err(|error| wrong(error.to_string()))?;
         shared.push(&next);
         Ok((draft, shared, rest))
     }
@@ -245,6 +247,17 @@ pub(crate) fn on_request(
         return After::Stay;
     }
     match what {
+        // A request that waits for an address or for the data plane would be answered under the new keys.
+        Making::Ike(_) if of.owes_answers() => {
+            refuse(
+                of,
+                sa,
+                cx,
+                to,
+                "The peer's new IKE SA would come while a request of its has no response yet; it may begin anew.",
+            );
+            After::Stay
+        }
         Making::Ike(draft) => rekey_ike::answer_with(of, sa, cx, (to, &[ours]), (&draft, &shared)),
         Making::Child(waiting) => {
             let is_gone = |old: ChildId| !of.children.iter().any(|child| child.id == old);
@@ -253,8 +266,13 @@ pub(crate) fn on_request(
             {
                 of.drop_made(sa, cx, Making::Child(waiting));
                 of.forget_rekeys_of(old);
-                let gone = Notify::new(NotifyType::STATE_NOT_FOUND, Vec::new());
-                of.channel.respond(sa, cx, to, &[Payload::Notify(gone)]);
+                refuse(
+                    of,
+                    sa,
+                    cx,
+                    to,
+                    "The child SA that gets new keys is gone here; the peer may ask again for what it still has.",
+                );
                 return After::Stay;
             }
             let waiting =
@@ -263,6 +281,14 @@ pub(crate) fn on_request(
             After::Stay
         }
     }
+}
+
+/// The series comes to nothing at its end, for a reason that does not last.
+fn refuse(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, to: Request, reason: &str) {
+    let notify = Notify::new(NotifyType::TEMPORARY_FAILURE, Vec::new());
+    of.channel.respond(sa, cx, to, &[Payload::Notify(notify)]);
+    let refusal = of.refusal(RefusalKind::Busy, reason.to_string());
+    cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal });
 }
 
 fn respond(cx: &mut Cx<'_>, method: KeMethod, contents: &Contents<'_>) -> Result<(Vec<u8>, Secret), String> {

@@ -347,6 +347,7 @@ pub(crate) fn on_request(
         let connection = &of.chosen.connection;
         return Err(NoChild::new(RefusalKind::Busy, NotifyType::TEMPORARY_FAILURE, connection, reason));
     }
+    of.end_redundant_series(cx, old.id);
     let waiting = create_child::answer(of, sa, cx, request, Some(&old))?;
     match of.rekeys.iter_mut().find(|rekey| rekey.old == old.id) {
         Some(rekey) => rekey.theirs = Half::UnderWay,
@@ -368,7 +369,8 @@ fn find(of: &Established, cx: &mut Cx<'_>, notify: &Notify<'_>) -> Result<ChildS
     let known = spi.and_then(|spi| of.children.iter().find(|child| child.agreed.spi_out == spi));
     let theirs = |id| of.rekeys.iter().any(|rekey| rekey.old == id && !rekey.theirs.is_none());
     match known {
-        Some(child) if !theirs(child.id) => Ok(child.clone()),
+        // Whoever asks again has given its series up.
+        Some(child) if !theirs(child.id) || of.series_for_child(child.id).is_some() => Ok(child.clone()),
         Some(_) => {
             let reason = "The peer wants new keys for a child SA that has new ones already.";
             Err(NoChild::new(RefusalKind::Busy, NotifyType::TEMPORARY_FAILURE, connection, reason))
@@ -470,7 +472,7 @@ impl Established {
         series.or_else(|| answering.or(done).cloned())
     }
 
-    /// The peer does not go on with its series for a successor of that child: ours is the one that stays.
+    /// The peer does not go on with its series for a successor of that child.
     fn end_redundant_series(&mut self, cx: &mut Cx<'_>, old: ChildId) {
         if self.series_for_child(old).is_none() {
             return;

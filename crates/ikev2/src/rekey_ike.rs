@@ -16,25 +16,28 @@
 //! which of both is redundant; who asked for that one deletes it, and the other one deletes the old IKE SA. Who sees one
 //! exchange only deletes the old one at once: then the children follow to the IKE SA that is left.
 
+mod draft;
+
+pub(crate) use draft::{
+    Draft, Fresh, Parent, accept, accept_at_once, corrected, decide, decide_at_once, propose,
+};
+
 use crate::channel::{Authentic, Channel, Incoming, Message, Request};
 use crate::child::NoChild;
 use crate::closing::{Closing, Lingering, Replaced};
-use crate::contents::{self, Contents};
+use crate::contents::Contents;
 use crate::create_child;
 use crate::delete;
-use crate::establish::ciphers;
 use crate::established::{After, Asked as AskedFor, Asking, Core, Established};
 use crate::followup::{self, Further, Making, Setback, Step};
 use crate::ike_sa::{Chosen, Common, Datagram, IkeSa, Next, Stage};
-use crate::rekey_child::lowest;
 use crate::{Cx, ext, limits};
-use base::{IkeSpi, Secret};
-use crypto::{CryptoError, KePrivate, Nonces, SharedSecrets, Spis};
-use policy::{Connection, IkeKe, IkeSuite, Offer, Proposal};
-use sa::{Branch, Event, Fate, Path, RefusalKind, Side, Whereabouts};
-use std::collections::VecDeque;
-use wire::num::{ExchangeType, KeMethod, NotifyType, ProtocolId};
-use wire::{KeyExchange, Notify, Payload};
+use base::IkeSpi;
+use crypto::{KePrivate, SharedSecrets, Spis};
+use policy::Offer;
+use sa::{Branch, Event, Fate, Path, RefusalKind, Whereabouts};
+use wire::num::{ExchangeType, KeMethod, NotifyType};
+use wire::{Notify, Payload};
 
 /// What we have asked for.
 pub(crate) struct Asked {
@@ -48,15 +51,6 @@ pub(crate) struct Asked {
     pub(crate) further: Option<Box<Further<Draft>>>,
 }
 
-/// A new IKE SA on which both are agreed, before its keys are made.
-pub(crate) struct Draft {
-    side: Side,
-    spis: Spis,
-    suite: IkeSuite,
-    ni: Vec<u8>,
-    nr: Vec<u8>,
-}
-
 /// The IKE SA that the peer makes while our own request for one is under way.
 pub(crate) struct Rival {
     fresh: Fresh,
@@ -64,15 +58,6 @@ pub(crate) struct Rival {
     lowest: Vec<u8>,
     /// Requests to it that came before it is decided what it inherits.
     held: Vec<(Path, Authentic<Message>)>,
-}
-
-/// A new IKE SA's keys.
-pub(crate) struct Fresh {
-    side: Side,
-    spis: Spis,
-    suite: IkeSuite,
-    sk_d: Secret,
-    channel: Channel,
 }
 
 /// How an IKE SA passes over to its successor.
@@ -88,70 +73,6 @@ enum Remains {
     WeDelete,
     PeerDeletes,
     Gone,
-}
-
-/// The keys that the new ones are made from.
-pub(crate) struct Parent<'a> {
-    pub(crate) suite: &'a IkeSuite,
-    pub(crate) sk_d: &'a Secret,
-    pub(crate) fragment_size: Option<u16>,
-}
-
-impl Draft {
-    /// The lower of the exchange's nonces.
-    pub(crate) fn lowest(&self) -> Vec<u8> {
-        lowest((&self.ni, &self.nr))
-    }
-
-    /// The methods of its additional key exchanges.
-    fn methods(&self) -> VecDeque<KeMethod> {
-        self.suite.additional.methods().collect()
-    }
-}
-
-impl Fresh {
-    //= rfc7296 §2.18
-    //# SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr)
-    //# The old and new IKE SA may have selected a different PRF. Because the rekeying exchange belongs to the old IKE SA, it
-    //# is the old IKE SA's PRF that is used to generate SKEYSEED.
-    fn derive(
-        cx: &Cx<'_>,
-        parent: &Parent<'_>,
-        draft: &Draft,
-        shared: &SharedSecrets,
-    ) -> Result<Self, CryptoError> {
-        let Draft { side, spis, suite, ni, nr } = draft;
-        let (side, spis, suite) = (*side, *spis, *suite);
-        let nonces = Nonces { initiator: ni, responder: nr };
-        let old_prf = cx.suite.prf(parent.suite.prf).ok_or(CryptoError::Unsupported)?;
-        let seed = crypto::skeyseed_rekeyed(old_prf, parent.sk_d, nonces, shared);
-        let prf = cx.suite.prf(suite.prf).ok_or(CryptoError::Unsupported)?;
-        let shape =
-            cx.suite.cipher_spec(suite.encr, suite.key_bits, suite.integ).ok_or(CryptoError::Unsupported)?;
-        let keys = crypto::ike_keys(prf, &seed, nonces, spis, shape)?;
-        let ciphers = ciphers(cx, &suite, &keys, side)?;
-        let channel = Channel::rekeyed(side, spis, ciphers, parent.fragment_size);
-        Ok(Self { side, spis, suite, sk_d: keys.d, channel })
-    }
-
-    /// What is always true of the new IKE SA.
-    pub(crate) fn common(&self, cx: &mut Cx<'_>, sa: &Common) -> Common {
-        let now = cx.now.mono;
-        Common {
-            id: cx.out.new_ike(),
-            side: self.side,
-            spi_i: self.spis.initiator,
-            spi_r: self.spis.responder,
-            path: sa.path,
-            born: now,
-            heard: now,
-            spoke: now,
-            keepalive: sa.keepalive,
-            last_message_id: sa.last_message_id,
-            wishes: Vec::new(),
-            origin: sa.origin.clone(),
-        }
-    }
 }
 
 /// Asks for a new IKE SA; `wished` is the key exchange method that the peer has asked for.
@@ -172,27 +93,6 @@ pub(crate) fn begin(
     let request = of.channel.ask(sa, cx, ExchangeType::CREATE_CHILD_SA, &payloads)?;
     cx.reach(Branch::RekeyIkeAsked);
     Some(Asking { request, what: AskedFor::RekeyIke(Box::new(asked)) })
-}
-
-/// What a request for an IKE SA without another proof proposes: SA, Ni, KEi.
-pub(crate) fn propose(
-    of: &Established,
-    cx: &mut Cx<'_>,
-    offers: Vec<Offer>,
-    wished: Option<KeMethod>,
-) -> Option<(Asked, Vec<Payload<'static>>)> {
-    // The method in use comes first: some peers cannot answer INVALID_KE_PAYLOAD here.
-    let method = wished.unwrap_or(of.suite.ke);
-    let (private, public) = cx.suite.key_exchange(method).and_then(|ke| ke.generate(cx.rng).ok())?;
-    let spi = cx.settings.shard.draw(cx.rng);
-    let nonce = cx.random(limits::NONCE_LEN);
-    let payloads = vec![
-        Payload::Sa(contents::proposals(&offers, ProtocolId::IKE, &spi.0.to_be_bytes())),
-        Payload::Nonce(nonce.clone().into()),
-        Payload::Ke(KeyExchange { method, data: public.into() }),
-    ];
-    let (ke, corrected) = ((method, private), wished.is_some());
-    Some((Asked { offers, spi, nonce, ke, corrected, further: None }, payloads))
 }
 
 /// The peer has answered, CREATE_CHILD_SA or IKE_FOLLOWUP_KE.
@@ -226,15 +126,26 @@ pub(crate) fn on_response(
         // Nothing else is asked meanwhile: the window has a place.
         Ok(Step::Ask(further, payloads)) => {
             asked.further = Some(further);
-            match followup::ask(of, sa, cx, (AskedFor::RekeyIke(Box::new(asked)), &payloads)) {
-                Some(asking) => of.asking.push(asking),
+            match followup::ask(of, sa, cx, &payloads) {
+                Some(request) => {
+                    of.asking.push(Asking { request, what: AskedFor::RekeyIke(Box::new(asked)) });
+                }
                 None => return on_wrong("the message ids of the IKE SA are used up"),
             }
             After::Stay
         }
         Ok(Step::Done(draft, shared)) => finish(of, sa, cx, &draft, &shared),
         Err(Setback::Refused(kind)) => on_error(of, sa, cx, &asked, &Notify::new(kind, Vec::new())),
-        Err(Setback::Wrong(what)) => on_wrong(&what),
+        Err(Setback::Wrong(what, true)) => on_wrong(&what),
+        // Nothing stands at the peer's end either.
+        Err(Setback::Wrong(what, false)) => {
+            of.rekey_ike_later(cx);
+            let reason =
+                format!("The peer's answer to an additional key exchange for the IKE SA is wrong: {what}.");
+            let refusal = of.refusal(RefusalKind::Protocol, reason);
+            cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal });
+            After::Stay
+        }
     }
 }
 
@@ -341,44 +252,6 @@ fn on_error(
     After::Stay
 }
 
-/// The method that INVALID_KE_PAYLOAD names, if we have offered it and not tried it.
-pub(crate) fn corrected(asked: &Asked, notify: &Notify<'_>) -> Option<KeMethod> {
-    let wished = contents::wished_ke(notify).filter(|_| !asked.corrected)?;
-    let transforms = || asked.offers.iter().flat_map(|offer| &offer.transforms);
-    let offered = transforms().any(|t| t.kind == wire::num::TransformType::KE && t.id == wished.0);
-    (offered && wished != asked.ke.0).then_some(wished)
-}
-
-/// Reads the answer to CREATE_CHILD_SA.
-pub(crate) fn accept(asked: &Asked, contents: &Contents<'_>) -> Result<(Draft, SharedSecrets), String> {
-    let proposals = contents.sa.as_deref().ok_or("it has no SA payload")?;
-    let (answer, spi) = contents::ike_rekey_answer(proposals)?;
-    let suite = policy::accept_ike(&asked.offers, &answer).map_err(|error| error.to_string())?;
-    let nonce: &[u8] = contents.nonce.as_ref().ok_or("it has no nonce")?;
-    let ke = contents.ke.as_ref().ok_or("it has no KE payload")?;
-    if suite.ke != asked.ke.0 || ke.method != asked.ke.0 {
-        return Err(format!("it chose key exchange {}, but {} was begun", suite.ke, asked.ke.0));
-    }
-    let g_ir = asked.ke.1.finish(&ke.data).map_err(|error| error.to_string())?;
-    let spis = Spis { initiator: asked.spi, responder: spi };
-    let (ni, nr) = (asked.nonce.clone(), nonce.to_vec());
-    Ok((Draft { side: Side::Initiator, spis, suite, ni, nr }, g_ir.into()))
-}
-
-/// Reads the answer, which no additional key exchanges follow: the new keys.
-pub(crate) fn accept_at_once(
-    cx: &Cx<'_>,
-    asked: &Asked,
-    parent: &Parent<'_>,
-    contents: &Contents<'_>,
-) -> Result<Fresh, String> {
-    let (draft, shared) = accept(asked, contents)?;
-    if !draft.suite.additional.is_empty() {
-        return Err("it chose additional key exchanges, which were not offered".to_string());
-    }
-    Fresh::derive(cx, parent, &draft, &shared).map_err(|error| error.to_string())
-}
-
 /// The peer asks for a new IKE SA.
 pub(crate) fn on_request(
     of: &mut Established,
@@ -429,19 +302,19 @@ pub(crate) fn answer_with(
     sa: &mut Common,
     cx: &mut Cx<'_>,
     (to, payloads): (Request, &[Payload<'_>]),
-    (draft, shared): (&Draft, &SharedSecrets),
+    (made, shared): (&Draft, &SharedSecrets),
 ) -> After {
     let parent = Parent { suite: &of.suite, sk_d: &of.sk_d, fragment_size: of.channel.cut() };
-    let fresh = match Fresh::derive(cx, &parent, draft, shared) {
+    let fresh = match Fresh::derive(cx, &parent, made, shared) {
         Ok(fresh) => fresh,
         Err(error) => {
-            let no_child = unusable(&of.chosen.connection, &error.to_string());
+            let no_child = draft::unusable(&of.chosen.connection, &error.to_string());
             create_child::refuse(of, sa, cx, to, no_child);
             return After::Stay;
         }
     };
     of.channel.respond(sa, cx, to, payloads);
-    let rival = Rival { fresh, lowest: draft.lowest(), held: Vec::new() };
+    let rival = Rival { fresh, lowest: made.lowest(), held: Vec::new() };
     if of.is_rekeying_ike() {
         of.rival = Some(Box::new(rival));
         return After::Stay;
@@ -453,80 +326,6 @@ fn busy(of: &Established) -> NoChild {
     let reason =
         "The peer wants new keys for the IKE SA while child SAs are being made or deleted; it may ask again.";
     NoChild::new(RefusalKind::Busy, NotifyType::TEMPORARY_FAILURE, &of.chosen.connection, reason)
-}
-
-/// A new IKE SA, its first shared secret, and the answer that makes it.
-type Decided = (Draft, SharedSecrets, Vec<Payload<'static>>);
-
-fn unusable(connection: &Connection, what: &str) -> NoChild {
-    let reason = format!("The peer's request for a new IKE SA cannot be used: {what}.");
-    NoChild::new(RefusalKind::Protocol, NotifyType::NO_PROPOSAL_CHOSEN, connection, reason)
-}
-
-/// Decides on what the peer proposes for a new IKE SA.
-pub(crate) fn decide(
-    connection: &Connection,
-    ours: &[Proposal],
-    cx: &mut Cx<'_>,
-    contents: &Contents<'_>,
-) -> Result<Decided, NoChild> {
-    let no = |kind, notify, reason: String| NoChild::new(kind, notify, connection, reason);
-    let bad = |what: &str| unusable(connection, what);
-    let ke = contents.ke.as_ref().ok_or_else(|| bad("it has no KE payload"))?;
-    let ni: &[u8] = contents.nonce.as_ref().ok_or_else(|| bad("it has no nonce"))?;
-    let offers = contents::offers(contents.sa.as_deref().unwrap_or_default(), ProtocolId::IKE, 8);
-    let plain: Vec<Offer> = offers.iter().map(|(offer, _)| offer.clone()).collect();
-    let wanted = IkeKe { sent: Some(ke.method), additional: true };
-    let choice = policy::choose_ike(ours, &plain, wanted).map_err(|why| {
-        no(
-            RefusalKind::NoProposalChosen,
-            NotifyType::NO_PROPOSAL_CHOSEN,
-            format!("New keys for the IKE SA: {why}"),
-        )
-    })?;
-    let wanted = choice.suite.ke;
-    let answered = match ke.method == wanted {
-        true => cx.suite.key_exchange(wanted).and_then(|exchange| exchange.respond(cx.rng, &ke.data).ok()),
-        false => None,
-    };
-    let Some((public, g_ir)) = answered else {
-        let reason = format!(
-            "The new IKE SA wants key exchange {wanted}, but the peer's value is for {} or is not valid; it is told to try again.",
-            ke.method
-        );
-        let mut refused = no(RefusalKind::InvalidKe, NotifyType::INVALID_KE_PAYLOAD, reason);
-        refused.notify.data = wanted.0.to_be_bytes().to_vec().into();
-        return Err(refused);
-    };
-    let spi = offers.iter().find(|(offer, _)| offer.number == choice.number).map(|(_, spi)| spi.as_slice());
-    let spi_i = spi.and_then(|spi| <[u8; 8]>::try_from(spi).ok()).map_or(0, u64::from_be_bytes);
-    if spi_i == 0 {
-        return Err(bad("its SPI is zero"));
-    }
-    let spis = Spis { initiator: IkeSpi(spi_i), responder: cx.settings.shard.draw(cx.rng) };
-    let nr = cx.random(limits::NONCE_LEN);
-    let draft = Draft { side: Side::Responder, spis, suite: choice.suite, ni: ni.to_vec(), nr: nr.clone() };
-    let answer = Offer { number: choice.number, transforms: choice.answer, has_unknown: false };
-    let payloads = vec![
-        Payload::Sa(contents::proposals(&[answer], ProtocolId::IKE, &spis.responder.0.to_be_bytes())),
-        Payload::Nonce(nr.into()),
-        Payload::Ke(KeyExchange { method: wanted, data: public.into() }),
-    ];
-    Ok((draft, g_ir.into(), payloads))
-}
-
-/// The same, where no additional key exchanges can follow: the new keys, and the answer.
-pub(crate) fn decide_at_once(
-    of: &Established,
-    ours: &[Proposal],
-    cx: &mut Cx<'_>,
-    contents: &Contents<'_>,
-) -> Result<(Fresh, Vec<Payload<'static>>), NoChild> {
-    let connection = &of.chosen.connection;
-    let (draft, shared, payloads) = decide(connection, ours, cx, contents)?;
-    let parent = Parent { suite: &of.suite, sk_d: &of.sk_d, fragment_size: of.channel.cut() };
-    let fresh = Fresh::derive(cx, &parent, &draft, &shared);
-    Ok((fresh.map_err(|error| unusable(connection, &error.to_string()))?, payloads))
 }
 
 impl Rival {
@@ -627,6 +426,7 @@ impl Established {
         let Fresh { suite, sk_d, channel, .. } = fresh;
         (self.suite, self.sk_d) = (suite, sk_d);
         self.rival = None;
+        self.forget_rekey();
         self.mobility.renew();
         let old = std::mem::replace(&mut self.channel, channel);
         self.settle_in(sa, cx);

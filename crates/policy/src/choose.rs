@@ -164,8 +164,7 @@ impl Rules {
             false => Prf(0),
         };
         let integ = choose_integ(our, encr, offer, &mut answer)?;
-        let ke = self.choose_ke(our, offer, &mut answer)?;
-        let additional = self.choose_additional(our, ke, offer, &mut answer)?;
+        let (ke, additional) = self.choose_key_exchanges(our, offer, &mut answer)?;
         let esn = match self.protocol.is_ike() {
             true => EsnMode::NONE,
             false => EsnMode(pick(offer, TransformType::ESN, our.esn.iter().map(|esn| esn.0), &mut answer)?),
@@ -173,42 +172,35 @@ impl Rules {
         Some(Parts { number: offer.number, encr, key_bits, integ, prf, ke, additional, esn, answer })
     }
 
-    /// The additional key exchanges, after a first one with `ke`.
-    fn choose_additional(
+    /// The first of our methods for the first key exchange that leaves something for all additional ones.
+    fn choose_key_exchanges(
         self,
         our: &Proposal,
-        ke: KeMethod,
         offer: &Offer,
         answer: &mut Vec<Transform>,
-    ) -> Option<Additional> {
+    ) -> Option<(KeMethod, Additional)> {
         if self.protocol == Protocol::EspWithoutKe {
-            return Some(Additional::default());
+            return Some((KeMethod::NONE, Additional::default()));
         }
-        let chosen = choose_additional(our, ke, offer)?;
-        for (place, method) in chosen.0.iter().enumerate() {
-            let kind = additional_type(place);
+        let offered = |ke: KeMethod| match has_type(offer, TransformType::KE) {
+            true => offer.transforms.contains(&Transform::new(TransformType::KE, ke.0)),
+            //= rfc7296 §3.3.3
+            // An optional type may be left out when NONE is all that is wanted.
+            false => self.protocol == Protocol::Esp && ke == KeMethod::NONE,
+        };
+        let sent_first = self.ke_sent.filter(|sent| our.ke.contains(sent));
+        let none = our.ke.is_empty().then_some(KeMethod::NONE);
+        let mut ours =
+            sent_first.into_iter().chain(our.ke.iter().copied()).chain(none).filter(|ke| offered(*ke));
+        let (ke, additional) = ours.find_map(|ke| Some((ke, choose_additional(our, ke, offer)?)))?;
+        let additional_ones =
+            additional.0.iter().enumerate().map(|(place, ke)| (additional_type(place), *ke));
+        for (kind, method) in [(TransformType::KE, ke)].into_iter().chain(additional_ones) {
             if has_type(offer, kind) {
                 answer.push(Transform::new(kind, method.0));
             }
         }
-        Some(chosen)
-    }
-
-    fn choose_ke(self, our: &Proposal, offer: &Offer, answer: &mut Vec<Transform>) -> Option<KeMethod> {
-        match self.protocol {
-            Protocol::EspWithoutKe => return Some(KeMethod::NONE),
-            //= rfc7296 §3.3.3
-            // An optional type may be left out when NONE is all that is wanted.
-            Protocol::Esp if !has_type(offer, TransformType::KE) => {
-                return (our.ke.is_empty() || our.ke.contains(&KeMethod::NONE)).then_some(KeMethod::NONE);
-            }
-            Protocol::Esp if our.ke.is_empty() => {
-                return pick(offer, TransformType::KE, [0], answer).map(KeMethod);
-            }
-            _ => {}
-        }
-        let sent_first = self.ke_sent.filter(|sent| our.ke.contains(sent));
-        pick(offer, TransformType::KE, sent_first.iter().chain(&our.ke).map(|ke| ke.0), answer).map(KeMethod)
+        Some((ke, additional))
     }
 }
 
@@ -224,8 +216,8 @@ pub(crate) fn is_additional(kind: TransformType) -> bool {
     (TransformType::ADDKE1.0..=TransformType::ADDKE7.0).contains(&kind.0)
 }
 
-/// For each place the first of our methods that the offer has and that no other place has taken; `None` when one place
-/// cannot be filled.
+/// For each place the first of our methods that the offer has and that no other place has taken, nor the first key exchange, which
+/// is our own rule; `None` when one place cannot be filled.
 //= rfc9370 §2.2.1
 //# for the ADDKE Transform Types, the responder's choice MUST NOT contain duplicated algorithms […], except for the
 //# Transform ID of NONE. […] If the responder is unable to select algorithms that are not duplicated for each proposed key

@@ -87,11 +87,11 @@ fn what_is_not_understood_spoils_its_proposal_or_transform_but_not_the_others() 
     let ours = ike(&["aes256gcm16-prfsha384-x25519"]);
     let mut offers =
         ike_offers(&ike(&["aes256gcm16-prfsha384-x25519", "aes256gcm16-prfsha384-x25519-modp2048"]));
-    offers[0].transforms.push(Transform::new(TransformType(13), 36));
+    offers[0].transforms.push(Transform::new(TransformType::KWA, 36));
     assert_eq!(choose_ike(&ours, &offers, ANY).unwrap().number, 2);
     offers[1].has_unknown = true;
     let why = choose_ike(&ours, &offers, ANY).unwrap_err().to_string();
-    assert!(why.contains("13: offered"), "{why}");
+    assert!(why.contains("KWA: offered"), "{why}");
     // A transform with an unknown attribute cannot be chosen, its twin without can.
     let mut offers = ike_offers(&ours);
     let twin = offers[0].transforms[0];
@@ -431,4 +431,14 @@ fn children_have_additional_key_exchanges_of_their_own() {
     assert_eq!(choice("aes256gcm16", ChildKe::Payload(None)).unwrap(), "aes256gcm16");
     // In IKE_AUTH there is no key exchange at all.
     assert_eq!(choice("aes256gcm16-x25519-ke1_mlkem768", ChildKe::Without).unwrap(), "aes256gcm16");
+}
+
+/// The method that the peer has begun with would leave nothing for the additional key exchange.
+#[test]
+fn the_first_key_exchange_leaves_something_for_the_others() {
+    let both = ["aes256gcm16-prfsha384-x25519-mlkem768-ke1_mlkem768"];
+    assert_eq!(
+        ike_choice(&both, &both, KeMethod::ML_KEM_768),
+        "1: aes256gcm16-prfsha384-x25519-ke1_mlkem768"
+    );
 }

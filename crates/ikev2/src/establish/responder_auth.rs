@@ -31,12 +31,20 @@ pub(super) struct Open {
     answered: u32,
     /// Until when the first protected message must come.
     pub(super) until: Deadline,
+    /// How long that was from the beginning: under load less than usual.
+    patience: Duration,
 }
 
 impl Open {
     pub(super) fn new(cx: &Cx<'_>, among: Vec<ConnectionId>, trace: Trace, patience: Duration) -> Self {
         let until = Deadline(cx.now.mono + patience);
-        Self { among, policy: cx.policy.clone(), trace, answered: 0, until }
+        Self { among, policy: cx.policy.clone(), trace, answered: 0, until, patience }
+    }
+
+    /// The next message is waited for as long as the first one was; there are few rounds, and all together have the usual time.
+    pub(super) fn wait_on(&mut self, sa: &Common, cx: &Cx<'_>) {
+        let all = sa.born + cx.settings.half_open_timeout;
+        self.until = Deadline(all.min(cx.now.mono + self.patience));
     }
 
     pub(super) fn answer_init(&mut self, sa: &mut Common, cx: &mut Cx<'_>, response: &[u8]) {
@@ -94,7 +102,7 @@ impl HalfOpen {
         // Under load the first message had to come soon; what follows has the usual time.
         let until = Deadline(sa.born + cx.settings.half_open_timeout);
         if to.exchange == ExchangeType::IKE_INTERMEDIATE {
-            return self.on_intermediate(sa, cx, (to, &message), until);
+            return self.on_intermediate(sa, cx, (to, &message));
         }
         let Self { open: Open { among, policy, .. }, secrets } = *self;
         if let Some(method) = secrets.next_round() {
@@ -136,10 +144,8 @@ impl HalfOpen {
         sa: &mut Common,
         cx: &mut Cx<'_>,
         (to, message): (Request, &Authentic<Message>),
-        until: Deadline,
     ) -> Next {
-        let Self { mut open, secrets } = *self;
-        open.until = until;
+        let Self { open, secrets } = *self;
         match responder_intermediate::read(cx, &secrets, to, message) {
             Ok(round) => responder_ppk::take_round(sa, cx, (open, secrets), round),
             Err(fault) => refuse_fault(sa, cx, secrets, to, &fault),

@@ -37,7 +37,7 @@ enum Then {
 pub(super) fn take_round(
     sa: &mut Common,
     cx: &mut Cx<'_>,
-    (mut open, secrets): (Open, Secrets),
+    (open, secrets): (Open, Secrets),
     round: Round,
 ) -> Next {
     let Some(proposed) = &round.proposed else { return finish(sa, cx, (open, secrets), round, None) };
@@ -48,8 +48,7 @@ pub(super) fn take_round(
     }
     let sk_d = round.keys.as_ref().map_or(&secrets.sk_d, |keys| &keys.d).clone();
     let job = cx.out.job(sa.id, secrets.ppk_job(wanted, vec![sk_d]));
-    open.until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
-    let (to, until) = (round.to, open.until);
+    let (to, until) = (round.to, Deadline(cx.now.mono + limits::JOB_PATIENCE));
     Box::new(Consulting { secrets, to, then: Then::Round(Box::new(open), round), job, until })
 }
 
@@ -64,7 +63,7 @@ fn finish(
     round: Round,
     answer: Option<PpkAnswer>,
 ) -> Next {
-    open.until = Deadline(sa.born + cx.settings.half_open_timeout);
+    open.wait_on(sa, cx);
     let to = round.to;
     let chosen = match answer {
         None => None,

@@ -1,8 +1,7 @@
 //! Several answers to one first request (IKE_SA_INIT, IKE_SESSION_RESUME), of which all but one must be forged (RFC 7296 §2.4).
 //!
-//! Nothing tells them apart before IKE_AUTH: the keys of a forged answer fit nobody. So the initiator goes on
-//! with the first one, keeps the others, and changes to the next whenever an IKE_AUTH request has had no response
-//! for one wait. What somebody slips in before the real answer costs seconds, not the IKE SA.
+//! Nothing tells them apart before the first protected request: the keys of a forged answer fit nobody. So the initiator goes on
+//! with the first one, keeps the others, and changes to the next whenever that request has had no response for one wait. What somebody slips in before the real answer costs seconds, not the IKE SA.
 
 use super::initiator_init::Agreement;
 use super::initiator_ppk::is_wanting;
@@ -48,7 +47,7 @@ pub(super) struct Rivals {
     others: VecDeque<Rival>,
     /// SK_d of every answer that was followed.
     tried: Vec<Secret>,
-    /// The one that is followed has proved to be real, as far as can be known before IKE_AUTH.
+    /// Whoever sent the one that is followed did the key exchange with us: the others are given up (RFC 7296 §2.4).
     settled: bool,
 }
 

@@ -150,7 +150,7 @@ pub(super) fn on_leased(
         Ok(mut waiting) => {
             waiting.head.extend(payloads);
             waiting.head.push(of.reply(&asked, leased));
-            of.install_then_answer(sa, cx, waiting);
+            create_child::go_on(of, sa, cx, waiting);
         }
         Err(no_child) => {
             payloads.push(Payload::Notify(no_child.notify));

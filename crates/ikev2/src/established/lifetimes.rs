@@ -6,6 +6,7 @@
 //! ```
 
 use super::{Established, Task};
+use crate::followup::Series;
 use crate::ike_sa::{End, Wish};
 use crate::{Again, Common, Cx, Lost, Origin, delete, idle, limits};
 use base::Instant;
@@ -140,7 +141,8 @@ impl Established {
     }
 
     fn is_rekey_begun(&self) -> bool {
-        self.is_rekeying_ike() || self.is_queued(|task| matches!(task, Task::RekeyIke))
+        let theirs = self.series.iter().any(Series::is_ike);
+        theirs || self.is_rekeying_ike() || self.is_queued(|task| matches!(task, Task::RekeyIke))
     }
 
     /// Asks for new keys where they are due, and lets go what is too old; the end of the IKE SA, if it is that.

@@ -99,7 +99,9 @@ impl Established {
                 return;
             }
             // The peer gives the IKE SA new keys in several exchanges: what it would cut off waits.
-            let is_quiet = matches!(self.todo.front(), Some(Task::Probe(_) | Task::Tell(_) | Task::Verify));
+            let quiet =
+                |task: &Task| matches!(task, Task::Probe(_) | Task::Tell(_) | Task::Verify | Task::Update);
+            let is_quiet = self.todo.front().is_some_and(quiet);
             if !is_quiet && self.series.iter().any(Series::is_ike) {
                 return;
             }
@@ -111,9 +113,13 @@ impl Established {
                     create_child::ask(self, sa, cx, plan)
                 }
                 Task::CreateFor(child, traffic) => create_child::ask(self, sa, cx, Plan::new(child, traffic)),
-                Task::FollowUp(asked, payloads) => {
-                    followup::ask(self, sa, cx, (Asked::Child(asked), &payloads))
-                }
+                Task::FollowUp(asked, payloads) => match followup::ask(self, sa, cx, &payloads) {
+                    Some(request) => Some(Asking { request, what: Asked::Child(asked) }),
+                    None => {
+                        create_child::give_up(self, sa, cx, &asked);
+                        None
+                    }
+                },
                 Task::RekeyChild(id) => rekey_child::begin(self, sa, cx, id, None),
                 Task::RekeyChildWith(id, wished) => rekey_child::begin(self, sa, cx, id, Some(wished)),
                 Task::RekeyIke => rekey_ike::begin(self, sa, cx, None),
@@ -231,6 +237,17 @@ impl Established {
         if !self.is_rekeying_ike() && !self.is_queued(|task| matches!(task, Task::RekeyIke)) {
             self.todo.push_back(Task::RekeyIke);
         }
+    }
+
+    /// The IKE SA has new keys: those that were wished for before are these.
+    pub(crate) fn forget_rekey(&mut self) {
+        self.todo.retain(|task| !matches!(task, Task::RekeyIke));
+        self.later.retain(|(_, task)| !matches!(task, Task::RekeyIke));
+    }
+
+    /// Whether a request of the peer's has no response yet.
+    pub(crate) fn owes_answers(&self) -> bool {
+        !(self.answering.is_empty() && self.granting.is_empty())
     }
 
     /// Does something again after the peer was busy, at a moment that the peer does not choose as well; `false` when too much

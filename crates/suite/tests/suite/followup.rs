@@ -95,6 +95,11 @@ fn a_series_that_is_not_gone_on_with_is_forgotten() {
 
 /// CREATE_CHILD_SA for another child, with ML-KEM-768 as ADDKE1 and P-256 as ADDKE2; its answer.
 fn begin(world: &mut World, alice: &mut Puppet) -> Vec<Payload<'static>> {
+    let payloads = asked(alice);
+    alice.ask(world, ExchangeType::CREATE_CHILD_SA, &payloads).expect("an answer")
+}
+
+fn asked(alice: &mut Puppet) -> Vec<Payload<'static>> {
     let mut proposal = alice.esp_proposal();
     for (kind, method) in [
         (TransformType::KE, KeMethod::CURVE25519),
@@ -106,7 +111,7 @@ fn begin(world: &mut World, alice: &mut Puppet) -> Vec<Payload<'static>> {
     let ke = alice.init_payloads().remove(1);
     let mut payloads = vec![Payload::Sa(vec![proposal]), Payload::Nonce(vec![9; 32].into()), ke];
     payloads.extend(alice.selectors());
-    alice.ask(world, ExchangeType::CREATE_CHILD_SA, &payloads).expect("an answer")
+    payloads
 }
 
 fn link(payloads: &[Payload<'_>]) -> Vec<u8> {
@@ -271,4 +276,137 @@ fn a_peer_that_forgets_every_series_loses_the_ike_sa() {
         _ => false,
     });
     assert_eq!(fate, 1);
+}
+
+/// Both want new keys at the same moment, by their lifetimes: one series runs, and no second one follows it.
+//= rfc9370 §2.2.4
+//# because there is nothing to delete yet, the initiator of this exchange just stops the rekeying process, and it MUST NOT
+//# initiate the IKE_FOLLOWUP_KE exchange.
+#[test]
+fn new_keys_that_both_want_at_once_are_made_once() {
+    let minute = Duration::from_secs(60);
+    let lifetime = policy::IkeLifetime {
+        rekey: 10 * minute,
+        reauth: Duration::ZERO,
+        over: minute,
+        rand: Duration::ZERO,
+    };
+    let site = |site: Site| {
+        let ike = parse_ike("aes256gcm16-prfsha256-x25519-ke1_mlkem768-ke2_ecp256").unwrap();
+        site.with(|connection| {
+            connection.proposals = ike;
+            connection.lifetime = lifetime;
+            connection.dpd_delay = Duration::ZERO;
+        })
+    };
+    for seed in 20..40 {
+        let mut world = world(seed).peers(site(alice()), site(bob()));
+        world.up("alice");
+        world.until(established);
+        world.run(15 * minute);
+        for name in ["alice", "bob"] {
+            let rekeyed = world.host(name).count(|event| matches!(event, Event::IkeRekeyed { .. }));
+            assert_eq!(rekeyed, 1, "{name}, seed {seed}");
+        }
+        let followed = ["alice", "bob"].map(|name| {
+            world.host(name).count(|event| {
+                matches!(event, Event::Message(trace)
+                    if trace.exchange == "IKE_FOLLOWUP_KE" && trace.sent && !trace.response && trace.resent == 0)
+            })
+        });
+        assert!(followed == [2, 0] || followed == [0, 2], "one of both goes on: {followed:?}");
+    }
+}
+
+/// The peer's CREATE_CHILD_SA for the child that our own series is giving new keys comes late.
+//= rfc9370 §2.2.4
+//# In this case, a TEMPORARY_FAILURE notification MUST be sent in response to such a request.
+#[test]
+fn a_late_wish_for_new_keys_finds_our_series_under_way() {
+    for ike in [false, true] {
+        let hybrid = |site: Site| {
+            let ike = parse_ike("aes256gcm16-prfsha256-x25519-ke1_mlkem768").unwrap();
+            three(site).with(|connection| connection.proposals = ike)
+        };
+        let mut world = world(50).peers(hybrid(alice()), hybrid(bob()));
+        world.up("alice");
+        world.until(established);
+        // Bob's request waits on the way until alice's own exchange is answered; her next request waits as well.
+        let mut late: Option<sim::Datagram> = None;
+        world.attack(move |scene| {
+            let Some(peek) = scene.datagram.peek() else { return };
+            let from_bob = scene.datagram.from.ip().to_string() == "198.51.100.2";
+            match (peek.exchange, peek.response, from_bob) {
+                (36, false, true) => {
+                    late = Some(scene.datagram.clone());
+                    scene.take();
+                }
+                (44, false, false) => {
+                    if let Some(late) = late.take() {
+                        scene.send(Duration::ZERO, late);
+                        let delayed = scene.datagram.clone();
+                        scene.take();
+                        scene.send(Duration::from_millis(500), delayed);
+                    }
+                }
+                _ => {}
+            }
+        });
+        let target = match ike {
+            true => Target::Connection("net".to_string()),
+            false => Target::Child("net".to_string(), "lan".to_string()),
+        };
+        world.order("alice", Order::Rekey(target.clone()));
+        world.order("bob", Order::Rekey(target));
+        world.run(Duration::from_secs(1));
+        world.calm();
+        world.run(Duration::from_secs(200));
+        let refusals = world.host("alice").refusals();
+        let busy = refusals.iter().filter(|refusal| {
+            refusal.kind == sa::RefusalKind::Busy && refusal.reason.contains("may ask again")
+        });
+        assert_eq!(busy.count(), 1, "ike: {ike}");
+        one_child(&mut world);
+    }
+}
+
+/// A peer that has given its series up asks anew: that is the one that counts.
+#[test]
+fn a_series_that_is_begun_anew_takes_the_place_of_the_one_before() {
+    let mut world = world(60).site(three(bob()));
+    let mut alice = puppet(&mut world);
+    let child_spi = alice.esp_spi.0.to_be_bytes().to_vec();
+    let mut links = Vec::new();
+    for round in 1..=3u32 {
+        let mut rekey = Notify::new(NotifyType::REKEY_SA, Vec::new());
+        (rekey.protocol, rekey.spi) = (wire::num::ProtocolId::ESP, child_spi.clone().into());
+        alice.esp_spi.0 = 0xc0ff_ee00 + round;
+        let mut payloads = vec![Payload::Notify(rekey)];
+        payloads.extend(asked(&mut alice));
+        let answer = alice.ask(&mut world, ExchangeType::CREATE_CHILD_SA, &payloads).expect("an answer");
+        links.push(link(&answer));
+    }
+    let stale = alice
+        .ask(
+            &mut world,
+            ExchangeType::IKE_FOLLOWUP_KE,
+            &next(KeMethod::ML_KEM_768, value(KeMethod::ML_KEM_768), &links[0]),
+        )
+        .unwrap();
+    assert_eq!(notifies(&stale), [NotifyType::STATE_NOT_FOUND]);
+    let second = alice
+        .ask(
+            &mut world,
+            ExchangeType::IKE_FOLLOWUP_KE,
+            &next(KeMethod::ML_KEM_768, value(KeMethod::ML_KEM_768), &links[2]),
+        )
+        .unwrap();
+    alice
+        .ask(
+            &mut world,
+            ExchangeType::IKE_FOLLOWUP_KE,
+            &next(KeMethod::ECP_256, value(KeMethod::ECP_256), &link(&second)),
+        )
+        .unwrap();
+    assert_eq!(world.status("bob")[0].children.len(), 2, "the old one, and its successor");
 }

@@ -1,5 +1,6 @@
 //! IKE_INTERMEDIATE (RFC 9242) with additional key exchanges (RFC 9370 §2.2.1 to §2.2.3).
 
+use crypto::Suite;
 use policy::parse_ike;
 use sa::{Event, Fate};
 use sim::{Site, answered, established};
@@ -149,17 +150,29 @@ fn a_lost_round_is_made_up_for() {
     }
 }
 
-/// A puppet with ADDKE1 as ML-KEM-768 in what it proposes; `named`: with IKE_INTERMEDIATE.
-fn puppet(world: &mut World, named: bool) -> (Puppet, Vec<Payload<'static>>) {
-    let mut alice = Puppet::alice();
+fn encapsulation_key() -> Vec<u8> {
+    let provider = provider::Provider::new();
+    let mut rng = sim::SimRng::new(3, "value");
+    provider.key_exchange(KeMethod::ML_KEM_768).unwrap().generate(&mut rng).unwrap().1
+}
+
+/// What a puppet proposes with ML-KEM-768 as ADDKE1, and IKE_INTERMEDIATE.
+fn hybrid_payloads(alice: &mut Puppet) -> (Vec<Payload<'static>>, Vec<Payload<'static>>) {
     let mut payloads = alice.init_payloads();
     if let Payload::Sa(list) = &mut payloads[0] {
         list[0].transforms.push(Transform::new(TransformType::ADDKE1, KeMethod::ML_KEM_768.0, None));
     }
+    // What stands in it does not matter.
+    let named = Notify::new(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, vec![1, 2, 3]);
+    (payloads, vec![Payload::Notify(named)])
+}
+
+/// A puppet with ADDKE1 as ML-KEM-768 in what it proposes; `named`: with IKE_INTERMEDIATE.
+fn puppet(world: &mut World, named: bool) -> (Puppet, Vec<Payload<'static>>) {
+    let mut alice = Puppet::alice();
+    let (mut payloads, extra) = hybrid_payloads(&mut alice);
     if named {
-        let kind = NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED;
-        // What stands in it does not matter.
-        payloads.push(Payload::Notify(Notify::new(kind, vec![1, 2, 3])));
+        payloads.extend(extra);
     }
     let request = alice.init_request(payloads);
     alice.send(world, &request);
@@ -238,6 +251,39 @@ fn rounds_out_of_place_end_the_ike_sa() {
         world.run(Duration::from_secs(60));
         assert!(world.status("bob").is_empty());
     }
+}
+
+/// Under load a half-open IKE SA goes soon after each message that is not followed by another.
+#[test]
+fn a_round_does_not_keep_a_half_open_ike_sa_for_longer() {
+    let both = ["aes256gcm16-prfsha256-x25519-ke1_mlkem768", "aes256gcm16-prfsha256-x25519"];
+    let mut site = proposals(bob(), &both);
+    // Every first message comes to a responder under load, which has seen this cookie.
+    site.settings.cookie_threshold = 1;
+    let mut world = world(43).site(site);
+    let mut other = Puppet::alice();
+    other.spis.initiator.0 += 1;
+    other.init(&mut world);
+    let mut alice = Puppet::alice();
+    let (payloads, extra) = hybrid_payloads(&mut alice);
+    let request = alice.init_request([payloads.clone(), extra.clone()].concat());
+    alice.send(&mut world, &request);
+    let demand = alice.hear(&mut world).expect("a demand");
+    let cookie = wire::Message::parse(&demand).unwrap().into_owned().payloads.remove(0);
+    let request = alice.init_request([vec![cookie], payloads, extra].concat());
+    alice.deaf(&world);
+    alice.send(&mut world, &request);
+    let response = alice.hear(&mut world).expect("a response");
+    alice.accept_init(&response);
+    let half = sa::limits::PRESSED_HALF_OPEN_TIMEOUT / 2;
+    world.run(half);
+    let round = [Payload::Ke(KeyExchange { method: KeMethod::ML_KEM_768, data: encapsulation_key().into() })];
+    alice.ask(&mut world, ExchangeType::IKE_INTERMEDIATE, &round).expect("an answer");
+    world.run(half);
+    let is_there = |world: &mut World| world.status("bob").iter().any(|sa| sa.spi_i == alice.spis.initiator);
+    assert!(is_there(&mut world), "the round has its own time");
+    world.run(half + Duration::from_secs(2));
+    assert!(!is_there(&mut world));
 }
 
 /// IKE_INTERMEDIATE that nobody has agreed on, and one more than was agreed on.
