@@ -63,11 +63,12 @@ start() { # namespace
     exit 1
 }
 secret() { printf '[secrets.ike.%s]\nsecret = "lossy lossy lossy"\n' "$1"; }
-{ connection net right left 10.0.2.2 %any 192.168.2.0/24 10.64.0.0/10; secret net; } | start r
-{
+# Not in pipes: what `start` notes of its process would be lost.
+start r < <(connection net right left 10.0.2.2 %any 192.168.2.0/24 10.64.0.0/10; secret net)
+start l < <(
     for n in $(seq "$count"); do connection "c$n" left right 10.0.1.2 10.0.2.2 "10.64.0.$n" 192.168.2.0/24; done
     secret any
-} | start l
+)
 
 ups=()
 for n in $(seq "$count"); do
