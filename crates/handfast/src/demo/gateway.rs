@@ -48,7 +48,6 @@ control = \"{}\"
 [connections.demo]
 local_addrs = \"{local}\"
 remote_addrs = \"{remote}\"
-proposals = \"aes256gcm16-prfsha384-x25519\"
 
 [connections.demo.local]
 auth = \"psk\"
