@@ -138,10 +138,7 @@ impl HandfastConfig<'_> {
                         credentials.file(&format!("{}.pub", self.side)).display()
                     ),
                     false => {
-                        let own = format!("{}.pem", self.side);
-                        let files = std::iter::once(&own).chain(&credentials.chain);
-                        let files = files.map(|name| format!("\"{}\"", credentials.file(name).display()));
-                        format!("certs = [{}]", files.collect::<Vec<_>>().join(", "))
+                        format!("certs = [\"{}\"]", credentials.file(&format!("{}.pem", self.side)).display())
                     }
                 },
                 match credentials.raw {

@@ -182,19 +182,8 @@ exec chroot {root} /bin/sh -c '{command}'"
 
     /// Runs a command where `process`, which [`Root::spawn`] started, lives.
     pub(crate) fn run(&self, process: &Process, command: &[&str]) -> Result<String, String> {
-        self.run_within(process, command, Duration::from_secs(60))
-    }
-
-    /// The same with a limit other than a minute.
-    pub(crate) fn run_within(
-        &self,
-        process: &Process,
-        command: &[&str],
-        limit: Duration,
-    ) -> Result<String, String> {
         let (pid, root) = (process.pid().to_string(), self.folder.display().to_string());
-        let limit = limit.as_secs().to_string();
-        let mut words = vec!["-t", &pid, "-m", "-n", "timeout", &limit, "chroot", &root];
+        let mut words = vec!["-t", &pid, "-m", "-n", "timeout", "60", "chroot", &root];
         words.extend(command);
         run("nsenter", &words)
     }

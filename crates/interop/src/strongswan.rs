@@ -5,9 +5,6 @@ use crate::{Credentials, Lab, Peer, Process, Sas, run, wait_until};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What a command takes beside what it waits for.
-const COMMAND_GRACE: Duration = Duration::from_secs(10);
-
 /// Charon in Debian's package.
 pub const CHARON: &str = "/usr/lib/ipsec/charon";
 
@@ -174,16 +171,6 @@ impl Charon {
         self.swanctl(&["--initiate", "--child", "net", "--timeout", "20"])
     }
 
-    /// `--initiate --child net` with so much time to wait for it. With `reuse_ikesa = no` each makes an IKE SA of its own.
-    pub fn initiate_within(&self, limit: Duration) -> Result<String, String> {
-        let seconds = limit.as_secs().to_string();
-        let words = ["swanctl", "--initiate", "--child", "net", "--timeout", &seconds, "--uri", &self.uri];
-        match &self.root {
-            Some(root) => root.run_within(&self.process, &words, limit + COMMAND_GRACE),
-            None => run(words[0], &words[1..]),
-        }
-    }
-
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()
@@ -282,10 +269,6 @@ fn write_files(
         true => [(format!("{side}.pub"), "pubkey/own.pub"), (format!("{other}.pub"), "pubkey/peer.pub"), key],
         false => [("ca.pem".to_string(), "x509ca/ca.pem"), (format!("{side}.pem"), "x509/own.pem"), key],
     };
-    for name in &credentials.chain {
-        std::fs::copy(credentials.file(name), folder.join("x509").join(name))
-            .map_err(|error| format!("{name}: {error}"))?;
-    }
     for (from, to) in files {
         std::fs::copy(credentials.file(&from), folder.join(to))
             .map_err(|error| format!("{from}: {error}"))?;
