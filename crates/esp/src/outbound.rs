@@ -218,7 +218,7 @@ struct Place {
     ours: Vec<Selector>,
     theirs: Vec<Selector>,
     second: bool,
-    /// When it was chosen last, in the table's count of choices.
+    /// When it, or the one whose turn it took, was chosen last, in the table's count of choices.
     turn: u64,
 }
 
@@ -257,7 +257,7 @@ impl Outbound {
             None => self.slots.push(Some(place)),
         }
         if second {
-            self.second.insert(slot, local_ts, remote_ts);
+            self.second.insert(slot, 0, local_ts, remote_ts);
             self.cache.fill(None);
         } else {
             self.use_child(id);
@@ -273,21 +273,22 @@ impl Outbound {
             Some(child.id) == old || child.replaces == Some(id) || old.is_some() && child.replaces == old
         };
         for other in self.slots_of(others) {
-            self.rank(other, true);
+            self.rank(other, None);
         }
-        self.rank(slot, false);
+        self.turns += 1;
+        self.rank(slot, Some(self.turns));
         self.cache.fill(None);
         true
     }
 
-    /// Removes a child and answers it. If it was in use, those that waited for its end wait no more, and what it had
-    /// replaced carries again if nothing else does.
+    /// Removes a child and answers it. If it was in use, those that waited for its end take its turn, or else what it had
+    /// replaced: what has come into use since carries on.
     pub fn remove(&mut self, id: ChildId) -> Option<OutboundChild> {
         let slot = self.by_id.remove(&id)?;
         self.policies.remove(slot);
         self.second.remove(slot);
         self.cache.fill(None);
-        let Place { child: gone, second, .. } = self.slots.get_mut(slot)?.take()?;
+        let Place { child: gone, second, turn, .. } = self.slots.get_mut(slot)?.take()?;
         // One that is held or replaced already leaves the choice as it is.
         if second {
             return Some(gone);
@@ -298,7 +299,7 @@ impl Outbound {
         }
         next.sort_by_key(|slot| self.slots.get(*slot).and_then(|place| Some(place.as_ref()?.turn)));
         for other in next {
-            self.rank(other, false);
+            self.rank(other, Some(turn));
         }
         Some(gone)
     }
@@ -309,18 +310,15 @@ impl Outbound {
         fitting.map(|(slot, _)| slot).collect()
     }
 
-    /// Puts a child's policies last among those in use, so that they win over equal ones, or among the second ones.
-    fn rank(&mut self, slot: Slot, second: bool) {
+    /// Puts a child's policies among those in use, where the highest turn wins of equal ones, or among the second ones.
+    fn rank(&mut self, slot: Slot, turn: Option<u64>) {
         let Some(Some(place)) = self.slots.get_mut(slot) else { return };
-        place.second = second;
-        if !second {
-            self.turns += 1;
-            place.turn = self.turns;
-        }
+        place.second = turn.is_none();
+        place.turn = turn.unwrap_or(place.turn);
         self.policies.remove(slot);
         self.second.remove(slot);
-        let index = if second { &mut self.second } else { &mut self.policies };
-        index.insert(slot, &place.ours, &place.theirs);
+        let index = if place.second { &mut self.second } else { &mut self.policies };
+        index.insert(slot, place.turn, &place.ours, &place.theirs);
     }
 
     /// Adds a trap policy or a shunt; one of the same name is replaced.
@@ -336,7 +334,8 @@ impl Outbound {
             Without::Bypass => &mut self.bypasses,
             Without::Discard => &mut self.discards,
         };
-        policies.insert(slot, local_ts, remote_ts);
+        self.turns += 1;
+        policies.insert(slot, self.turns, local_ts, remote_ts);
     }
 
     /// Removes a trap policy or a shunt; `false` when there is none of this name.

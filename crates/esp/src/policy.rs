@@ -16,7 +16,7 @@ pub(crate) fn matches(packet: &Packet, ours: &[Selector], theirs: &[Selector]) -
         && theirs.iter().any(|ts| ts.contains_destination(packet.destination, packet.protocol, destination))
 }
 
-/// How narrow a pair of selectors is: remote addresses, local addresses, protocol, ports; then the age.
+/// How narrow a pair of selectors is: remote addresses, local addresses, protocol, ports; then the turn.
 type Rank = (u8, u8, bool, bool, u64);
 
 #[derive(Clone, Copy, Debug)]
@@ -41,15 +41,13 @@ pub(crate) struct PolicyIndex {
     prefixes: BTreeMap<(Reverse<u8>, bool), BTreeMap<IpAddr, Vec<Entry>>>,
     /// Ranges that are no prefixes.
     ranges: Vec<Entry>,
-    installed: u64,
 }
 
 impl PolicyIndex {
-    /// Adds all pairs of a child's selectors.
-    pub(crate) fn insert(&mut self, slot: Slot, ours: &[Selector], theirs: &[Selector]) {
-        self.installed += 1;
+    /// Adds all pairs of a child's selectors. Of equally narrow ones the higher `turn` wins, then what was added last.
+    pub(crate) fn insert(&mut self, slot: Slot, turn: u64, ours: &[Selector], theirs: &[Selector]) {
         for (ours, theirs) in pairs(ours, theirs) {
-            let entry = Entry { slot, ours, theirs, rank: rank(&ours, &theirs, self.installed) };
+            let entry = Entry { slot, ours, theirs, rank: rank(&ours, &theirs, turn) };
             match theirs.addresses.prefix_len() {
                 Some(len) => {
                     let start = theirs.addresses.start();
@@ -126,10 +124,10 @@ fn pairs<'a>(
     both.filter(move |(l, r)| family(l) == family(r))
 }
 
-fn rank(ours: &Selector, theirs: &Selector, age: u64) -> Rank {
+fn rank(ours: &Selector, theirs: &Selector, turn: u64) -> Rank {
     let protocol = ours.protocol != 0 || theirs.protocol != 0;
     let ports = !ours.any_port() || !theirs.any_port();
-    (common_bits(&theirs.addresses), common_bits(&ours.addresses), protocol, ports, age)
+    (common_bits(&theirs.addresses), common_bits(&ours.addresses), protocol, ports, turn)
 }
 
 /// Leading bits that all addresses of a range share: the prefix length, if it is a prefix.

@@ -470,6 +470,24 @@ fn what_goes_unused_leaves_the_one_in_use_alone() {
     }
 }
 
+/// 3 stands beside 1 and 2, as after a redirect, and came into use last.
+//= rfc7296 §2.8
+#[test]
+fn what_is_removed_in_any_order_leaves_the_latest_alone() {
+    let (ours, theirs) = ([selector("10.1.0.0/16")], [selector("10.2.0.0/16")]);
+    let inner = packet("10.1.0.9", "10.2.0.9", protocol::UDP, &udp(b"x"));
+    for (hold, order) in [(false, [1, 2]), (false, [2, 1]), (true, [1, 2]), (true, [2, 1])] {
+        let mut table = Outbound::new(rng(3));
+        table.install(successor(1, 99, false), &ours, &theirs);
+        table.install(successor(2, 1, hold), &ours, &theirs);
+        table.install(successor(3, 98, false), &ours, &theirs);
+        for gone in order {
+            table.remove(ChildId(gone));
+            assert_eq!(find(&mut table, &inner), Some(3), "{order:?}, held: {hold}");
+        }
+    }
+}
+
 #[test]
 fn of_two_successors_in_use_in_turn_the_other_waits() {
     let mut table = Outbound::new(rng(3));

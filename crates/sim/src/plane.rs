@@ -53,8 +53,9 @@ struct Installed {
     spec: ChildSpec,
     /// Whether it carries only what no child in use means: it is held, or replaced.
     second: bool,
-    /// Of two children over the same traffic the one with the later turn carries it.
-    turn: u64,
+    /// Of two children over the same traffic the one with the later turn carries it: when it, or the one whose turn it
+    /// took, was chosen last; then when it was itself.
+    turn: (u64, u64),
     sent: u64,
     counters: Counters,
     seen: Seen,
@@ -295,7 +296,7 @@ impl SimDataplane {
         let is_held = spec.hold_outbound && spec.replaces.is_some_and(|old| self.sad.contains_key(&old));
         let child = Installed {
             second: is_held,
-            turn: self.turns,
+            turn: (self.turns, self.turns),
             sent: 0,
             counters: Counters::default(),
             seen: Seen::default(),
@@ -323,30 +324,26 @@ impl SimDataplane {
         for child in self.sad.values_mut() {
             let replaces = child.spec.replaces;
             if child.spec.id == id {
-                (child.second, child.turn) = (false, self.turns);
+                (child.second, child.turn) = (false, (self.turns, self.turns));
             } else if Some(child.spec.id) == old || replaces == Some(id) || old.is_some() && replaces == old {
                 child.second = true;
             }
         }
     }
 
-    /// A child was removed. If it was in use, those that waited for its end wait no more, and what it had replaced carries
-    /// again if nothing else does.
+    /// A child was removed. If it was in use, those that waited for its end take its turn, or else what it had replaced:
+    /// what has come into use since carries on.
     fn is_gone(&mut self, gone: &Installed) {
         if gone.second {
             return;
         }
         let (id, old) = (gone.spec.id, gone.spec.replaces);
         let is_held = self.sad.values().any(|child| child.spec.replaces == Some(id));
-        let next = |child: &&mut Installed| match is_held {
-            true => child.spec.replaces == Some(id),
-            false => Some(child.spec.id) == old,
-        };
-        let mut next: Vec<&mut Installed> = self.sad.values_mut().filter(next).collect();
-        next.sort_by_key(|child| child.turn);
-        for child in next {
-            self.turns += 1;
-            (child.second, child.turn) = (false, self.turns);
+        for child in self.sad.values_mut() {
+            let next = if is_held { child.spec.replaces == Some(id) } else { Some(child.spec.id) == old };
+            if next {
+                (child.second, child.turn.0) = (false, gone.turn.0);
+            }
         }
     }
 

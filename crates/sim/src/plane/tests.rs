@@ -154,6 +154,21 @@ fn what_a_redundant_successor_had_replaced_carries_again() {
     assert_eq!(end.leaves_by(), Some(1), "the other one is still held");
 }
 
+/// 3 stands beside 1 and 2, as after a redirect, and came into use last.
+#[test]
+fn what_is_removed_in_any_order_leaves_the_latest_alone() {
+    for (hold, order) in [(false, [1, 2]), (false, [2, 1]), (true, [1, 2]), (true, [2, 1])] {
+        let mut end = End::new(true);
+        end.plain(1, None, false);
+        end.plain(2, Some(1), hold);
+        end.plain(3, None, false);
+        for gone in order {
+            end.does(Op::Remove(ChildId(gone)));
+            assert_eq!(end.leaves_by(), Some(3), "{order:?}, held: {hold}");
+        }
+    }
+}
+
 /// Sends one packet from one end to the other.
 fn carry(from: &mut End, to: &mut End, number: u64) -> (Result<(), Refused>, Vec<DataplaneEvent>) {
     let (outgoing, sent) = from.plane.send(at(number), number, &flow());
