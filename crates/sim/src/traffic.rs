@@ -142,6 +142,8 @@ pub struct Traffic {
 #[derive(Clone, Debug)]
 struct UnderWay {
     flow: Flow,
+    /// What left the site: a copy that says something else was made by the attacker, and is nobody's loss.
+    payload: Vec<u8>,
     /// How many copies are in the network.
     copies: u32,
     arrived: bool,
@@ -181,15 +183,25 @@ impl Traffic {
 
     /// A copy of a packet is in the network from now on.
     pub(crate) fn travels(&mut self, key: (Instant, u64), datagram: Datagram, packet: &EspPacket) {
-        if let Some(under_way) = self.under_way.get_mut(&packet.number) {
+        if let Some(under_way) = self.copied(packet.number, &datagram) {
             under_way.copies += 1;
         }
         self.queue.insert(key, datagram);
     }
 
+    /// The packet with this number, if the datagram is a true copy of it.
+    fn copied(&mut self, number: u64, datagram: &Datagram) -> Option<&mut UnderWay> {
+        self.under_way.get_mut(&number).filter(|packet| packet.payload == datagram.payload)
+    }
+
     /// A copy has come to its end.
-    fn ends(&mut self, number: u64, how: Result<(), (Option<Refused>, Instant, EspSpi)>) {
-        let Some(packet) = self.under_way.get_mut(&number) else { return };
+    fn ends(
+        &mut self,
+        number: u64,
+        datagram: &Datagram,
+        how: Result<(), (Option<Refused>, Instant, EspSpi)>,
+    ) {
+        let Some(packet) = self.copied(number, datagram) else { return };
         packet.copies = packet.copies.saturating_sub(1);
         match how {
             Ok(()) => packet.arrived = true,
@@ -250,7 +262,7 @@ impl World {
     fn packet_of(&mut self, host: usize, flow: Flow) -> u64 {
         let number = self.traffic.sent;
         self.traffic.sent += 1;
-        let under_way = UnderWay { flow, copies: 0, arrived: false, reached: None };
+        let under_way = UnderWay { flow, payload: Vec::new(), copies: 0, arrived: false, reached: None };
         self.traffic.under_way.insert(number, under_way);
         self.send_packet(host, number, flow);
         number
@@ -261,6 +273,9 @@ impl World {
         let (outgoing, event) = self.hosts[index].dataplane.send(now, number, &flow);
         let dropped = match outgoing {
             Outgoing::Leaves(datagram) => {
+                if let Some(packet) = self.traffic.under_way.get_mut(&number) {
+                    packet.payload.clone_from(&datagram.payload);
+                }
                 self.send(index, datagram);
                 self.traffic.decide(number);
                 None
@@ -320,12 +335,12 @@ impl World {
         let Some(packet) = EspPacket::of(&datagram) else { return };
         let nobody = Err((None, now, packet.spi));
         let Some(index) = self.destination(&mut datagram) else {
-            return self.traffic.ends(packet.number, nobody);
+            return self.traffic.ends(packet.number, &datagram, nobody);
         };
         let flow = self.traffic.under_way.get(&packet.number).map(|packet| packet.flow);
         let host = &mut self.hosts[index];
         let (result, events) = host.dataplane.receive(now, &datagram, &packet, flow.as_ref());
-        self.traffic.ends(packet.number, result.map_err(|why| (Some(why), now, packet.spi)));
+        self.traffic.ends(packet.number, &datagram, result.map_err(|why| (Some(why), now, packet.spi)));
         self.dataplane_tells(index, events);
     }
 
