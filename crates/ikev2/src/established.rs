@@ -10,6 +10,7 @@ mod begin;
 mod ending;
 mod granting;
 mod heed;
+mod hints;
 mod installing;
 pub(crate) mod lifetimes;
 mod tasks;
@@ -38,13 +39,13 @@ use crate::{
     Common, Cx, clone_ike, create_child, delete, establish, followup, idle, limits, move_path, probe,
     rekey_ike,
 };
-use base::{EspSpi, IkeSpi, Instant, Secret};
+use base::{IkeSpi, Instant, Secret};
 use dataplane::Outcome;
 use policy::IkeSuite;
 use sa::{Answer, Branch, Event, Fate, JobId, OrderId, Path, Reason, Refusal, RefusalKind, Reply, Side};
 use std::collections::VecDeque;
+use wire::Payload;
 use wire::num::{ExchangeType, NotifyType};
-use wire::{Notify, Payload};
 
 /// An IKE SA that stands.
 pub(crate) struct Established {
@@ -571,32 +572,6 @@ impl Established {
     pub(crate) fn refuse_full(&self, cx: &mut Cx<'_>, order: OrderId) {
         let reason = format!("{} exchanges wait already, which is the limit.", limits::MAX_TODO);
         cx.out.reply(order, Reply::Refused(self.refusal(RefusalKind::Busy, reason)));
-    }
-
-    /// Something unprotected says that the peer has forgotten us: a hint, and a reason to ask.
-    //= rfc7296 §2.21.4
-    //# A node should treat such a message as a hint that there might be problems with SAs to that IP address and
-    //# should initiate a liveness check for any such IKE SA. An implementation SHOULD limit the frequency.
-    pub(crate) fn provoke(&mut self, now: Instant) {
-        let soon = self.provoked.is_some_and(|at| now.since(at) < limits::PROVOKED_PROBE_INTERVAL);
-        if !soon && self.asking.is_empty() {
-            self.provoked = Some(now);
-            self.todo.push_back(Task::Probe(None));
-        }
-    }
-
-    /// The peer sends ESP with an SPI that no child has: it is told, for its log. Forged packets can make us do so, but seldom.
-    //= rfc7296 §2.21.4
-    //# If an error occurs outside the context of an IKE request (e.g., the node is getting ESP messages on a nonexistent
-    //# SPI), the node SHOULD initiate an INFORMATIONAL exchange with a Notify payload describing the problem.
-    pub(crate) fn tell_unknown_spi(&mut self, cx: &Cx<'_>, spi: EspSpi) {
-        let now = cx.now.mono;
-        let soon = self.complained.is_some_and(|at| now.since(at) < limits::COMPLAINT_INTERVAL);
-        if !soon && !cx.directory.has_spi(spi) {
-            self.complained = Some(now);
-            let notify = Notify::new(NotifyType::INVALID_SPI, spi.0.to_be_bytes().to_vec());
-            self.tell(vec![Payload::Notify(notify)]);
-        }
     }
 
     pub(crate) fn refusal(&self, kind: RefusalKind, reason: String) -> Refusal {

@@ -18,17 +18,6 @@ fn args(side: usize) -> Vec<String> {
 }
 
 impl Engine {
-    fn ask(&mut self, line: &str) -> String {
-        self.0.tell(line);
-        self.0.line()
-    }
-
-    #[track_caller]
-    fn does(&mut self, line: &str) {
-        let answer = self.ask(line);
-        assert!(answer == "Done" || answer.starts_with("Counters"), "{line}: {answer}");
-    }
-
     /// Packets that a child has carried: in, out.
     fn packets(&mut self, child: u32) -> (u64, u64) {
         let answer = self.ask(&format!("query {child}"));

@@ -20,20 +20,6 @@ fn args(side: usize, more: &str) -> Vec<String> {
     all
 }
 
-impl Engine {
-    /// Has it do something and answers what it says.
-    fn ask(&mut self, line: &str) -> String {
-        self.0.tell(line);
-        self.0.line()
-    }
-
-    #[track_caller]
-    fn does(&mut self, line: &str) {
-        let answer = self.ask(line);
-        assert!(answer == "Done" || answer.starts_with("Counters"), "{line}: {answer}");
-    }
-}
-
 /// Pings b from a while something else goes on.
 fn pinging(rig: &Rig, how: &str) -> thread::JoinHandle<String> {
     let command = format!("ip netns exec {} ping -n -q {how} 10.2.0.1", rig.a);

@@ -1,11 +1,11 @@
 //! The initiator's IKE_AUTH: from keys to an established IKE SA.
 
 use super::initiator_check::{Checking, Claim};
-use super::initiator_init::{Agreement, float};
+use super::initiator_init::Agreement;
 use super::initiator_resume::in_words;
 use super::rivals::{Followed, Rivals};
 use super::{
-    Deadline, Secrets, begin_after_nat, cert_payloads, cert_requests, initiator_puzzle, is_fatal,
+    Deadline, Secrets, begin_after_nat, cert_payloads, cert_requests, float, initiator_puzzle, is_fatal,
     local_identity,
 };
 use crate::channel::{Authentic, Incoming, Message};
@@ -149,10 +149,7 @@ impl Stage for Proving {
 
     fn datagram(mut self: Box<Self>, _: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
         let Ready { rivals, secrets, .. } = &mut self.ready;
-        match rivals.concerns(&datagram) {
-            true => rivals.hear(cx, &datagram, &secrets.transcript.response),
-            false => cx.unexpected(datagram.path),
-        }
+        rivals.hear_only(cx, &datagram, &secrets.transcript.response);
         self
     }
 
@@ -458,8 +455,7 @@ impl Stage for AwaitAuth {
     }
 
     fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
-        if self.rivals.concerns(&datagram) {
-            self.rivals.hear(cx, &datagram, &self.attempt.secrets.transcript.response);
+        if self.rivals.hear(cx, &datagram, &self.attempt.secrets.transcript.response) {
             return self;
         }
         if !datagram.header.flags.response {

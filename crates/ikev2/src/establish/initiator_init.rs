@@ -576,32 +576,3 @@ struct Answered {
     public: Vec<u8>,
     nonce: Vec<u8>,
 }
-
-/// Goes over to port 4500, where ESP can pass a NAT.
-//= rfc7296 §2.23
-//# If […] NAT is detected, the initiator MUST switch to port 4500 [for IKE_AUTH]
-//= rfc4555 §3.3
-//# implementations that support both this specification and NAT Traversal MUST change to port 4500 if the correspondent
-//# also supports both, even if no NAT was detected between them
-pub(super) fn float(sa: &mut Common, cx: &mut Cx<'_>, secrets: &Secrets, mobike: bool) {
-    let nat = secrets.agreed.nat;
-    if sa.path.marked || !(nat.encapsulates() || mobike && nat.supported) {
-        return;
-    }
-    let who = match (nat.local, nat.remote) {
-        // A peer that forces UDP encapsulation looks like one behind a NAT.
-        (true, true) => "We are behind a NAT; the peer is too, or forces UDP encapsulation",
-        (true, false) => "We are behind a NAT",
-        (false, true) => "The peer is behind a NAT, or forces UDP encapsulation",
-        (false, false) if nat.forced => "UDP encapsulation is forced",
-        (false, false) => "A later path may pass a NAT (RFC 4555)",
-    };
-    for address in [&mut sa.path.local, &mut sa.path.remote] {
-        if address.port() == limits::IKE_PORT {
-            address.set_port(limits::NAT_PORT);
-        }
-    }
-    sa.path.marked = true;
-    let what = if nat.encapsulates() { "and ESP go" } else { "goes" };
-    cx.note(sa.id, format!("{who}: IKE {what} over UDP port {} from now on.", sa.path.remote.port()));
-}

@@ -10,8 +10,9 @@
 //! The last one also proposes post-quantum pre-shared keys, where they are agreed on; else that is one of its own: see
 //! initiator_ppk.
 
+use super::float;
 use super::initiator_auth::give_up;
-use super::initiator_init::{Agreement, OurKe, float};
+use super::initiator_init::{Agreement, OurKe};
 use super::initiator_ppk::{self, Consulting};
 use super::initiator_puzzle;
 use super::rivals::{Followed, Rivals};
@@ -295,8 +296,7 @@ impl Stage for Mixing {
     }
 
     fn datagram(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
-        if self.rivals.concerns(&datagram) {
-            self.rivals.hear(cx, &datagram, &self.attempt.agreement.secrets.transcript.response);
+        if self.rivals.hear(cx, &datagram, &self.attempt.agreement.secrets.transcript.response) {
             return self;
         }
         if !datagram.header.flags.response {

@@ -231,10 +231,7 @@ impl Stage for Consulting {
     }
 
     fn datagram(mut self: Box<Self>, _: &mut Common, cx: &mut Cx<'_>, datagram: Datagram<'_>) -> Next {
-        match self.rivals.concerns(&datagram) {
-            true => self.rivals.hear(cx, &datagram, &self.agreement.secrets.transcript.response),
-            false => cx.unexpected(datagram.path),
-        }
+        self.rivals.hear_only(cx, &datagram, &self.agreement.secrets.transcript.response);
         self
     }
 

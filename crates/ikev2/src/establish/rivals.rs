@@ -83,17 +83,23 @@ impl Rivals {
         self.first.chosen()
     }
 
-    /// Whether a datagram is another response to the request, by its header.
-    pub(super) fn concerns(&self, datagram: &Datagram<'_>) -> bool {
-        init::is_response(datagram, self.first.exchange())
+    /// Takes what comes while nothing has been asked yet under the new keys: only other answers to the request are of use.
+    pub(super) fn hear_only(&mut self, cx: &mut Cx<'_>, datagram: &Datagram<'_>, followed: &[u8]) {
+        if !self.hear(cx, datagram, followed) {
+            cx.unexpected(datagram.path);
+        }
     }
 
-    /// Another answer to the request came; `followed` is the one that is being followed.
+    /// Takes a datagram that is another response to the request, by its header; `false` when it is not. `followed` is the
+    /// answer that is being followed.
     //= rfc7296 §2.4
     //# the initiator MAY be willing to accept multiple responses to its first message, treat each response as
     //# potentially legitimate, respond to each one, and then discard all the invalid half-open connections when it
     //# receives a valid cryptographically protected response to any one of its requests
-    pub(super) fn hear(&mut self, cx: &mut Cx<'_>, datagram: &Datagram<'_>, followed: &[u8]) {
+    pub(super) fn hear(&mut self, cx: &mut Cx<'_>, datagram: &Datagram<'_>, followed: &[u8]) -> bool {
+        if !init::is_response(datagram, self.first.exchange()) {
+            return false;
+        }
         let path = datagram.path;
         let known =
             self.others.iter().map(Rival::response).chain([followed]).any(|other| *other == *datagram.bytes);
@@ -105,10 +111,11 @@ impl Rivals {
             Ok(true) if self.others.len() + 1 >= limits::MAX_INIT_ANSWERS => Drop::Unexpected,
             Ok(true) => {
                 self.others.push_back(Rival::Heard { path, bytes: datagram.bytes.to_vec() });
-                return;
+                return true;
             }
         };
         cx.out.tell(Event::Dropped { path, why });
+        true
     }
 
     /// The next answer that is worth following: one wait has gone by without a response to the request of the present one.

@@ -124,11 +124,19 @@ fn link(payloads: &[Payload<'_>]) -> Vec<u8> {
     link.expect("ADDITIONAL_KEY_EXCHANGE")
 }
 
-fn next(method: KeMethod, data: Vec<u8>, link: &[u8]) -> Vec<Payload<'static>> {
-    vec![
+/// Goes on with the series of that link; the answer.
+#[track_caller]
+fn follow(
+    world: &mut World,
+    alice: &mut Puppet,
+    (method, data): (KeMethod, Vec<u8>),
+    link: &[u8],
+) -> Vec<Payload<'static>> {
+    let payloads = [
         Payload::Ke(KeyExchange { method, data: data.into() }),
         Payload::Notify(Notify::new(NotifyType::ADDITIONAL_KEY_EXCHANGE, link.to_vec())),
-    ]
+    ];
+    alice.ask(world, ExchangeType::IKE_FOLLOWUP_KE, &payloads).expect("an answer")
 }
 
 /// A right value of an initiator.
@@ -151,29 +159,17 @@ fn a_link_that_nobody_knows_finds_no_state() {
     let mut world = world(10).site(three(bob()));
     let mut alice = puppet(&mut world);
     let first = link(&begin(&mut world, &mut alice));
-    let unknown = alice.ask(
-        &mut world,
-        ExchangeType::IKE_FOLLOWUP_KE,
-        &next(KeMethod::ML_KEM_768, value(KeMethod::ML_KEM_768), &[7; 16]),
-    );
-    assert_eq!(notifies(&unknown.unwrap()), [NotifyType::STATE_NOT_FOUND]);
-    let second = alice
-        .ask(
-            &mut world,
-            ExchangeType::IKE_FOLLOWUP_KE,
-            &next(KeMethod::ML_KEM_768, value(KeMethod::ML_KEM_768), &first),
-        )
-        .unwrap();
+    let unknown =
+        follow(&mut world, &mut alice, (KeMethod::ML_KEM_768, value(KeMethod::ML_KEM_768)), &[7; 16]);
+    assert_eq!(notifies(&unknown), [NotifyType::STATE_NOT_FOUND]);
+    let second = follow(&mut world, &mut alice, (KeMethod::ML_KEM_768, value(KeMethod::ML_KEM_768)), &first);
     assert_ne!(link(&second), first, "each exchange has its own");
-    let stale =
-        alice.ask(&mut world, ExchangeType::IKE_FOLLOWUP_KE, &next(KeMethod::ECP_256, vec![4; 64], &first));
-    assert_eq!(notifies(&stale.unwrap()), [NotifyType::STATE_NOT_FOUND], "a stale one");
+    let stale = follow(&mut world, &mut alice, (KeMethod::ECP_256, vec![4; 64]), &first);
+    assert_eq!(notifies(&stale), [NotifyType::STATE_NOT_FOUND], "a stale one");
     assert_eq!(world.status("bob")[0].state, "established", "it is not fatal");
     // The series goes on all the same.
     let public = value(KeMethod::ECP_256);
-    let last = alice
-        .ask(&mut world, ExchangeType::IKE_FOLLOWUP_KE, &next(KeMethod::ECP_256, public, &link(&second)))
-        .unwrap();
+    let last = follow(&mut world, &mut alice, (KeMethod::ECP_256, public), &link(&second));
     assert!(last.iter().any(|payload| payload.kind() == PayloadType::KE) && notifies(&last).is_empty());
     assert_eq!(world.status("bob")[0].children.len(), 2);
 }
@@ -191,8 +187,7 @@ fn a_wrong_value_in_a_series_ends_the_ike_sa() {
         let mut world = world(11).site(three(bob()));
         let mut alice = puppet(&mut world);
         let link = link(&begin(&mut world, &mut alice));
-        let answer =
-            alice.ask(&mut world, ExchangeType::IKE_FOLLOWUP_KE, &next(method, data, &link)).unwrap();
+        let answer = follow(&mut world, &mut alice, (method, data), &link);
         assert_eq!(notifies(&answer), [NotifyType::INVALID_SYNTAX]);
         let told = world.host("bob").count(|event| match event {
             Event::IkeDown(_, Fate::Fault(what)) => what.contains(why),
@@ -386,27 +381,11 @@ fn a_series_that_is_begun_anew_takes_the_place_of_the_one_before() {
         let answer = alice.ask(&mut world, ExchangeType::CREATE_CHILD_SA, &payloads).expect("an answer");
         links.push(link(&answer));
     }
-    let stale = alice
-        .ask(
-            &mut world,
-            ExchangeType::IKE_FOLLOWUP_KE,
-            &next(KeMethod::ML_KEM_768, value(KeMethod::ML_KEM_768), &links[0]),
-        )
-        .unwrap();
+    let stale =
+        follow(&mut world, &mut alice, (KeMethod::ML_KEM_768, value(KeMethod::ML_KEM_768)), &links[0]);
     assert_eq!(notifies(&stale), [NotifyType::STATE_NOT_FOUND]);
-    let second = alice
-        .ask(
-            &mut world,
-            ExchangeType::IKE_FOLLOWUP_KE,
-            &next(KeMethod::ML_KEM_768, value(KeMethod::ML_KEM_768), &links[2]),
-        )
-        .unwrap();
-    alice
-        .ask(
-            &mut world,
-            ExchangeType::IKE_FOLLOWUP_KE,
-            &next(KeMethod::ECP_256, value(KeMethod::ECP_256), &link(&second)),
-        )
-        .unwrap();
+    let second =
+        follow(&mut world, &mut alice, (KeMethod::ML_KEM_768, value(KeMethod::ML_KEM_768)), &links[2]);
+    follow(&mut world, &mut alice, (KeMethod::ECP_256, value(KeMethod::ECP_256)), &link(&second));
     assert_eq!(world.status("bob")[0].children.len(), 2, "the old one, and its successor");
 }

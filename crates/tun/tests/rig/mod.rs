@@ -142,10 +142,21 @@ impl Engine {
         Self(running)
     }
 
+    /// Has it do something and answers what it says.
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        self.0.tell(line);
+        self.0.line()
+    }
+
+    #[track_caller]
+    pub(crate) fn does(&mut self, line: &str) {
+        let answer = self.ask(line);
+        assert!(answer == "Done" || answer.starts_with("Counters"), "{line}: {answer}");
+    }
+
     /// The counters, by name; `cpu_nanos` among them.
     pub(crate) fn counters(&mut self) -> HashMap<String, u64> {
-        self.0.tell("query");
-        let line = self.0.line();
+        let line = self.ask("query");
         let pairs = line.split(' ').filter_map(|word| word.split_once('='));
         pairs.map(|(name, value)| (name.to_string(), value.parse().expect("a number"))).collect()
     }
