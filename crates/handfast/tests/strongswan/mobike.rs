@@ -31,11 +31,13 @@ fn goes_on(ours: &'static str) {
     pair.establish();
     pair.ping();
     move_left(&pair.lab);
+    // strongSwan's own ESP keeps the old address: it sends from the new one only by the child that it then makes.
+    let replaced = || pair.handfast.log().contains("a newer one replaced it");
     let moved = wait_until(Duration::from_secs(20), || match ours {
         "left" => pair.charon.sas().contains("10.0.1.77"),
-        _ => pair.status().contains("10.0.1.77"),
+        _ => pair.status().contains("10.0.1.77") && replaced(),
     });
-    assert!(moved, "{}", pair.explain("MOBIKE", "the other side does not know the new address"));
+    assert!(moved, "{}", pair.explain("MOBIKE", "the other side has not gone over to the new address"));
     pair.ping_from("left");
     let log = pair.charon.log();
     assert!(log.contains("N(UPD_SA_ADDR)"), "{}", pair.explain("UPDATE_SA_ADDRESSES", "it was not sent"));
