@@ -1,7 +1,7 @@
 //! Handshakes between two endpoints in one process, for a profiler and for the memory behind each IKE SA:
 //!
 //! ```text
-//! cargo run --release -p handfast-bench --example profile -- 2000
+//! cargo run --release -p handfast-bench --example profile -- 2000 x25519-ke1_mlkem768
 //! valgrind --tool=callgrind target/release/examples/profile 200
 //! ```
 
@@ -71,10 +71,10 @@ struct End {
 }
 
 impl End {
-    fn new(octet: u8, count: usize) -> Result<End, String> {
+    fn new(octet: u8, count: usize, key_exchange: &str) -> Result<End, String> {
         let suite: Arc<dyn Suite> = Arc::new(provider::Provider::new());
         let file = std::env::temp_dir().join(format!("handfast-profile-{}-{octet}.toml", std::process::id()));
-        std::fs::write(&file, settings(octet, count)).map_err(|error| error.to_string())?;
+        std::fs::write(&file, settings(octet, count, key_exchange)).map_err(|error| error.to_string())?;
         let tools = Tools {
             suite: &*suite,
             load_key: &|der| provider::load_private_key(der).map_err(|error| error.to_string()),
@@ -119,7 +119,7 @@ impl End {
 }
 
 /// The responder, 2, has one connection for all; the initiator, 1, one for each IKE SA.
-fn settings(octet: u8, count: usize) -> String {
+fn settings(octet: u8, count: usize, key_exchange: &str) -> String {
     let other = 3 - octet;
     let connections = if octet == 1 { count } else { 1 };
     let mut text = String::new();
@@ -132,7 +132,7 @@ fn settings(octet: u8, count: usize) -> String {
         };
         text += &format!(
             "[connections.c{n}]\nlocal_addrs = \"10.0.0.{octet}\"\nremote_addrs = \"10.0.0.{other}\"\n\
-             proposals = \"aes256gcm16-prfsha384-x25519\"\nunique = \"never\"\nencap = false\n\
+             proposals = \"aes256gcm16-prfsha384-{key_exchange}\"\nunique = \"never\"\nencap = false\n\
              [connections.c{n}.local]\nauth = \"psk\"\nid = \"host{octet}.example\"\n\
              [connections.c{n}.remote]\nauth = \"psk\"\nid = \"host{other}.example\"\n\
              [connections.c{n}.children.net]\nlocal_ts = \"{own}\"\nremote_ts = \"{peer}\"\n\
@@ -144,7 +144,8 @@ fn settings(octet: u8, count: usize) -> String {
 
 fn main() -> Result<(), String> {
     let count = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(2_000);
-    let (mut a, mut b) = (End::new(1, count)?, End::new(2, count)?);
+    let key_exchange = std::env::args().nth(2).unwrap_or_else(|| "x25519".to_string());
+    let (mut a, mut b) = (End::new(1, count, &key_exchange)?, End::new(2, count, &key_exchange)?);
     let at = |octet: u8| std::net::SocketAddr::from(([10, 0, 0, octet], 500));
     let (there, back) = (
         Path { local: at(1), remote: at(2), marked: false },
@@ -160,7 +161,7 @@ fn main() -> Result<(), String> {
             }
         }
     }
-    println!("{} of {count} IKE SAs with a child each, PSK and x25519", a.up);
+    println!("{} of {count} IKE SAs with a child each, PSK and {key_exchange}", a.up);
     for (name, Spent { time, calls, live }) in [("initiator", a.spent), ("responder", b.spent)] {
         println!(
             "{name}: {:.1} µs, {:.0} allocations a handshake; {:.0} octets stay for each IKE SA",
