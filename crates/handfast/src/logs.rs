@@ -9,8 +9,10 @@ pub(crate) fn start(format: LogFormat, level: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(level).map_err(|error| {
         format!("\"{level}\" is no log level: {error}. Take error, warn, info, debug or trace.")
     })?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| runtime::LogWriter)
+        .with_target(false);
     // A log that nobody reads any more is no reason to end a tunnel: its error would be told on standard error.
     let builder = builder.log_internal_errors(false);
     match format {

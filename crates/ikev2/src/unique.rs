@@ -20,9 +20,9 @@ fn is_rival(sa: &Common, origin: Option<Origin>) -> bool {
 }
 
 /// The older IKE SAs with the same peer, without those that came up while this one was being made from the other side.
-pub(crate) fn older(sa: &Common, cx: &Cx<'_>, pair: &PairKey) -> Vec<IkeSaId> {
+pub(crate) fn older<'a>(sa: &'a Common, cx: &'a Cx<'_>, pair: &PairKey) -> impl Iterator<Item = IkeSaId> {
     let origins = cx.directory.origins(pair).iter();
-    origins.filter(|(_, origin)| !is_rival(sa, *origin)).map(|(ike, _)| *ike).collect()
+    origins.filter(|(_, origin)| !is_rival(sa, *origin)).map(|(ike, _)| *ike)
 }
 
 /// Whether the peer makes a new IKE SA in the place of the older ones, to prove anew who it is: it has begun them all, and
@@ -31,9 +31,9 @@ pub(crate) fn older(sa: &Common, cx: &Cx<'_>, pair: &PairKey) -> Vec<IkeSaId> {
 //= rfc4478 §2
 //# An Initiator that received an AUTH_LIFETIME notification SHOULD repeat the Initial exchange within the time indicated
 //# in the notification.
-pub(crate) fn is_succession(sa: &Common, cx: &Cx<'_>, older: &[IkeSaId]) -> bool {
+pub(crate) fn is_succession(sa: &Common, cx: &Cx<'_>, mut older: impl Iterator<Item = IkeSaId>) -> bool {
     let here = Whereabouts { proved_as: Side::Responder, remote: sa.path.remote };
-    older.iter().all(|ike| cx.directory.place(*ike) == Some(here))
+    older.all(|ike| cx.directory.place(ike) == Some(here))
 }
 
 /// The peer says that it has no other IKE SA with us. It said so before it knew of one that came up meanwhile.
@@ -42,7 +42,7 @@ pub(crate) fn is_succession(sa: &Common, cx: &Cx<'_>, older: &[IkeSaId]) -> bool
 //# delete any other IKE SAs it has to the same authenticated identity without waiting for a timeout.
 pub(crate) fn first_contact(sa: &Common, cx: &mut Cx<'_>, pair: &PairKey) {
     let by = sa.path.remote.ip();
-    for ike in older(sa, cx, pair) {
+    for ike in older(sa, cx, pair).collect::<Vec<_>>() {
         cx.reach(Branch::CrashFirstContact);
         cx.superseded.push(Superseded { ike, tell_peer: false, by, heir: None });
     }

@@ -5,6 +5,7 @@ use crate::desk::{Desk, Loader};
 use crate::driver::{About, Authority, Driver, Input, Postman, World};
 use crate::jobs;
 use crate::limits;
+use crate::log_writer::Rounds;
 use crate::mailbox::Mailbox;
 use crate::os::{self, Clock, Signal, Signals};
 use crate::plane;
@@ -144,7 +145,9 @@ impl Daemon {
         fds.extend(self.mine.iter().filter_map(|index| descriptors.get(*index)).map(|fd| os::readable(*fd)));
         let mut batch = net::Batch::new();
         let mut farewell: Option<Farewell> = None;
+        let rounds = Rounds::begin();
         loop {
+            rounds.over();
             let deadline = farewell.as_ref().map(|farewell| farewell.until);
             let wake = self.driver.wake().into_iter().chain(deadline).min();
             os::wait(&mut fds, wake.map(|at| at.since(self.clock.mono())))?;

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Control clients at once: a person, a few scripts and a monitor; each costs a thread.
 pub const MAX_CLIENTS: usize = 32;
 
+/// Octets of log lines that the IKE thread keeps until its round is over: a round rarely says more.
+pub const LOG_ROUND: usize = 32 * 1024;
+
 /// Octets of one request line: the longest names that `config` takes fit in many times over.
 pub const MAX_REQUEST: usize = 16 * 1024;
 

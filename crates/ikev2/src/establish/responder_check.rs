@@ -218,16 +218,18 @@ impl Claimed {
             .former
             .as_ref()
             .and_then(|f| cx.directory.with_spis(pair, (f.spis.initiator, f.spis.responder)));
-        let mut others = unique::older(sa, cx, pair);
-        others.retain(|other| Some(*other) != former);
+        let (unique, first_contact) = (connection.unique, self.secrets.agreed.initial_contact);
+        // There may be thousands of them: they are looked at where it matters only.
+        let others = || unique::older(sa, cx, pair).filter(|other| Some(*other) != former);
         // Whether all addresses that the peer has are free for it.
-        let alone = former.is_some() && others.is_empty();
-        // Looks at all the others: for who is asked about them only.
-        let is_welcome = |sa: &Common, cx: &Cx<'_>| {
-            self.secrets.agreed.initial_contact || unique::is_succession(sa, cx, &others)
+        let alone = former.is_some() && others().next().is_none();
+        let is_welcome = unique != Unique::Keep || first_contact || unique::is_succession(sa, cx, others());
+        let others: Vec<_> = match unique {
+            Unique::Replace | Unique::Keep => others().collect(),
+            Unique::No | Unique::Never => Vec::new(),
         };
-        match connection.unique {
-            Unique::Keep if !is_welcome(sa, cx) => {
+        match unique {
+            Unique::Keep if !is_welcome => {
                 let reason = format!(
                     "`{}` has an IKE SA with us already, from another address or port, and `unique = \"keep\"` keeps the older one.",
                     self.identities.remote
