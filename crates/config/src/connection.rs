@@ -120,6 +120,8 @@ impl Loader<'_> {
             ("never", Childless::Never),
         ];
         set(&mut extensions.childless, self.reader.text(section, "childless", |text| choice(&words, text)));
+        let full_transcript = self.reader.scalar(section, "full_transcript_auth", truth);
+        set(&mut extensions.full_transcript, full_transcript);
         set(&mut extensions.cloning, self.reader.scalar(section, "clone_ike_sa", truth));
         set(&mut extensions.follow_redirects, self.reader.scalar(section, "follow_redirects", truth));
         set(&mut extensions.require_pq, self.reader.scalar(section, "require_pq", truth));

@@ -45,6 +45,7 @@ pub const CONNECTION: Table = Table {
         "require_pq",
         "ppk_id",
         "ppk_required",
+        "full_transcript_auth",
         "clone_ike_sa",
         "follow_redirects",
         "resumption",

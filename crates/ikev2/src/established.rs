@@ -187,6 +187,7 @@ impl Stage for Established {
             remote_id: Some(&self.identities.remote),
             suite: Some(self.suite),
             ppk: self.peer.ppk.used.as_deref(),
+            full_transcript: self.peer.full_transcript,
             nat_local: self.nat.local,
             nat_remote: self.nat.remote,
             fragmentation: self.channel.fragments(),

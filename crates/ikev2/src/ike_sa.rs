@@ -94,6 +94,8 @@ pub(crate) struct Known<'a> {
     pub(crate) suite: Option<IkeSuite>,
     /// The identity of the PPK that is in the keys.
     pub(crate) ppk: Option<&'a str>,
+    /// AUTH covered both messages of IKE_SA_INIT.
+    pub(crate) full_transcript: bool,
     pub(crate) nat_local: bool,
     pub(crate) nat_remote: bool,
     pub(crate) fragmentation: bool,
@@ -107,7 +109,8 @@ pub(crate) struct Known<'a> {
 impl Known<'_> {
     /// Whether the IKE SA withstands a quantum computer; `None` while its suite or its connection is not known.
     fn post_quantum(&self) -> Option<PostQuantum> {
-        Some(PostQuantum::of(self.suite.as_ref()?, &self.connection?.proposals, self.ppk))
+        let proposals = &self.connection?.proposals;
+        Some(PostQuantum::of(self.suite.as_ref()?, proposals, self.ppk, self.full_transcript))
     }
 }
 
@@ -467,6 +470,7 @@ impl IkeSa {
             remote_id: known.remote_id.cloned(),
             suite: known.suite,
             post_quantum: known.post_quantum(),
+            full_transcript: known.full_transcript,
             nat_local: known.nat_local,
             nat_remote: known.nat_remote,
             fragmentation: known.fragmentation,

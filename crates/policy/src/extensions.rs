@@ -10,6 +10,9 @@ use std::net::IpAddr;
 pub struct Extensions {
     /// `childless`: IKE SAs without a first child SA (RFC 6023).
     pub childless: Childless,
+    /// `full_transcript_auth`: whether each side proves both messages of IKE_SA_INIT where the peer does so too
+    /// (draft-ietf-ipsecme-ikev2-downgrade-prevention).
+    pub full_transcript: bool,
     /// `clone_ike_sa`: whether either side may make further IKE SAs without another proof of who it is (RFC 7791).
     pub cloning: bool,
     /// `follow_redirects`: whether a gateway may send us on to another one (RFC 5685).
@@ -30,9 +33,9 @@ impl Default for Extensions {
         // A resumed IKE SA has no key exchange of its own, and who gets the secret behind the tickets reads what it carries.
         let resumption = false;
         let childless = Childless::Allow;
-        let (cloning, follow_redirects, require_pq) = (false, true, false);
-        let ppk = Ppks::default();
-        Self { childless, cloning, follow_redirects, resumption, require_pq, ppk, redirect: None }
+        let (full_transcript, cloning, follow_redirects, require_pq) = (true, false, true, false);
+        let (ppk, redirect) = (Ppks::default(), None);
+        Self { childless, full_transcript, cloning, follow_redirects, resumption, require_pq, ppk, redirect }
     }
 }
 

@@ -21,8 +21,9 @@ pub struct PostQuantum {
 
 impl PostQuantum {
     /// Of an IKE SA with this suite, of a connection with these proposals. `ppk`: the identity of the pre-shared key that is
-    /// mixed in (RFC 8784), if one is.
-    pub fn of(suite: &IkeSuite, ours: &[Proposal], ppk: Option<&str>) -> Self {
+    /// mixed in (RFC 8784), if one is; `whole`: both ends have proved the whole of IKE_SA_INIT
+    /// (draft-ietf-ipsecme-ikev2-downgrade-prevention).
+    pub fn of(suite: &IkeSuite, ours: &[Proposal], ppk: Option<&str>, whole: bool) -> Self {
         let safe = |why| Self { safe: true, why };
         let word = |method| spell(Word::Ke(method));
         match (suite.key_exchanges().find(|method| is_post_quantum(*method)), ppk) {
@@ -34,9 +35,15 @@ impl PostQuantum {
             (None, None) => {
                 let all: Vec<String> = suite.key_exchanges().map(word).collect();
                 let wanted = ours.iter().any(|proposal| only_post_quantum(proposal).is_some());
-                let hint = match wanted {
-                    true => "the peer has no post-quantum proposal in common with us",
-                    false => "the connection's `proposals` have no other",
+                let hint = match (wanted, whole) {
+                    (true, true) => {
+                        "the peer has no post-quantum proposal in common with us, and has proved that"
+                    }
+                    (true, false) => {
+                        "the peer has no post-quantum proposal in common with us; without IKE_SA_INIT_FULL_TRANSCRIPT_AUTH on both \
+                         sides, whoever can break this key exchange and prove to be one of us could have made it look so"
+                    }
+                    (false, _) => "the connection's `proposals` have no other",
                 };
                 Self { safe: false, why: format!("{} is not post-quantum; {hint}", all.join(" with ")) }
             }
@@ -75,29 +82,37 @@ mod tests {
         parse_ike(text).unwrap()
     }
 
-    fn told(suite: &str, ours: &str, ppk: Option<&str>) -> String {
+    fn told(suite: &str, ours: &str, ppk: Option<&str>, whole: bool) -> String {
         let offers = ike_offers(&of(suite));
         let ke = IkeKe { sent: None, additional: true };
         let choice = choose_ike(&of(suite), &offers, ke).unwrap();
-        PostQuantum::of(&choice.suite, &of(ours), ppk).to_string()
+        PostQuantum::of(&choice.suite, &of(ours), ppk, whole).to_string()
     }
 
     #[test]
     fn it_is_told_whether_and_why() {
         const HYBRID: &str = "aes256gcm16-prfsha384-x25519-ke1_mlkem768";
         const CLASSICAL: &str = "aes256gcm16-prfsha384-ecp384";
-        assert_eq!(told(HYBRID, HYBRID, None), "yes (mlkem768 is part of the key exchange)");
+        assert_eq!(told(HYBRID, HYBRID, None, false), "yes (mlkem768 is part of the key exchange)");
         assert_eq!(
-            told("aes256gcm16-prfsha384-mlkem512", HYBRID, Some("blue")),
+            told("aes256gcm16-prfsha384-mlkem512", HYBRID, Some("blue"), false),
             "yes (mlkem512 is part of the key exchange, and the PPK `blue` of the keys)"
         );
-        assert_eq!(told(CLASSICAL, CLASSICAL, Some("blue")), "yes (the PPK `blue` is part of the keys)");
         assert_eq!(
-            told(CLASSICAL, HYBRID, None),
-            "no (ecp384 is not post-quantum; the peer has no post-quantum proposal in common with us)"
+            told(CLASSICAL, CLASSICAL, Some("blue"), false),
+            "yes (the PPK `blue` is part of the keys)"
         );
         assert_eq!(
-            told(CLASSICAL, CLASSICAL, None),
+            told(CLASSICAL, HYBRID, None, true),
+            "no (ecp384 is not post-quantum; the peer has no post-quantum proposal in common with us, and has proved that)"
+        );
+        assert_eq!(
+            told(CLASSICAL, HYBRID, None, false),
+            "no (ecp384 is not post-quantum; the peer has no post-quantum proposal in common with us; without IKE_SA_INIT_FULL_TRANSCRIPT_AUTH \
+             on both sides, whoever can break this key exchange and prove to be one of us could have made it look so)"
+        );
+        assert_eq!(
+            told(CLASSICAL, CLASSICAL, None, false),
             "no (ecp384 is not post-quantum; the connection's `proposals` have no other)"
         );
     }

@@ -330,6 +330,7 @@ fn standing() -> IkeStatus {
             additional: policy::Additional::default(),
         }),
         post_quantum: Some(policy::PostQuantum { safe: false, why: "MODP_1024 is not post-quantum".into() }),
+        full_transcript: false,
         nat_local: false,
         nat_remote: true,
         fragmentation: true,

@@ -306,6 +306,9 @@ pub struct IkeSaStatus {
     pub weak: Vec<String>,
     /// Whether the IKE SA and what it protects withstand a quantum computer, once the algorithms are chosen.
     pub post_quantum: Option<PostQuantum>,
+    /// Whether both ends have proved the whole of IKE_SA_INIT: nobody can have talked them out of better algorithms.
+    #[serde(default)]
+    pub full_transcript_auth: bool,
     /// Whether a NAT stands before us.
     pub nat_local: bool,
     /// Whether a NAT stands before the peer.

@@ -56,6 +56,7 @@ pub(crate) fn ike_sa(status: &IkeStatus) -> IkeSaStatus {
             .post_quantum
             .as_ref()
             .map(|known| PostQuantum { safe: known.safe, why: known.why.clone() }),
+        full_transcript_auth: status.full_transcript,
         nat_local: status.nat_local,
         nat_remote: status.nat_remote,
         fragmentation: status.fragmentation,

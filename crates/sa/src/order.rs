@@ -150,6 +150,8 @@ pub struct IkeStatus {
     pub suite: Option<IkeSuite>,
     /// Whether it withstands a quantum computer, once the suite is known.
     pub post_quantum: Option<PostQuantum>,
+    /// Both ends have proved the whole of IKE_SA_INIT.
+    pub full_transcript: bool,
     pub nat_local: bool,
     pub nat_remote: bool,
     pub fragmentation: bool,

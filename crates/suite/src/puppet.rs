@@ -48,6 +48,8 @@ pub struct Puppet {
     pub esp_spi: EspSpi,
     /// What its IKE_SA_INIT response has besides.
     pub besides: Vec<Payload<'static>>,
+    /// Its AUTH and the peer's cover both messages of IKE_SA_INIT (draft-ietf-ipsecme-ikev2-downgrade-prevention).
+    pub full_transcript: bool,
     /// Traffic selectors of its side and of the peer's, as networks of /16: `10.N.0.0`.
     pub networks: (u8, u8),
     suite: Arc<dyn Suite>,
@@ -83,6 +85,7 @@ impl Puppet {
             next_id: 0,
             esp_spi: EspSpi(0xc0ff_ee00),
             besides: Vec::new(),
+            full_transcript: false,
             suite: Arc::new(Provider::new()),
             private: None,
             request: Vec::new(),
@@ -310,14 +313,27 @@ impl Puppet {
     /// # Panics
     /// Before IKE_SA_INIT.
     pub fn auth_value(&self) -> Vec<u8> {
+        self.auth_of(self.initiator, &self.peer_nonce, &self.identification())
+    }
+
+    /// The peer's, who calls itself `id`.
+    ///
+    /// # Panics
+    /// Before IKE_SA_INIT.
+    pub fn peer_auth_value(&self, id: &Identification<'_>) -> Vec<u8> {
+        self.auth_of(!self.initiator, &self.nonce, id)
+    }
+
+    fn auth_of(&self, initiator: bool, nonce: &[u8], id: &Identification<'_>) -> Vec<u8> {
         let channel = self.channel.as_ref().expect("keys");
         let prf = self.suite.prf(channel.algorithms.prf).expect("the PRF");
-        let (message, key) = match self.initiator {
-            true => (&self.request, &channel.keys.pi),
-            false => (&self.response, &channel.keys.pr),
+        let (message, other, key) = match initiator {
+            true => (&self.request, &self.response, &channel.keys.pi),
+            false => (&self.response, &self.request, &channel.keys.pr),
         };
-        let id = prf.compute(key.expose(), &[&self.identification().octets_to_sign()]);
-        let octets: [&[u8]; 3] = [message, &self.peer_nonce, id.expose()];
+        let id = prf.compute(key.expose(), &[&id.octets_to_sign()]);
+        let mut octets: Vec<&[u8]> = if self.full_transcript { vec![&[0; 8], other] } else { Vec::new() };
+        octets.extend([message.as_slice(), nonce, id.expose()]);
         crypto::psk_auth(prf, &self.psk, &octets).expose().clone()
     }
 

@@ -298,6 +298,7 @@ impl AwaitAuth {
             agreed: &secrets.agreed,
             addresses: cx.addresses,
             first_contact,
+            resumes: false,
         };
         ext::offer(Moment::AuthRequest, &mut facts, &mut payloads);
         if resumed.is_none() {

@@ -74,6 +74,7 @@ impl Checking {
             agreed: &secrets.agreed,
             addresses: cx.addresses,
             first_contact: false,
+            resumes: false,
         };
         ext::inspect(Moment::AuthResponse, &facts, &contents, &mut agreed);
         secrets.agreed = agreed;

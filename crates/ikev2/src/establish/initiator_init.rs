@@ -160,6 +160,7 @@ fn send(sa: &mut Common, cx: &mut Cx<'_>, asked: &Asked<'_>) -> Sent {
         agreed: &Agreed { redirected_from: sa.origin.redirected_from, ..Agreed::default() },
         addresses: cx.addresses,
         first_contact: false,
+        resumes: false,
     };
     ext::offer(Moment::InitRequest, &mut facts, &mut payloads);
     let trace = Trace::new(ExchangeType::IKE_SA_INIT, MessageId(0), false, &payloads);
@@ -349,6 +350,7 @@ impl AwaitInit {
             agreed: &Agreed::default(),
             addresses: cx.addresses,
             first_contact: false,
+            resumes: false,
         };
         ext::inspect(Moment::InitResponse, &facts, contents, &mut agreed);
         agreed
@@ -530,6 +532,7 @@ impl First for AwaitInit {
             agreed: &Agreed::default(),
             addresses: cx.addresses,
             first_contact: false,
+            resumes: false,
         };
         ext::inspect(Moment::InitResponse, &facts, &contents, &mut agreed);
         let g_ir = ke.private.finish(&answered.public).ok()?;

@@ -98,6 +98,7 @@ fn facts<'a>(
         agreed,
         addresses: cx.addresses,
         first_contact: false,
+        resumes: true,
     }
 }
 

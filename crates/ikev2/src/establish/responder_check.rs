@@ -122,6 +122,7 @@ impl Checking {
             agreed: &secrets.agreed,
             addresses: cx.addresses,
             first_contact: false,
+            resumes: false,
         };
         ext::inspect(Moment::AuthRequest, &facts, &claim.contents, &mut agreed);
         secrets.agreed = agreed;
@@ -238,7 +239,7 @@ impl Claimed {
                 self.refuse(sa, cx, refusal)
             }
             Unique::Never => self.welcome(sa, cx, former, alone),
-            _ if self.secrets.agreed.initial_contact => {
+            _ if first_contact => {
                 unique::first_contact(sa, cx, &self.identities.pair);
                 self.welcome(sa, cx, former, true)
             }

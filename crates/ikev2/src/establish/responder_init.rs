@@ -253,6 +253,7 @@ fn open(
         agreed: &before,
         addresses: cx.addresses,
         first_contact: false,
+        resumes: false,
     };
     ext::inspect(Moment::InitRequest, &facts, &knock.contents, &mut agreed);
     let answer = Offer { number: choice.number, transforms: choice.answer, has_unknown: false };

@@ -82,6 +82,7 @@ impl Ready {
             agreed: &secrets.agreed,
             addresses: cx.addresses,
             first_contact: false,
+            resumes: false,
         };
         let guest = Guest {
             connection: &chosen.connection,

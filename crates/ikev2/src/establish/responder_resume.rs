@@ -172,6 +172,7 @@ fn open(
         agreed: &nothing,
         addresses: cx.addresses,
         first_contact: false,
+        resumes: true,
     };
     //= rfc5723 §4.3.2
     //# The client's NAT traversal status SHOULD be determined anew in IKE_SESSION_RESUME. […] NAT status is explicitly not part

@@ -309,16 +309,22 @@ impl Secrets {
 
     fn octets_under(&self, cx: &Cx<'_>, (signer, key): (Side, &Secret), id: &[u8]) -> SignedOctets {
         let Transcript { request, response, nonce_i, nonce_r } = &self.transcript;
-        let (message, nonce) = match signer {
-            Side::Initiator => (request, nonce_r),
-            Side::Responder => (response, nonce_i),
+        let (message, received, nonce) = match signer {
+            Side::Initiator => (request, response, nonce_r),
+            Side::Responder => (response, request, nonce_i),
+        };
+        // Neither side's octets begin like those of an IKE SA without the extension: no SPI of an initiator is zero. And those
+        // of the two sides do not begin alike.
+        let before: [&[u8]; 2] = match self.agreed.full_transcript {
+            true => [&[0; 8], received],
+            false => [&[], &[]],
         };
         let maced = cx.suite.prf(self.suite.prf).map(|prf| prf.compute(key.expose(), &[id]));
         let maced = maced.as_ref().map_or(&[][..], |maced| maced.expose());
         //= rfc9242 §3.3.2
         //# InitiatorSignedOctets = RealMsg1 | NonceRData | MACedIDForI | IntAuth
         //# ResponderSignedOctets = RealMsg2 | NonceIData | MACedIDForR | IntAuth
-        SignedOctets([message, nonce, maced, &self.int_auth()].concat().into())
+        SignedOctets([before[0], before[1], message, nonce, maced, &self.int_auth()].concat().into())
     }
 
     /// The AUTH value of `signer` in an IKE SA that is resumed; `id` is the body of its ID payload.

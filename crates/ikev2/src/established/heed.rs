@@ -37,6 +37,7 @@ impl Established {
             agreed: &before,
             addresses: cx.addresses,
             first_contact: false,
+            resumes: false,
         };
         ext::inspect(moment, &facts, contents, &mut self.peer);
     }
@@ -55,6 +56,7 @@ impl Established {
             agreed: &self.peer,
             addresses: cx.addresses,
             first_contact: false,
+            resumes: false,
         };
         ext::offer(Moment::Renewed, &mut facts, &mut payloads);
         if !payloads.is_empty() {

@@ -8,6 +8,7 @@ mod clone;
 pub(crate) mod configuration;
 mod crash;
 mod fragmentation;
+mod full_transcript;
 mod initial_contact;
 mod intermediate;
 pub(crate) mod mobike;
@@ -44,6 +45,7 @@ use wire::{Notify, Payload};
 const ALL: &[&dyn Extension] = &[
     &nat::NatTraversal,
     &fragmentation::Fragmentation,
+    &full_transcript::FullTranscript,
     &intermediate::IntermediateExchange,
     &ppk::PostQuantumPresharedKeys,
     &signature_hashes::SignatureHashes,
@@ -120,6 +122,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) addresses: &'a [IpAddr],
     /// Whether this is our only IKE SA with the peer.
     pub(crate) first_contact: bool,
+    /// The first exchange is IKE_SESSION_RESUME, not IKE_SA_INIT.
+    pub(crate) resumes: bool,
 }
 
 /// What the extensions have found out.
@@ -128,6 +132,8 @@ pub(crate) struct Agreed {
     pub(crate) nat: Nat,
     /// The peer reassembles fragments.
     pub(crate) fragmentation: bool,
+    /// AUTH covers both messages of IKE_SA_INIT.
+    pub(crate) full_transcript: bool,
     /// The peer speaks IKE_INTERMEDIATE.
     pub(crate) intermediate: bool,
     /// Post-quantum pre-shared keys.

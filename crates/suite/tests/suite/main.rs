@@ -21,6 +21,7 @@ mod floods;
 mod followup;
 mod forged_messages;
 mod fragments;
+mod full_transcript;
 mod golden;
 mod identities;
 mod ikev1;

@@ -22,12 +22,12 @@ fn resumes(mut site: Site) -> Site {
     site.with(|c| c.extensions.resumption = true).child(|child| child.dpd_action = EndAction::Restart)
 }
 
-fn pair(seed: u64) -> World {
+pub(crate) fn pair(seed: u64) -> World {
     world(seed).peers(resumes(alice()), resumes(bob()).child(|child| child.dpd_action = EndAction::Clear))
 }
 
 /// Alice's tunnel stands, and she has a ticket.
-fn up(mut world: World) -> World {
+pub(crate) fn up(mut world: World) -> World {
     world.up("alice");
     world.until(established);
     world.run(SECOND);
@@ -36,7 +36,7 @@ fn up(mut world: World) -> World {
 }
 
 /// Bob loses his memory, and alice hears of it.
-fn lose(world: &mut World) {
+pub(crate) fn lose(world: &mut World) {
     let ike = only(world, "alice").id;
     world.crash("bob");
     world.order("alice", Order::Probe(ike));
@@ -49,7 +49,7 @@ fn only(world: &mut World, name: &str) -> IkeStatus {
 }
 
 /// Both ends have one IKE SA, the same, with its child; whether it was resumed.
-fn stands(world: &mut World) -> bool {
+pub(crate) fn stands(world: &mut World) -> bool {
     let (one, other) = (only(world, "alice"), only(world, "bob"));
     assert_eq!((one.state, one.spi_i, one.spi_r), ("established", other.spi_i, other.spi_r));
     assert_eq!(one.resumed, other.resumed);

@@ -153,6 +153,8 @@ registry! {
         USE_PPK_INT = 16445, "USE_PPK_INT";
         /// RFC 9867
         PPK_IDENTITY_KEY = 16446, "PPK_IDENTITY_KEY";
+        /// draft-ietf-ipsecme-ikev2-downgrade-prevention
+        IKE_SA_INIT_FULL_TRANSCRIPT_AUTH = 16447, "IKE_SA_INIT_FULL_TRANSCRIPT_AUTH";
     }
 }
 
