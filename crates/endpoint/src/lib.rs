@@ -345,10 +345,9 @@ impl Endpoint {
         if !slot.sa.is_usable() || !matches!(slot.sa.unique(), Some(Unique::Replace | Unique::Keep)) {
             return;
         }
-        let calls = |sa: &IkeSa| {
-            sa.is_calling() && sa.connection() == name.as_deref() && sa.path().remote.ip() == peer
-        };
-        let ours = self.table.iter().filter(|(_, sa)| calls(sa));
+        let Some(name) = name else { return };
+        let calls = |sa: &IkeSa| sa.is_calling() && sa.path().remote.ip() == peer;
+        let ours = self.table.of_connection(&name).filter(|(_, sa)| calls(sa));
         let ours: Vec<_> =
             ours.map(|(ike, _)| Superseded { ike, tell_peer: false, by: peer, heir: Some(id) }).collect();
         self.world.superseded.extend(ours);

@@ -70,8 +70,8 @@ impl Endpoint {
 
     /// An IKE SA of that connection that can carry further children, now or soon.
     pub(crate) fn usable(&self, connection: &str) -> Option<IkeSaId> {
-        let fits = |sa: &IkeSa| sa.is_usable() && sa.connection() == Some(connection) && !self.is_in_vain(sa);
-        self.table.iter().find(|(_, sa)| fits(sa)).map(|(id, _)| id)
+        let fits = |sa: &IkeSa| sa.is_usable() && !self.is_in_vain(sa);
+        self.table.of_connection(connection).find(|(_, sa)| fits(sa)).map(|(id, _)| id)
     }
 
     /// Whether an IKE SA stands without the address that it needs: another one asks anew.
@@ -82,9 +82,8 @@ impl Endpoint {
 
     fn stands(&self, name: &Name) -> bool {
         let packet = self.keeper.packet(name);
-        self.table.iter().any(|(_, sa)| {
-            sa.connection() == Some(&name.connection) && sa.carries(&name.child, packet.as_ref())
-        })
+        let mut all = self.table.of_connection(&name.connection);
+        all.any(|(_, sa)| sa.carries(&name.child, packet.as_ref()))
     }
 
     /// Asks for children: of the IKE SA that stands, or else for the path to a new one.
@@ -188,8 +187,7 @@ impl Endpoint {
         wish: Wish,
     ) -> Result<(), Refusal> {
         let name = connection.1.name.clone();
-        let in_vain =
-            self.table.iter().filter(|(_, sa)| sa.connection() == Some(&name) && self.is_in_vain(sa));
+        let in_vain = self.table.of_connection(&name).filter(|(_, sa)| self.is_in_vain(sa));
         for ike in in_vain.map(|(ike, _)| ike).collect::<Vec<_>>() {
             self.step(now, ike, |sa, cx| sa.make_room(cx));
         }

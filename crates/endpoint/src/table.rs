@@ -6,6 +6,7 @@ use ikev2::IkeSa;
 use sa::{IkeSaId, Path, Place, Reason};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use wire::Header;
 
 /// The IKE SAs by name, by SPI and by the time when they want to be woken.
@@ -17,6 +18,8 @@ pub(crate) struct Table {
     by_first: BTreeMap<(IkeSpi, SocketAddr), IkeSaId>,
     timers: BTreeSet<(Instant, IkeSaId)>,
     children: BTreeMap<ChildId, IkeSaId>,
+    /// By the names of connections, once an IKE SA has one.
+    by_connection: BTreeMap<Arc<str>, BTreeSet<IkeSaId>>,
 }
 
 /// What is known of an IKE SA whose peer is not authenticated yet.
@@ -36,6 +39,7 @@ pub(crate) struct Slot {
     wake: Option<(Instant, Reason)>,
     children: Vec<ChildId>,
     rival: Option<IkeSpi>,
+    connection: Option<Arc<str>>,
 }
 
 impl Table {
@@ -44,7 +48,8 @@ impl Table {
         if let Some(waiting) = half_open {
             self.by_first.insert(waiting.first, id);
         }
-        self.slots.insert(id, Slot { sa, half_open, wake: None, children: Vec::new(), rival: None });
+        let (wake, children, rival, connection) = (None, Vec::new(), None, None);
+        self.slots.insert(id, Slot { sa, half_open, wake, children, rival, connection });
         self.refresh(id);
     }
 
@@ -74,6 +79,12 @@ impl Table {
         self.slots.iter().map(|(id, slot)| (*id, &slot.sa))
     }
 
+    /// Those of a connection, the oldest first.
+    pub(crate) fn of_connection(&self, name: &str) -> impl Iterator<Item = (IkeSaId, &IkeSa)> {
+        let ids = self.by_connection.get(name).into_iter().flatten();
+        ids.filter_map(|id| Some((*id, &self.slots.get(id)?.sa)))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -91,6 +102,7 @@ impl Table {
 
     /// Learns what has changed in an IKE SA; forgets it when nothing is left of it.
     pub(crate) fn refresh(&mut self, id: IkeSaId) {
+        self.note_connection(id);
         let Some(slot) = self.slots.get_mut(&id) else { return };
         if !slot.sa.is_half_open()
             && let Some(waiting) = slot.half_open.take()
@@ -129,6 +141,34 @@ impl Table {
             self.by_spi.remove(&slot.sa.local_spi());
             if let Some((at, _)) = slot.wake {
                 self.timers.remove(&(at, id));
+            }
+            self.leave_connection(id, slot.connection.as_deref());
+        }
+    }
+
+    fn note_connection(&mut self, id: IkeSaId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if slot.sa.connection() == slot.connection.as_deref() {
+            return;
+        }
+        let now = slot.sa.connection().map(|name| match self.by_connection.get_key_value(name) {
+            Some((name, _)) => name.clone(),
+            None => name.into(),
+        });
+        let before = std::mem::replace(&mut slot.connection, now.clone());
+        self.leave_connection(id, before.as_deref());
+        if let Some(name) = now {
+            self.by_connection.entry(name).or_default().insert(id);
+        }
+    }
+
+    fn leave_connection(&mut self, id: IkeSaId, name: Option<&str>) {
+        if let Some(name) = name
+            && let Some(ids) = self.by_connection.get_mut(name)
+        {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_connection.remove(name);
             }
         }
     }
