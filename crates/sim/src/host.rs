@@ -57,8 +57,8 @@ impl Core for Endpoint {
     }
 }
 
-/// Makes a site's core without memory, for the n-th time.
-pub(crate) type MakeCore = Box<dyn Fn(u64) -> Box<dyn Core> + Send>;
+/// Makes a site's core without memory, for the n-th time, with the configuration in force.
+pub(crate) type MakeCore = Box<dyn Fn(u64, Arc<Policy>) -> Box<dyn Core> + Send>;
 
 /// One site of a world.
 pub struct Host {

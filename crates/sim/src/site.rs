@@ -56,6 +56,9 @@ pub struct Credentials {
     pub authority: Vec<u8>,
 }
 
+/// Post-quantum pre-shared keys: their identities and secrets.
+pub type PpkList = &'static [(&'static str, &'static [u8])];
+
 /// The PSK of [`Site::psk`].
 pub const PSK: &[u8] = b"a secret that both sites have";
 
@@ -162,9 +165,8 @@ impl Site {
     }
 
     /// Uses these post-quantum pre-shared keys, the best first, and has them with these secrets.
-    pub fn with_ppks(self, ppks: &'static [(&'static str, &'static [u8])], required: bool) -> Self {
-        let ids: Vec<&str> = ppks.iter().map(|(id, _)| *id).collect();
-        self.naming(&ids, required).keeping(ppks)
+    pub fn with_ppks(self, ppks: PpkList, required: bool) -> Self {
+        self.with(|connection| connection.extensions.ppk = ppks_named(ppks, required)).keeping(ppks)
     }
 
     /// Names post-quantum pre-shared keys, or patterns of them.
@@ -177,7 +179,7 @@ impl Site {
     }
 
     /// Has the PSK, and these post-quantum pre-shared keys.
-    pub fn keeping(mut self, ppks: &'static [(&'static str, &'static [u8])]) -> Self {
+    pub fn keeping(mut self, ppks: PpkList) -> Self {
         self.secrets.extend(ppks.iter().map(|(_, secret)| secret.to_vec()));
         self.make_keeper = keeper(PSK, ppks);
         self
@@ -230,8 +232,14 @@ fn keeper_of(psk: &'static [u8]) -> MakeKeeper {
     keeper(psk, &[])
 }
 
+/// All of these post-quantum pre-shared keys, the best first.
+pub(crate) fn ppks_named(ppks: PpkList, required: bool) -> Ppks {
+    let parse = |(id, _): &(&str, &[u8])| PpkPattern::parse(id).expect("an identity of a PPK");
+    Ppks { ids: ppks.iter().map(parse).collect(), required }
+}
+
 /// The same with post-quantum pre-shared keys.
-fn keeper(psk: &'static [u8], ppks: &'static [(&'static str, &'static [u8])]) -> MakeKeeper {
+pub(crate) fn keeper(psk: &'static [u8], ppks: PpkList) -> MakeKeeper {
     Box::new(move |suite, policy| {
         let mut secrets = Secrets::new();
         secrets.add_psk(Vec::new(), Secret::from(psk));

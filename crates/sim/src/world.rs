@@ -3,6 +3,7 @@
 use crate::host::{Core, Host};
 use crate::ledger::Ledger;
 use crate::net::IKE;
+use crate::site::{MakeKeeper, PSK, PpkList, keeper, ppks_named};
 use crate::watch::{Shared, Watched, open};
 use crate::{
     Attacker, Checks, Datagram, NatBox, Scene, SimDataplane, SimRng, Site, Stats, Trace, Traffic, Weather,
@@ -130,12 +131,12 @@ impl World {
         let suite = Arc::new(Watched::new(self.suite.clone(), self.ledger.clone(), index));
         let policy = Arc::new(site.policy());
         let (seed, name, settings) = (self.seed, site.name.clone(), site.settings.clone());
-        let of = policy.clone();
-        let make = move |time: u64| -> Box<dyn Core> {
+        let make = move |time: u64, of: Arc<Policy>| -> Box<dyn Core> {
             let rng = Box::new(SimRng::new(seed.wrapping_add(time << 40), &name));
-            Box::new(Endpoint::new(of.clone(), suite.clone(), rng, settings.clone()))
+            Box::new(Endpoint::new(of, suite.clone(), rng, settings.clone()))
         };
-        let mut world = self.site_with(site, policy, make(0));
+        let core = make(0, policy.clone());
+        let mut world = self.site_with(site, policy, core);
         if let Some(host) = world.hosts.last_mut() {
             host.make_core = Some(Box::new(make));
         }
@@ -261,10 +262,36 @@ impl World {
         self.order(name, Order::Up { connection: id, child: child.map(str::to_string), path })
     }
 
-    /// Gives a site another configuration.
+    /// Gives a site another configuration, with its secrets.
     pub fn reload(&mut self, name: &str, site: Site) -> OrderId {
         let policy = Arc::new(site.policy());
-        self.host_mut(name).policy = policy.clone();
+        self.reload_with(name, policy, site.make_keeper, &site.secrets)
+    }
+
+    /// Replaces the post-quantum pre-shared keys of a site with a PSK, by a reload.
+    ///
+    /// # Panics
+    /// When an identity is none: it stands in a test's text.
+    pub fn replace_ppks(&mut self, name: &str, ppks: PpkList, required: bool) -> OrderId {
+        let mut policy = (*self.host(name).policy).clone();
+        for connection in &mut policy.connections {
+            Arc::make_mut(connection).extensions.ppk = ppks_named(ppks, required);
+        }
+        let secrets: Vec<Vec<u8>> = ppks.iter().map(|(_, secret)| secret.to_vec()).collect();
+        self.reload_with(name, Arc::new(policy), keeper(PSK, ppks), &secrets)
+    }
+
+    fn reload_with(
+        &mut self,
+        name: &str,
+        policy: Arc<Policy>,
+        make_keeper: MakeKeeper,
+        secrets: &[Vec<u8>],
+    ) -> OrderId {
+        secrets.iter().for_each(|secret| open(&self.ledger).secret(secret));
+        let keeper = make_keeper(self.suite.clone(), policy.clone());
+        let host = self.host_mut(name);
+        (host.policy, host.keeper) = (policy.clone(), keeper);
         self.order(name, Order::Reload(policy))
     }
 

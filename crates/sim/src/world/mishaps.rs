@@ -23,7 +23,7 @@ impl World {
         self.stats.taken(&host.core.branches());
         host.crashes += 1;
         if let Some(make) = &host.make_core {
-            host.core = make(host.crashes);
+            host.core = make(host.crashes, host.policy.clone());
         }
         let kept = host.dataplane.clear();
         host.open_orders.clear();
