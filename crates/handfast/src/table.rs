@@ -126,6 +126,9 @@ fn child_sa(out: &mut String, child: &ChildSaStatus) {
         let _ = writeln!(out, "    through the interface {interface}");
     }
     let _ = writeln!(out, "    ESP  {}{}", algorithms(&child.algorithms), weak(&child.weak));
+    if let Some(ppk) = &child.ppk {
+        let _ = writeln!(out, "    post-quantum: yes (the PPK `{ppk}` is part of its own keys)");
+    }
     let _ = writeln!(out, "    SPIs in {} out {}", child.spi_in, child.spi_out);
     let Some(counters) = &child.counters else {
         let _ = writeln!(out, "    counters not available");

@@ -306,17 +306,20 @@ fn with_ppks(lab: &Lab, side: &str, lines: &str, ppks: &[(&str, &str)]) -> Strin
     toml + &ppks.iter().map(secret).collect::<String>()
 }
 
+/// Writes a secret into a file that only we can read.
+fn keep_secret(file: &std::path::Path, secret: &str) {
+    std::fs::write(file, format!("{secret}\n")).expect("a file");
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(file, private).expect("a mode");
+}
+
 /// RFC 9867 between two daemons: in the keys before IKE_AUTH; replaced by `reload`, the secret read from a file.
 //= rfc9867 §3.1
 #[test]
 fn s139_a_ppk_carries_a_tunnel_and_is_replaced() {
     let Some(lab) = lab("s139_a_ppk_carries_a_tunnel_and_is_replaced") else { return };
     let file = |side: &str| lab.folder().join(format!("{side}.ppk"));
-    let write = |side: &str, secret: &str| {
-        std::fs::write(file(side), format!("{secret}\n")).expect("a file");
-        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(file(side), private).expect("a mode");
-    };
+    let write = |side: &str, secret: &str| keep_secret(&file(side), secret);
     let old = "0x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
     let [left, right] = ["left", "right"].map(|side| {
         write(side, old);
@@ -351,5 +354,58 @@ fn s139_a_ppk_carries_a_tunnel_and_is_replaced() {
     ping().unwrap_or_else(|error| panic!("{error}"));
     for secret in ["000102030405", "QSBjaGFpbi", "A chain is"] {
         assert!(!left.log().contains(secret) && !right.log().contains(secret));
+    }
+}
+
+/// RFC 9867 between two daemons whose IKE SA stands: the file of a PPK has another secret, then there is another PPK; each time the
+/// next new keys have it, and packets go through all the time.
+//= rfc9867 §3.2
+#[test]
+fn s139_fresh_ppks_come_with_the_next_new_keys() {
+    let Some(lab) = lab("s139_fresh_ppks_come_with_the_next_new_keys") else { return };
+    let file = |side: &str| lab.folder().join(format!("{side}.ppk"));
+    let [left, right] = ["left", "right"].map(|side| {
+        keep_secret(&file(side), "0sQSBjaGFpbiBpcyBhcyBzdHJvbmcgYXMgaXRzIHNlY3JldCBpcy4=");
+        let secret = format!("file = \"{}\"", file(side).display());
+        let toml = with_ppks(&lab, side, "ppk_id = [\"blue\"]\nppk_required = true", &[("blue", &secret)]);
+        Handfast::start(&lab, side, binary(), &toml).unwrap_or_else(|error| panic!("{error}"))
+    });
+    let run =
+        |daemon: &Handfast, words: &[&str]| daemon.command(words).unwrap_or_else(|error| panic!("{error}"));
+    run(&left, &["up", "net"]);
+    let (source, target) = (lab.inner("left").to_string(), lab.inner("right").to_string());
+    let ping = || inside(&lab, &["ping", "-c", "3", "-i", "0.1", "-W", "2", "-I", &source, &target]);
+    ping().unwrap_or_else(|error| panic!("{error}"));
+    let shows = |text: &str| {
+        let shown = || [&left, &right].map(|daemon| run(daemon, &["status"]));
+        let both = wait_until(Duration::from_secs(5), || shown().iter().all(|shown| shown.contains(text)));
+        assert!(both, "{text}: {:?}\n{}\n{}", shown(), left.log(), right.log());
+    };
+    shows("yes (the PPK `blue` is part of the keys)");
+    // The same name, and another secret.
+    for (side, daemon) in [("left", &left), ("right", &right)] {
+        keep_secret(&file(side), "0x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
+        run(daemon, &["reload"]);
+    }
+    ping().unwrap_or_else(|error| panic!("{error}"));
+    run(&right, &["rekey", "net/lan"]);
+    shows("yes (the PPK `blue` is part of its own keys)");
+    ping().unwrap_or_else(|error| panic!("{error}"));
+    // Another name.
+    for (side, daemon) in [("left", &left), ("right", &right)] {
+        let path = lab.folder().join(format!("handfast-{side}.toml"));
+        let toml = std::fs::read_to_string(&path).expect("its configuration");
+        let toml = toml.replace("ppk_id = [\"blue\"]", "ppk_id = [\"green\", \"blue\"]");
+        let green = "[secrets.ppk.green]\nid = \"green\"\nsecret = \"0x202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f\"\n";
+        std::fs::write(&path, toml + green).expect("its configuration");
+        run(daemon, &["reload"]);
+    }
+    run(&left, &["rekey", "net"]);
+    shows("yes (the PPK `green` is part of the keys)");
+    ping().unwrap_or_else(|error| panic!("{error}"));
+    for daemon in [&left, &right] {
+        assert!(daemon.log().contains("and the fresh PPK `blue`"), "{}", daemon.log());
+        assert!(daemon.log().contains("The PPK `green` is part of its keys from now on"), "{}", daemon.log());
+        assert_eq!(daemon.log().matches("\"net\" is up with").count(), 1, "{}", daemon.log());
     }
 }

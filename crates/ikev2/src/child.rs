@@ -8,6 +8,7 @@ pub(crate) use refused::{refused_by_peer, refused_in_create, spell};
 use crate::contents::{self, Contents};
 use crate::established::{ChildDues, lifetimes};
 use crate::ext::Nat;
+use crate::fresh_ppk::Primed;
 use crate::idle::Used;
 use crate::ike_sa::Packet;
 use crate::transport::{self, Substituted};
@@ -30,6 +31,8 @@ pub(crate) struct ChildSa {
     /// What it was made from.
     pub(crate) config: Arc<Child>,
     pub(crate) agreed: Box<Agreement>,
+    /// The fresh PPK that has come with its own keys (RFC 9867).
+    pub(crate) ppk: Option<Arc<str>>,
     pub(crate) udp_encap: bool,
     pub(crate) born: Instant,
     pub(crate) dues: ChildDues,
@@ -411,6 +414,8 @@ pub(crate) struct Keying<'a> {
     /// The IKE SA's algorithms.
     pub(crate) ike: &'a IkeSuite,
     pub(crate) sk_d: &'a Secret,
+    /// A PPK of its own, by which SK_d' stands for SK_d.
+    pub(crate) ppk: Option<&'a Primed>,
     /// Of the exchange that makes the child.
     pub(crate) nonces: Nonces<'a>,
     /// Of the child's own key exchanges.
@@ -420,6 +425,16 @@ pub(crate) struct Keying<'a> {
     pub(crate) nat: Nat,
     /// Where the child stands among those over the same traffic.
     pub(crate) place: Place,
+}
+
+impl Keying<'_> {
+    /// SK_d, or SK_d'.
+    //= rfc9867 §3.2.1
+    //# The resulting key SK_d' is then used instead of SK_d in all formulas for computing keys for the new SA (Sections 2.17
+    //# […] of [RFC7296] and Section 2.2.4 of [RFC9370]).
+    fn secret(&self) -> &Secret {
+        self.ppk.map_or(self.sk_d, |primed| &primed.sk_d)
+    }
 }
 
 /// Asks the data plane to install a child SA; an error says what our own side lacks.
@@ -444,7 +459,7 @@ pub(crate) fn install(
         .suite
         .cipher_spec(suite.encr, suite.key_bits, suite.integ)
         .ok_or_else(|| format!("{} with {} is not available here", suite.encr, suite.integ))?;
-    let keys = crypto::child_keys(prf, keying.sk_d, keying.shared, keying.nonces, shape)
+    let keys = crypto::child_keys(prf, keying.secret(), keying.shared, keying.nonces, shape)
         .map_err(|error| error.to_string())?;
     let (outbound, inbound) = match keying.side {
         Side::Initiator => (keys.initiator, keys.responder),
@@ -490,7 +505,8 @@ pub(crate) fn install(
     let used = Used::new(born, child.inactivity);
     let (name, config) = (child.name.clone(), child.clone());
     let agreed = Box::new(agreed);
-    Ok((job, ChildSa { id, name, config, agreed, udp_encap, born, dues, setbacks: 0, used }))
+    let ppk = keying.ppk.map(|primed| primed.ppk.id.clone());
+    Ok((job, ChildSa { id, name, config, agreed, ppk, udp_encap, born, dues, setbacks: 0, used }))
 }
 
 impl ChildSa {
@@ -514,6 +530,7 @@ impl ChildSa {
             remote_ts: remote.clone(),
             udp_encap: self.udp_encap,
             interface: self.config.interface.clone(),
+            ppk: self.ppk.clone(),
         }
     }
 
@@ -531,6 +548,7 @@ impl ChildSa {
             local_ts: facts.local_ts,
             remote_ts: facts.remote_ts,
             interface: facts.interface,
+            ppk: facts.ppk,
             age: now.since(self.born),
         }
     }

@@ -9,11 +9,11 @@
 //!   (both IKE SAs stand)
 //! ```
 
-use crate::channel::Request;
 use crate::child::NoChild;
 use crate::contents::Contents;
 use crate::established::{Asked as AskedFor, Asking, Established, Task};
 use crate::ext::Moment;
+use crate::fresh_ppk::{self, Wanted};
 use crate::ike_sa::{IkeSa, Stage, Wish};
 use crate::rekey_ike::{self, Fresh, Parent};
 use crate::{Common, Cx, Origin, create_child, limits};
@@ -69,7 +69,13 @@ pub(crate) fn on_response(
     }
     let parent = Parent { suite: &of.suite, sk_d: &of.sk_d, fragment_size: of.channel.cut() };
     match rekey_ike::accept_at_once(cx, &ike, &parent, contents) {
-        Ok(fresh) => stand(of, sa, cx, fresh, Some((wish, contents))),
+        Ok(fresh) => match fresh_ppk::settle(of, sa, cx, (&ike.ppks, fresh.ppk.as_ref())) {
+            Ok(()) => stand(of, sa, cx, fresh, Some((wish, contents))),
+            Err(refusal) => {
+                rekey_ike::close(of.chosen.clone(), sa, cx, fresh);
+                cx.out.reply(wish.order, Reply::Refused(refusal));
+            }
+        },
         // What the peer has made of it goes when it hears nothing there.
         Err(what) => {
             let reason = format!("The peer's answer for another IKE SA is wrong: {what}.");
@@ -116,16 +122,11 @@ fn on_error(
 }
 
 /// The peer asks for it.
-pub(crate) fn on_request(
-    of: &mut Established,
-    sa: &mut Common,
-    cx: &mut Cx<'_>,
-    to: Request,
-    contents: &Contents<'_>,
-) {
+pub(crate) fn on_request(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, wanted: &Wanted<'_>) {
+    let to = wanted.to;
     let connection = of.chosen.connection.clone();
     let ours = policy::without_additional(&connection.proposals);
-    let decided = may(of, cx).and_then(|()| rekey_ike::decide_at_once(of, &ours, cx, contents));
+    let decided = may(of, cx).and_then(|()| rekey_ike::decide_at_once(of, &ours, cx, wanted));
     match decided {
         Ok((fresh, payloads)) => {
             of.channel.respond(sa, cx, to, &payloads);
@@ -170,10 +171,14 @@ fn may(of: &Established, cx: &Cx<'_>) -> Result<(), NoChild> {
 fn stand(of: &Established, sa: &Common, cx: &mut Cx<'_>, fresh: Fresh, ours: Option<(Wish, &Contents<'_>)>) {
     let mut common = fresh.common(cx, sa);
     common.origin = Origin::default();
+    let ppk = fresh.ppk.clone();
     let mut stage = Box::new(of.beside(fresh));
     stage.leases = of.leases.beside();
     cx.out.tell(Event::IkeUp(common.facts(&stage.known(), cx.now.mono)));
     cx.note(common.id, format!("It stands beside IKE SA {}, by the same proof (RFC 7791).", sa.id.0));
+    if let Some(ppk) = ppk {
+        fresh_ppk::tell(&common, cx, &ppk);
+    }
     if let Some((wish, contents)) = ours {
         stage.inspect(&common, cx, (Moment::Renewed, common.path), contents);
         common.wishes.push(wish);

@@ -14,16 +14,17 @@ use crate::child::{self, ChildRequest, ChildSa, Decided, Keying, NoChild, Place,
 use crate::contents::{self, Contents};
 use crate::delete::Named;
 use crate::established::{After, Asking, Established, Task, Waiting};
-use crate::ext::Nat;
+use crate::ext::{self, Nat};
 use crate::fault::Fault;
 use crate::followup::{self, Further, Making, Series, Setback, Step};
+use crate::fresh_ppk::{self, Primed, Wanted};
 use crate::rekey_child::Replaces;
 use crate::{Common, Cx, clone_ike, established, limits, rekey_child, rekey_ike};
 use base::EspSpi;
 use crypto::{KePrivate, Nonces, SharedSecrets};
 use dataplane::{ChildId, Selector};
 use policy::{Child, ChildKe};
-use sa::{Branch, Event, Refusal, RefusalKind, Side};
+use sa::{Branch, Event, MixedPpk, Refusal, RefusalKind, Side};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use wire::num::{ExchangeType, KeMethod, NotifyType, ProtocolId};
@@ -40,6 +41,8 @@ pub(crate) struct Asked {
     to: Option<Vec<Selector>>,
     /// The method that the peer has asked for instead of our first.
     corrected: bool,
+    /// The PPKs that we have proposed.
+    ppks: Vec<MixedPpk>,
     /// CREATE_CHILD_SA is answered, and additional key exchanges follow.
     pub(crate) further: Option<Box<Further<Draft>>>,
     /// SPIs that the peer has deleted since, which we do not know: the answer may be about one of them.
@@ -51,6 +54,8 @@ pub(crate) struct Draft {
     agreed: child::Agreement,
     /// Nr.
     nonce: Vec<u8>,
+    /// The PPK that both have for them.
+    ppk: Option<Primed>,
 }
 
 /// What we are going to ask for.
@@ -99,7 +104,8 @@ pub(crate) fn ask(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, plan: 
         _ => None,
     };
     let proposed = Proposed::new(sa, cx, child, true).about(sa, traffic);
-    let nonce = cx.random(limits::NONCE_LEN);
+    let mut offer = of.take_offer();
+    let nonce = offer.nonce(cx);
     let mut payloads: Vec<Payload<'static>> = Vec::new();
     payloads.extend(of.leases.link_notify(proposed.traffic(of.leases.received().is_some())));
     payloads.extend(replaces.map(|(_, spi)| Payload::Notify(rekey_child::notify(spi))));
@@ -118,14 +124,15 @@ pub(crate) fn ask(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, plan: 
         ke = Some((method, private));
     }
     payloads.extend(proposed.ts_payloads());
+    payloads.extend(offer.payloads());
     let Some(request) = of.channel.ask(sa, cx, ExchangeType::CREATE_CHILD_SA, &payloads) else {
         cx.directory.release_spi(proposed.spi);
         return None;
     };
     let replaces = replaces.map(|(id, _)| id);
     cx.reach(if replaces.is_some() { Branch::RekeyChildAsked } else { Branch::CreateAsked });
-    let corrected = wished.is_some();
-    let asked = Asked { proposed, replaces, nonce, ke, to, corrected, further: None, deleted: Vec::new() };
+    let (corrected, ppks, deleted) = (wished.is_some(), offer.ppks, Vec::new());
+    let asked = Asked { proposed, replaces, nonce, ke, to, corrected, ppks, further: None, deleted };
     Some(Asking { request, what: established::Asked::Child(Box::new(asked)) })
 }
 
@@ -148,6 +155,11 @@ pub(crate) fn on_response(
     match accept(&asked, sa, of.nat, contents) {
         Ok((draft, shared)) => {
             let methods: VecDeque<KeMethod> = draft.agreed.suite.additional.methods().collect();
+            if let Err(refusal) =
+                fresh_ppk::settle(of, sa, cx, (&asked.ppks, draft.ppk.as_ref().map(|primed| &primed.ppk)))
+            {
+                return on_wrong(of, sa, cx, &asked, (refusal, methods.is_empty()));
+            }
             if !methods.is_empty() && rekey_child::is_redundant(of, sa, cx, &asked, &draft.nonce) {
                 cx.directory.release_spi(asked.proposed.spi);
                 return;
@@ -226,7 +238,7 @@ fn install(
     asked: Asked,
     (draft, shared): (Draft, Option<&SharedSecrets>),
 ) {
-    let Draft { agreed, nonce } = draft;
+    let Draft { agreed, nonce, ppk } = draft;
     if asked.deleted.contains(&agreed.spi_out) {
         cx.directory.release_spi(asked.proposed.spi);
         cx.reach(Branch::CreateDeleted);
@@ -238,7 +250,8 @@ fn install(
     let nonces = Nonces { initiator: &asked.nonce, responder: &nonce };
     let (side, nat) = (Side::Initiator, of.nat);
     let place = asked.replaces.map_or(Place::Own, |old| of.place_of(old));
-    let keying = Keying { ike: &of.suite, sk_d: &of.sk_d, nonces, shared, side, nat, place };
+    let ppk = ppk.as_ref();
+    let keying = Keying { ike: &of.suite, sk_d: &of.sk_d, ppk, nonces, shared, side, nat, place };
     let installed = child::install(sa, cx, &asked.proposed.child, agreed, keying);
     let replaces = asked.replaces.map(|old| Replaces::new(old, (&asked.nonce, &nonce)));
     of.await_install(sa, cx, (&asked.proposed, replaces), installed);
@@ -334,7 +347,8 @@ fn accept(
             return Err(bad(&format!("it chose key exchange {chosen}, but has no KE payload for it")));
         }
     };
-    Ok((Draft { agreed, nonce }, shared))
+    let ppk = fresh_ppk::taken(&asked.ppks, contents).map_err(|what| bad(&what))?;
+    Ok((Draft { agreed, nonce, ppk }, shared))
 }
 
 /// The peer asks for a child SA, or for new keys.
@@ -345,28 +359,43 @@ pub(crate) fn on_request(
     to: Request,
     contents: &Contents<'_>,
 ) -> After {
-    let for_ike = contents.sa.iter().flatten().any(|proposal| proposal.protocol == ProtocolId::IKE);
-    let rekeyed = contents.notify(NotifyType::REKEY_SA);
     if contents.sa.is_none() || contents.nonce.is_none() {
         return of.fault(sa, cx, to, &Fault::missing("SA or Nonce"));
     }
+    match fresh_ppk::consult(of, sa, cx, (to, contents)) {
+        Ok(true) => After::Stay,
+        Ok(false) => decide(of, sa, cx, Wanted { to, contents, ppk: None }),
+        Err(fault) => of.fault(sa, cx, to, &fault),
+    }
+}
+
+/// Decides on what the peer asks for, now that it is known which of its PPKs is taken.
+pub(crate) fn decide(of: &mut Established, sa: &mut Common, cx: &mut Cx<'_>, wanted: Wanted<'_>) -> After {
+    let Wanted { to, contents, ppk } = &wanted;
+    let to = *to;
+    if let Some(no_child) = fresh_ppk::refusal(of, cx, ppk.as_ref()) {
+        refuse(of, sa, cx, to, no_child);
+        return After::Stay;
+    }
+    let for_ike = contents.sa.iter().flatten().any(|proposal| proposal.protocol == ProtocolId::IKE);
+    let rekeyed = contents.notify(NotifyType::REKEY_SA);
     if rekeyed.is_none() && for_ike && contents.has(NotifyType::CLONE_IKE_SA) {
-        clone_ike::on_request(of, sa, cx, to, contents);
+        clone_ike::on_request(of, sa, cx, &wanted);
         return After::Stay;
     }
     if rekeyed.is_none() && for_ike {
-        return rekey_ike::on_request(of, sa, cx, to, contents);
+        return rekey_ike::on_request(of, sa, cx, &wanted);
     }
     let done = match rekeyed {
         _ if of.is_rekeying_ike() || of.series.iter().any(Series::is_ike) => {
             cx.reach(Branch::CreateWhileRekeying);
             Err(busy(of))
         }
-        Some(notify) => rekey_child::on_request(of, sa, cx, (to, contents), notify),
-        None => match established::grant_on_create(of, sa, cx, (to, contents)) {
+        Some(notify) => rekey_child::on_request(of, sa, cx, &wanted, notify),
+        None => match established::grant_on_create(of, sa, cx, &wanted) {
             Ok(true) => Ok(()),
             Ok(false) => {
-                let waiting = answer(of, sa, cx, (to, contents), None);
+                let waiting = answer(of, sa, cx, &wanted, None);
                 waiting.map(|waiting| go_on(of, sa, cx, waiting))
             }
             Err(no_child) => Err(no_child),
@@ -412,9 +441,11 @@ pub(crate) fn answer(
     of: &mut Established,
     sa: &mut Common,
     cx: &mut Cx<'_>,
-    (to, contents): (Request, &Contents<'_>),
+    wanted: &Wanted<'_>,
     old: Option<&ChildSa>,
 ) -> Result<Waiting, NoChild> {
+    let Wanted { to, contents, ppk } = wanted;
+    let (to, ppk) = (*to, ppk.clone());
     let connection = of.chosen.connection.clone();
     if of.series.len() >= limits::MAX_SERIES {
         let reason = format!(
@@ -442,7 +473,7 @@ pub(crate) fn answer(
         Some(old) => Decided::again(sa, cx, &connection, &request, old)?,
     };
     // Nor may series of the peer's without end hold our own wish for new keys back.
-    if !decided.agreed.suite.additional.is_empty() && of.is_queued(|task| matches!(task, Task::RekeyIke)) {
+    if !decided.agreed.suite.additional.is_empty() && of.is_queued(|task| matches!(task, Task::RekeyIke(_))) {
         cx.directory.release_spi(decided.agreed.spi_in);
         return Err(busy(of));
     }
@@ -466,10 +497,11 @@ pub(crate) fn answer(
         shared = Some(secret.into());
     }
     body.extend(decided.ts_payloads());
+    body.extend(ppk.iter().map(|primed| ext::ppk_chosen(&primed.ppk.id)));
     cx.reach(if old.is_some() { Branch::RekeyChildAnswered } else { Branch::CreateAnswered });
     let peer_nonce = contents.nonce.as_ref().map_or(Vec::new(), |nonce| nonce.to_vec());
     let replaces = old.map(|old| Replaces::new(old.id, (&peer_nonce, &nonce)));
-    Ok(Waiting { to, head: Vec::new(), body, decided, nonces: (peer_nonce, nonce), shared, replaces })
+    Ok(Waiting { to, head: Vec::new(), body, decided, nonces: (peer_nonce, nonce), shared, ppk, replaces })
 }
 
 fn wrong_ke(connection: &str, decided: &Decided, sent: Option<KeMethod>, wanted: KeMethod) -> NoChild {

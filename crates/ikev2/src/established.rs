@@ -30,6 +30,7 @@ use crate::ext::configuration::Leases;
 use crate::ext::{Agreed, Nat};
 use crate::fault::Fault;
 use crate::followup::Series;
+use crate::fresh_ppk::{self, Consulting, Offering};
 use crate::ike_sa::{Chosen, Datagram, End, Known, Next, Stage};
 use crate::move_path::Mobility;
 use crate::rekey_child::{Rekey, Replaces, Retired};
@@ -72,6 +73,10 @@ pub(crate) struct Established {
     pub(crate) answering: Vec<Answering>,
     /// Requests of the peer that wait for an address.
     pub(crate) granting: Vec<Granting>,
+    /// What our next request for an SA proposes of PPKs (RFC 9867).
+    pub(crate) offering: Offering,
+    /// Requests of the peer that wait for what its PPKs are.
+    pub(crate) consulting: Vec<Consulting>,
     /// Children that we asked for and that the data plane is installing.
     pub(crate) installing: Vec<Installing>,
     /// Series of exchanges in which the peer makes SAs.
@@ -186,7 +191,7 @@ impl Stage for Established {
             local_id: Some(&self.identities.local),
             remote_id: Some(&self.identities.remote),
             suite: Some(self.suite),
-            ppk: self.peer.ppk.used.as_deref(),
+            ppk: self.peer.ppk.id(),
             full_transcript: self.peer.full_transcript,
             nat_local: self.nat.local,
             nat_remote: self.nat.remote,
@@ -233,6 +238,14 @@ impl Stage for Established {
                 self.go_on(sa, cx);
                 return self;
             }
+            Answer::Ppk(answer) => {
+                let after = fresh_ppk::on_answer(&mut self, sa, cx, job, Ok(answer));
+                return self.after(sa, cx, after);
+            }
+            Answer::Refused(why) => {
+                let after = fresh_ppk::on_answer(&mut self, sa, cx, job, Err(why.reason));
+                return self.after(sa, cx, after);
+            }
             _ => return self,
         };
         if probe::on_counters(&mut self, sa, cx, job, &outcome)
@@ -270,6 +283,10 @@ impl Stage for Established {
         self.give_up_on_dataplane(sa, cx);
         self.give_up_on_leases(sa, cx);
         self.give_up_on_series(sa, cx);
+        match self.give_up_on_ppks(sa, cx) {
+            After::Stay => {}
+            after => return self.after(sa, cx, after),
+        }
         self.release_retired(sa, cx);
         if let Some(end) = self.on_lifetimes(sa, cx) {
             return self.close(sa, cx, end);
@@ -302,7 +319,8 @@ impl Stage for Established {
         let retired = self.retired.iter().filter_map(|retired| Some((retired.until?, Reason::Expire)));
         let later = self.later.iter().map(|(at, _)| (*at, Reason::Rekey));
         let dues = self.next_due().map(|at| (at, Reason::Rekey));
-        let one = [tidy, probe, look, dead, keepalive, spent, dues].into_iter().flatten();
+        let ppks = self.ppks_until().map(|at| (at, Reason::Expire));
+        let one = [tidy, probe, look, dead, keepalive, spent, dues, ppks].into_iter().flatten();
         let many = asking.chain(answering).chain(granting).chain(installing).chain(retired).chain(later);
         let many = many.chain(series);
         one.chain(many).min_by_key(|(at, _)| *at)
@@ -369,11 +387,8 @@ impl Established {
         //# only ones to cause the IKE SA to be deleted without a Delete payload.
         if contents.has(NotifyType::AUTHENTICATION_FAILED) {
             self.channel.respond(sa, cx, to, &[]);
-            let refusal = establish::not_accepted(
-                &self.chosen.connection,
-                &self.identities.local,
-                self.peer.ppk.used.as_deref(),
-            );
+            let refusal =
+                establish::not_accepted(&self.chosen.connection, &self.identities.local, self.peer.ppk.id());
             cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal: refusal.clone() });
             return After::End(Fate::Refused(refusal));
         }

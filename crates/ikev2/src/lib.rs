@@ -23,6 +23,7 @@ mod fate;
 mod fault;
 mod followup;
 mod fragment;
+mod fresh_ppk;
 mod idle;
 mod ike_sa;
 pub mod limits;

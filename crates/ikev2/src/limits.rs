@@ -61,8 +61,8 @@ pub const MAX_INIT: usize = 8_192;
 /// message must not be many times as large as the message.
 pub const MAX_AUTHORITIES: usize = 20;
 
-/// PPKs that a request proposes (RFC 9867 §3.1), and that are looked at in one: old and new ones while they are replaced, for a
-/// few groups of peers.
+/// PPKs that a request proposes (RFC 9867 §3.1, §3.2), that are looked at in one, and of which an IKE SA remembers that they are in
+/// its keys: old and new ones while they are replaced, for a few groups of peers.
 pub const MAX_PPKS: usize = 8;
 
 /// Octets of a nonce that we make: at least 16, and half the key size of the PRF at least, which

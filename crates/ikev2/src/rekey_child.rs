@@ -16,12 +16,11 @@
 //! exchange has the lowest of all four nonces is redundant: who asked for it deletes it, and the other one deletes the old
 //! child. Until both exchanges are decided a [`Rekey`] remembers them.
 
-use crate::channel::Request;
 use crate::child::{ChildSa, NoChild, Place, Traffic};
-use crate::contents::Contents;
 use crate::create_child::{self, Plan};
 use crate::delete::{self, Named};
 use crate::established::{Asking, Established, Task};
+use crate::fresh_ppk::Wanted;
 use crate::{Common, Cx};
 use base::{EspSpi, Instant};
 use dataplane::{ChildId, Op};
@@ -334,7 +333,7 @@ pub(crate) fn on_request(
     of: &mut Established,
     sa: &mut Common,
     cx: &mut Cx<'_>,
-    request: (Request, &Contents<'_>),
+    wanted: &Wanted<'_>,
     notify: &Notify<'_>,
 ) -> Result<(), NoChild> {
     let old = find(of, cx, notify)?;
@@ -348,7 +347,7 @@ pub(crate) fn on_request(
         return Err(NoChild::new(RefusalKind::Busy, NotifyType::TEMPORARY_FAILURE, connection, reason));
     }
     of.end_redundant_series(cx, old.id);
-    let waiting = create_child::answer(of, sa, cx, request, Some(&old))?;
+    let waiting = create_child::answer(of, sa, cx, wanted, Some(&old))?;
     match of.rekeys.iter_mut().find(|rekey| rekey.old == old.id) {
         Some(rekey) => rekey.theirs = Half::UnderWay,
         None => of.rekeys.push(Rekey { old: old.id, ours: Half::None, theirs: Half::UnderWay }),

@@ -28,14 +28,15 @@ use crate::closing::{Closing, Lingering, Replaced};
 use crate::contents::Contents;
 use crate::create_child;
 use crate::delete;
-use crate::established::{After, Asked as AskedFor, Asking, Core, Established};
+use crate::established::{After, Asked as AskedFor, Asking, Core, Established, Task};
 use crate::followup::{self, Further, Making, Setback, Step};
+use crate::fresh_ppk::{self, Wanted};
 use crate::ike_sa::{Chosen, Common, Datagram, IkeSa, Next, Stage};
 use crate::{Cx, ext, limits};
 use base::IkeSpi;
 use crypto::{KePrivate, SharedSecrets, Spis};
 use policy::Offer;
-use sa::{Branch, Event, Fate, Path, RefusalKind, Whereabouts};
+use sa::{Branch, Event, Fate, MixedPpk, Path, Refusal, RefusalKind, Whereabouts};
 use wire::num::{ExchangeType, KeMethod, NotifyType};
 use wire::{Notify, Payload};
 
@@ -47,6 +48,8 @@ pub(crate) struct Asked {
     ke: (KeMethod, Box<dyn KePrivate>),
     /// The method that the peer has asked for instead of our first.
     corrected: bool,
+    /// The PPKs that we have proposed.
+    pub(crate) ppks: Vec<MixedPpk>,
     /// CREATE_CHILD_SA is answered, and additional key exchanges follow.
     pub(crate) further: Option<Box<Further<Draft>>>,
 }
@@ -114,6 +117,11 @@ pub(crate) fn on_response(
                 Err(what) => return on_wrong(&what),
             };
             let methods = draft.methods();
+            if let Err(refusal) =
+                fresh_ppk::settle(of, sa, cx, (&asked.ppks, draft.ppk.as_ref().map(|primed| &primed.ppk)))
+            {
+                return forgo(of, sa, cx, (&draft, &shared), refusal);
+            }
             if !methods.is_empty()
                 && let Some(after) = stop_if_redundant(of, sa, cx, &draft)
             {
@@ -174,6 +182,31 @@ fn stop_if_redundant(of: &mut Established, sa: &Common, cx: &mut Cx<'_>, draft: 
     })
 }
 
+/// The new IKE SA would lack the PPK that is required: it goes at once, and with it this one, whose place it has taken at the
+/// peer's.
+fn forgo(
+    of: &mut Established,
+    sa: &mut Common,
+    cx: &mut Cx<'_>,
+    (draft, shared): (&Draft, &SharedSecrets),
+    refusal: Refusal,
+) -> After {
+    cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal: refusal.clone() });
+    if !draft.methods().is_empty() {
+        // Nothing stands before the last exchange.
+        of.rekey_ike_later(cx);
+        return After::Stay;
+    }
+    let parent = Parent { suite: &of.suite, sk_d: &of.sk_d, fragment_size: of.channel.cut() };
+    if let Ok(fresh) = Fresh::derive(cx, &parent, draft, shared) {
+        close(of.chosen.clone(), sa, cx, fresh);
+    }
+    match of.rival.take() {
+        Some(rival) => After::Handed(rival.take_over(Remains::PeerDeletes)),
+        None => After::Close(Fate::Refused(refusal)),
+    }
+}
+
 /// All is exchanged: the new IKE SA stands at both ends.
 fn finish(
     of: &mut Established,
@@ -230,8 +263,7 @@ fn on_error(
     }
     if let Some(wished) = corrected(asked, notify) {
         cx.note(sa.id, format!("The peer wants key exchange {wished} for the new IKE SA: asking again."));
-        let asking = begin(of, sa, cx, Some(wished));
-        of.asking.extend(asking);
+        of.queue_first(Task::RekeyIke(Some(wished)));
         return After::Stay;
     }
     if notify.kind == NotifyType::NO_ADDITIONAL_SAS {
@@ -257,9 +289,9 @@ pub(crate) fn on_request(
     of: &mut Established,
     sa: &mut Common,
     cx: &mut Cx<'_>,
-    to: Request,
-    contents: &Contents<'_>,
+    wanted: &Wanted<'_>,
 ) -> After {
+    let (to, contents) = (wanted.to, wanted.contents);
     // Whoever asks again has given its series up.
     of.drop_series_for_ike();
     let rekeying = of.is_rekeying_ike();
@@ -271,7 +303,7 @@ pub(crate) fn on_request(
             cx.reach(Branch::RekeyIkeBusy);
             Err(busy(of))
         }
-        false => decide(&of.chosen.connection, &of.chosen.connection.proposals, cx, contents),
+        false => decide(&of.chosen.connection, &of.chosen.connection.proposals, cx, wanted),
     };
     let (draft, shared, mut payloads) = match decided {
         Ok(decided) => decided,
@@ -394,15 +426,20 @@ pub(crate) fn hand_over(
     let Handover { fresh, old, held } = handover;
     let is_asking = !of.asking.is_empty();
     of.clear_series(cx);
+    of.turn_away_consulting(sa, cx);
     of.requeue_asked();
     cx.directory.leave(&of.identities.pair, sa.id);
     let connection = of.chosen.connection.clone();
     let mut common = fresh.common(cx, sa);
     common.wishes = std::mem::take(&mut sa.wishes);
+    let ppk = fresh.ppk.clone();
     let channel = of.renew(&common, cx, *fresh);
     of.renew_tickets(cx, Spis { initiator: sa.spi_i, responder: sa.spi_r });
     cx.out.reassign(sa.id, common.id);
     cx.out.tell(Event::IkeRekeyed { before: sa.id, facts: common.facts(&of.known(), cx.now.mono) });
+    if let Some(ppk) = ppk {
+        fresh_ppk::tell(&common, cx, &ppk);
+    }
     let stage = of.on_held(&mut common, cx, held);
     cx.born.push(IkeSa::new(common, stage));
     match old {
@@ -423,8 +460,9 @@ impl Established {
 
     /// Goes on with the keys of a new IKE SA; gives back the old channel.
     fn renew(&mut self, sa: &Common, cx: &mut Cx<'_>, fresh: Fresh) -> Channel {
-        let Fresh { suite, sk_d, channel, .. } = fresh;
+        let Fresh { suite, sk_d, channel, ppk, .. } = fresh;
         (self.suite, self.sk_d) = (suite, sk_d);
+        ppk.into_iter().for_each(|ppk| self.peer.ppk.add(ppk));
         self.rival = None;
         self.forget_rekey();
         self.mobility.renew();
@@ -435,7 +473,9 @@ impl Established {
 
     /// One with the keys of a new IKE SA beside this one: with the same ends, and no children.
     pub(crate) fn beside(&self, fresh: Fresh) -> Self {
-        let Fresh { suite, sk_d, channel, .. } = fresh;
+        let Fresh { suite, sk_d, channel, ppk, .. } = fresh;
+        let mut peer = self.peer.clone();
+        ppk.into_iter().for_each(|ppk| peer.ppk.add(ppk));
         let mut stage = Self::bare(Core {
             channel,
             chosen: self.chosen.clone(),
@@ -443,7 +483,7 @@ impl Established {
             suite,
             sk_d,
             proved_as: self.proved_as,
-            peer: self.peer.clone(),
+            peer,
             mobility: self.mobility.beside(),
             dues: self.dues,
             resumption: self.resumption.beside(),
@@ -470,7 +510,7 @@ impl Established {
 }
 
 /// An IKE SA that nothing hangs on: the peer is told.
-fn close(chosen: Chosen, sa: &Common, cx: &mut Cx<'_>, fresh: Fresh) {
+pub(crate) fn close(chosen: Chosen, sa: &Common, cx: &mut Cx<'_>, fresh: Fresh) {
     let mut common = fresh.common(cx, sa);
     let stage = Closing::after_rekey(&mut common, cx, chosen.connection, fresh.channel);
     cx.born.push(IkeSa::new(common, stage));

@@ -273,7 +273,7 @@ impl Established {
             remote: self.identities.remote.clone(),
             method: self.chosen.connection.remote.method,
             age: self.resumption.age(now),
-            ppk: self.peer.ppk.used.clone(),
+            ppk: self.peer.ppk.used.first().cloned(),
         }
     }
 

@@ -7,18 +7,18 @@
 //! and the seed, so that no nonce can come twice under a key.
 
 use crate::contents::{identification, identity};
+use crate::ext::UsedPpk;
 use crate::{Cx, limits};
 use base::{IkeSpi, Secret, WallClock};
 use crypto::{Cipher, Spis, prf_plus};
 use policy::{Additional, AuthMethod, Connection, Identity, IkeSuite};
 use sa::TICKET_SECRET;
-use std::sync::Arc;
 use std::time::Duration;
 use wire::Identification;
 use wire::num::{Encr, IdType, Integ, KeMethod, Prf};
 
 /// The format; the keys of another one are other keys.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// What tickets are sealed with, whatever the IKE SA uses.
 const ENCR: (Encr, u16) = (Encr::AES_GCM_16, 256);
@@ -47,8 +47,8 @@ pub(crate) struct Former {
     pub(crate) method: AuthMethod,
     /// How long ago both have.
     pub(crate) age: Duration,
-    /// The identity of the PPK that is in its keys (RFC 8784, RFC 9867).
-    pub(crate) ppk: Option<Arc<str>>,
+    /// The PPK that was mixed into its keys last (RFC 8784, RFC 9867).
+    pub(crate) ppk: Option<UsedPpk>,
 }
 
 /// What a ticket holds.
@@ -187,8 +187,8 @@ fn emit(ticket: &Ticket, wall: WallClock, lifetime: Duration) -> Option<Vec<u8>>
     });
     let (local, remote) = (identification(local), identification(remote));
     out.extend([local.kind.0, remote.kind.0]);
-    let ppk = ppk.as_deref().unwrap_or_default().as_bytes();
-    for field in [connection.as_bytes(), mark, &local.data, &remote.data, ppk, sk_d.expose()] {
+    let ppk = ppk.as_ref().map_or(Vec::new(), |ppk| [&ppk.print, ppk.id.as_bytes()].concat());
+    for field in [connection.as_bytes(), mark, &local.data, &remote.data, &ppk, sk_d.expose()] {
         out.extend(u16::try_from(field.len()).ok()?.to_be_bytes());
         out.extend(field);
     }
@@ -224,8 +224,11 @@ fn parse(data: &[u8], wall: WallClock) -> Option<(Ticket, WallClock)> {
         remote: id(remote_kind, remote),
         method,
         age: Duration::from_secs(wall.0.saturating_sub(proven)),
-        // No identity is empty.
-        ppk: Some(std::str::from_utf8(ppk).ok()?).filter(|ppk| !ppk.is_empty()).map(Into::into),
+        ppk: match ppk.split_first_chunk() {
+            Some((print, id)) => Some(UsedPpk { id: std::str::from_utf8(id).ok()?.into(), print: *print }),
+            None if ppk.is_empty() => None,
+            None => return None,
+        },
     };
     let connection = String::from_utf8(connection.to_vec()).ok()?;
     let ticket = Ticket { connection, mark: mark.to_vec(), former };
@@ -274,6 +277,7 @@ mod tests {
     use policy::Policy;
     use provider::Provider;
     use sa::{Directory, Outbox, Settings};
+    use std::sync::Arc;
 
     struct Count(u8);
 
@@ -326,7 +330,7 @@ mod tests {
             remote: Identity::Other(77, vec![0, 255]),
             method: AuthMethod::Pubkey,
             age: Duration::from_secs(500),
-            ppk: Some("blue".into()),
+            ppk: Some(UsedPpk { id: "blue".into(), print: [5; 8] }),
         };
         Ticket { connection: "net".to_string(), mark: vec![9; MARK], former }
     }
@@ -356,7 +360,7 @@ mod tests {
             (wanted.local, wanted.remote, wanted.method)
         );
         assert_eq!((former.spis.initiator, former.spis.responder), (IkeSpi(1), IkeSpi(u64::MAX)));
-        assert_eq!(former.age, Duration::from_secs(560));
+        assert_eq!((former.age, former.ppk), (Duration::from_secs(560), wanted.ppk));
     }
 
     //= rfc5723 §6.1

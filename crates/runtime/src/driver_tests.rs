@@ -362,6 +362,7 @@ fn standing() -> IkeStatus {
             local_ts: vec![],
             remote_ts: vec![],
             interface: dataplane::Interface::new("hf-site1"),
+            ppk: Some("green".into()),
             age: Duration::from_secs(60),
         }],
     }

@@ -392,6 +392,8 @@ pub struct ChildSaStatus {
     pub remote_ts: Vec<String>,
     /// The interface that it has to itself and its like; absent where its selectors decide.
     pub interface: Option<String>,
+    /// The fresh PPK that has come with its own keys; absent where there is none.
+    pub ppk: Option<String>,
     /// Since it was installed.
     pub age_seconds: f64,
     /// What it carried; absent when the data plane did not answer in time.

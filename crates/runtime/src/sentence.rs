@@ -169,12 +169,13 @@ fn child_up(facts: &ChildFacts) -> String {
     let selectors =
         |ts: &[dataplane::Selector]| ts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     format!(
-        "Child SA \"{}\" is up: {} === {}{} with {}, {}, SPI {} in and {} out",
+        "Child SA \"{}\" is up: {} === {}{} with {}{}, {}, SPI {} in and {} out",
         facts.name,
         selectors(&facts.local_ts),
         selectors(&facts.remote_ts),
         facts.interface.as_ref().map_or(String::new(), |interface| format!(" through {interface}")),
         say_child_suite(&facts.suite),
+        facts.ppk.as_ref().map_or(String::new(), |id| format!(" and the fresh PPK `{id}`")),
         if facts.udp_encap { "ESP in UDP" } else { "ESP" },
         facts.spi_in,
         facts.spi_out,

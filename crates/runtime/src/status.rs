@@ -115,6 +115,7 @@ fn child_sa(status: &ChildStatus) -> ChildSaStatus {
         local_ts: text(&status.local_ts),
         remote_ts: text(&status.remote_ts),
         interface: status.interface.as_ref().map(ToString::to_string),
+        ppk: status.ppk.as_ref().map(ToString::to_string),
         age_seconds: seconds(status.age),
         counters: None,
     }

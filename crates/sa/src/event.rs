@@ -5,6 +5,7 @@ use base::{EspSpi, IkeSpi, MessageId};
 use dataplane::{ChildId, Interface, Mode, Selector};
 use policy::{ChildSuite, Identity, IkeSuite, PostQuantum};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Something that happened to an SA or at the door.
@@ -121,6 +122,8 @@ pub struct ChildFacts {
     pub remote_ts: Vec<Selector>,
     pub udp_encap: bool,
     pub interface: Option<Interface>,
+    /// The fresh PPK that has come with its own keys (RFC 9867 §3.2).
+    pub ppk: Option<Arc<str>>,
 }
 
 /// Why an SA ended.

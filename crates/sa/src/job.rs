@@ -131,6 +131,9 @@ impl Job {
 /// Octets of a PPK Confirmation (RFC 9867 §3.1).
 pub const PPK_CONFIRMATION: usize = 8;
 
+/// Octets of a [`MixedPpk::print`].
+pub const PPK_PRINT: usize = 8;
+
 /// What is wanted of post-quantum pre-shared keys.
 #[derive(Clone, Debug)]
 pub struct PpkRequest {
@@ -139,7 +142,7 @@ pub struct PpkRequest {
     /// The PPKs in question, the best first: their identities, and what the peer has computed of them to show that it has the
     /// same, where it has.
     pub wanted: Vec<(Arc<str>, Option<[u8; PPK_CONFIRMATION]>)>,
-    /// What a confirmation is computed of: `Ni | Nr | SPIi | SPIr`.
+    /// What a confirmation is computed of: `Ni | Nr | SPIi | SPIr`; in CREATE_CHILD_SA `Ni | SPIi | SPIr`.
     pub confirmed: Vec<u8>,
     /// The keys that they are mixed into: `prf+ (PPK, key)` of each is the answer.
     pub keys: Vec<Secret>,
@@ -161,6 +164,9 @@ pub struct MixedPpk {
     pub id: Arc<str>,
     /// The first octets of `prf(PPK, confirmed)`.
     pub confirmation: [u8; PPK_CONFIRMATION],
+    /// The same under the same PRF as long as the key is, and another one when it is replaced. It shows nothing of the key, and is
+    /// for nobody else.
+    pub print: [u8; PPK_PRINT],
     /// `prf+ (PPK, key)` of each key of the request.
     pub keys: Vec<Secret>,
 }

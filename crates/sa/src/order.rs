@@ -182,5 +182,7 @@ pub struct ChildStatus {
     pub local_ts: Vec<Selector>,
     pub remote_ts: Vec<Selector>,
     pub interface: Option<Interface>,
+    /// The fresh PPK that has come with its own keys (RFC 9867 §3.2).
+    pub ppk: Option<Arc<str>>,
     pub age: Duration,
 }

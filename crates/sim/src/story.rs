@@ -1,7 +1,7 @@
 //! What one seed tells: two sites, their configuration, their troubles and their orders; from the
 //! first order to the last SA being gone.
 
-use crate::site::{Credentials, additional, esp, ike, net};
+use crate::site::{Credentials, PpkList, additional, esp, ike, net};
 use crate::{Datagram, DataplaneNature, KeeperNature, Scene, SimRng, Site, Stats, Weather, World, answered};
 use base::{Instant, Rng};
 use crypto::Suite;
@@ -55,6 +55,7 @@ pub fn tell(seed: u64, kit: &Kit, speak: bool) -> Ending {
     let (alice, bob) = sites(&mut dice, &mut SimRng::new(seed, "additional key exchanges"), kit);
     let mut world = world.peers(alice, bob);
     troubles(&mut dice, &mut world);
+    let mut fresh = SimRng::new(seed, "fresh PPKs");
     let first = world.up("alice");
     if dice.chance(120) {
         world.run(Duration::from_millis(dice.below(400)));
@@ -63,7 +64,7 @@ pub fn tell(seed: u64, kit: &Kit, speak: bool) -> Ending {
             world.up("bob");
         }
     }
-    life(&mut dice, &mut world);
+    life(&mut dice, &mut fresh, &mut world);
     answers(&mut world);
     heal(&mut world);
     let result = result(&mut world, first);
@@ -135,11 +136,13 @@ fn sites(dice: &mut SimRng, more: &mut SimRng, kit: &Kit) -> (Site, Site) {
     misfits(dice, alice, bob)
 }
 
+const BLUE: PpkList = &[("blue", b"the blue key that both sites may have")];
+const OTHER: PpkList = &[("blue", b"a key that is called blue and is not!")];
+const BOTH: PpkList = &[("green", b"the green key that one site may have"), BLUE[0]];
+const LATER: PpkList = &[("red", b"the red key, which comes later if ever"), OTHER[0], BOTH[0]];
+
 /// Some pairs have post-quantum pre-shared keys: the same, only one of both, or another one under the same name.
 fn ppks(more: &mut SimRng, alice: Site, bob: Site) -> (Site, Site) {
-    const BLUE: &[(&str, &[u8])] = &[("blue", b"the blue key that both sites may have")];
-    const OTHER: &[(&str, &[u8])] = &[("blue", b"a key that is called blue and is not!")];
-    const BOTH: &[(&str, &[u8])] = &[("green", b"the green key that one site may have"), BLUE[0]];
     if alice.connections[0].local.method != AuthMethod::Psk || !more.chance(200) {
         return (alice, bob);
     }
@@ -312,9 +315,10 @@ fn noise(scene: &mut Scene<'_>, kept: &mut Vec<Datagram>) {
 }
 
 /// What happens to the tunnel while it stands.
-fn life(dice: &mut SimRng, world: &mut World) {
+fn life(dice: &mut SimRng, fresh: &mut SimRng, world: &mut World) {
     for _ in 0..dice.below(4) {
         world.run(Duration::from_millis(dice.below(30_000)));
+        replace_ppks(fresh, world);
         let name = dice.pick(&["alice", "bob"]);
         match dice.below(9) {
             5 => {
@@ -360,6 +364,35 @@ fn life(dice: &mut SimRng, world: &mut World) {
                 world.order(name, Order::Down(Target::Connection("net".to_string())));
             }
             _ => {}
+        }
+    }
+}
+
+/// Post-quantum pre-shared keys are replaced while tunnels stand: on both sides, one after the other, or on one of them. New
+/// keys are asked for before that is settled, or after.
+fn replace_ppks(fresh: &mut SimRng, world: &mut World) {
+    let connection = &world.host("alice").policy.connections[0];
+    let often = if connection.extensions.ppk.any() { 400 } else { 20 };
+    if connection.local.method != AuthMethod::Psk || !fresh.chance(often) {
+        return;
+    }
+    let all: [PpkList; 6] = [&[], BLUE, OTHER, BOTH, LATER, LATER];
+    let (ppks, required) = (fresh.pick(&all), fresh.chance(300));
+    let both = ["alice", "bob"];
+    let of: Vec<&str> = if fresh.chance(700) { both.to_vec() } else { vec![fresh.pick(&both)] };
+    for name in of {
+        world.stats.count("story: other PPKs");
+        world.replace_ppks(name, ppks, required && !ppks.is_empty());
+        world.run(Duration::from_millis(fresh.below(3_000)));
+        for name in both {
+            if fresh.chance(500) {
+                let target = match fresh.chance(500) {
+                    true => Target::Connection("net".to_string()),
+                    false => Target::Child("net".to_string(), "lan".to_string()),
+                };
+                world.order(name, Order::Rekey(target));
+                world.run(Duration::from_millis(fresh.below(400)));
+            }
         }
     }
 }

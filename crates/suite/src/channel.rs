@@ -108,6 +108,12 @@ impl Channel {
         Self::with(self.suite.clone(), self.algorithms, nonces, self.spis, skeyseed)
     }
 
+    /// SK_d', by which a PPK comes into what CREATE_CHILD_SA makes (RFC 9867 §3.2.1).
+    pub fn primed(&self, ppk: &[u8]) -> Secret {
+        let prf = self.suite.prf(self.algorithms.prf).expect("the PRF");
+        prf.compute(ppk, &[self.keys.d.expose(), &[1]])
+    }
+
     /// The channel of an IKE SA that resumes this one (RFC 5723 §5.1).
     pub fn resumed(&self, nonces: Nonces<'_>, spis: Spis) -> Self {
         let prf = self.suite.prf(self.algorithms.prf).expect("the PRF");

@@ -351,6 +351,16 @@ impl Puppet {
         prf.compute(ppk, &[&[ni, nr, &spi_i[..], &spi_r].concat()]).expose()[..8].to_vec()
     }
 
+    /// What a PPK Confirmation of that key is in CREATE_CHILD_SA with that Ni (RFC 9867 §3.2).
+    ///
+    /// # Panics
+    /// Before IKE_SA_INIT.
+    pub fn fresh_ppk_confirmation(&self, ppk: &[u8], ni: &[u8]) -> Vec<u8> {
+        let prf = self.suite.prf(self.channel.as_ref().expect("keys").algorithms.prf).expect("the PRF");
+        let (spi_i, spi_r) = (self.spis.initiator.0.to_be_bytes(), self.spis.responder.0.to_be_bytes());
+        prf.compute(ppk, &[&[ni, &spi_i[..], &spi_r].concat()]).expose()[..8].to_vec()
+    }
+
     /// What stands in a right IKE_AUTH message of either role, for a child with its networks.
     pub fn auth_payloads(&self) -> Vec<Payload<'static>> {
         let auth = Authentication { method: AuthMethod::SHARED_KEY, data: self.auth_value().into() };

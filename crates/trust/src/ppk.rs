@@ -3,7 +3,7 @@
 use crate::secrets::Secrets;
 use base::Secret;
 use crypto::{PrfFunction, Suite, prf_plus};
-use sa::{MixedPpk, PPK_CONFIRMATION, PpkAnswer, PpkRequest};
+use sa::{MixedPpk, PpkAnswer, PpkRequest};
 use std::sync::Arc;
 
 /// A post-quantum pre-shared key and its identities.
@@ -24,12 +24,14 @@ pub(crate) fn answer(
     let mut answer = PpkAnswer::default();
     for (id, shown) in &request.wanted {
         let Some(ppk) = secrets.ppk(id) else { continue };
-        let own = confirmation(prf, ppk, &request.confirmed).ok_or_else(missing)?;
+        let own = first_octets(prf, ppk, &request.confirmed).ok_or_else(missing)?;
+        let print = first_octets(prf, ppk, PRINT).ok_or_else(missing)?;
         // It tells nothing that the peer does not know: whoever has not got the PPK cannot compute one octet of it.
         match shown.is_none_or(|shown| Secret::from(&shown[..]) == Secret::from(&own[..])) {
             true => answer.found.push(MixedPpk {
                 id: id.clone(),
                 confirmation: own,
+                print,
                 keys: mix(prf, ppk, request)?,
             }),
             false => answer.mismatched.push(id.clone()),
@@ -38,9 +40,14 @@ pub(crate) fn answer(
     Ok(answer)
 }
 
+/// What a print is made of: shorter than any nonces and SPIs, so that none is ever a confirmation, or a key.
+const PRINT: &[u8] = b"print";
+
 //= rfc9867 §3.1
 //# the first 8 octets of a string computed as prf( PPK, Ni | Nr | SPIi | SPIr )
-fn confirmation(prf: &dyn PrfFunction, ppk: &Secret, of: &[u8]) -> Option<[u8; PPK_CONFIRMATION]> {
+//= rfc9867 §3.2
+//# the first 8 octets of a string computed as prf( PPK, Ni | SPIi | SPIr )
+fn first_octets<const N: usize>(prf: &dyn PrfFunction, ppk: &Secret, of: &[u8]) -> Option<[u8; N]> {
     prf.compute(ppk.expose(), &[of]).expose().first_chunk().copied()
 }
 
@@ -50,6 +57,8 @@ fn confirmation(prf: &dyn PrfFunction, ppk: &Secret, of: &[u8]) -> Option<[u8; P
 //# SK_pr = prf+ (PPK, SK_pr')
 //= rfc9867 §3.1.1
 //# SKEYSEED' = prf+ (PPK, SK_d)
+//= rfc9867 §3.2.1
+//# SK_d' = prf+ (PPK, SK_d)
 fn mix(prf: &dyn PrfFunction, ppk: &Secret, request: &PpkRequest) -> Result<Vec<Secret>, String> {
     let mixed =
         request.keys.iter().map(|key| prf_plus(prf, ppk.expose(), &[key.expose()], key.expose().len()));

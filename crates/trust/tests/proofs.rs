@@ -207,3 +207,44 @@ fn our_own_side_lacks_something() {
     let why = proof(&trust_with(local, psk_remote(), trust::Secrets::new()), HASHES).unwrap_err();
     assert!(why.ours && why.reason.contains("has none"), "{}", why.reason);
 }
+
+/// What is computed of a PPK: prints are alike as long as the key is, and no confirmations; the key itself does not show.
+//= rfc9867 §3.2
+//= rfc9867 §3.2.1
+#[test]
+fn s139_what_is_computed_of_ppks() {
+    let holder = |ppks: &[(&str, &str)]| {
+        let mut secrets = trust::Secrets::new();
+        for (id, ppk) in ppks {
+            secrets.add_ppk(vec![(*id).into()], base::Secret::from(ppk.as_bytes()));
+        }
+        let suite = std::sync::Arc::new(provider::Provider::new());
+        trust::Trust::new(std::sync::Arc::default(), suite, secrets)
+    };
+    let ask = |of: &trust::Trust, id: &str, shown: Option<[u8; 8]>, confirmed: &[u8]| {
+        let request = sa::PpkRequest {
+            prf: wire::num::Prf::HMAC_SHA2_256,
+            wanted: vec![(id.into(), shown)],
+            confirmed: confirmed.to_vec(),
+            keys: vec![base::Secret::new(vec![3; 32])],
+        };
+        match of.answer(&sa::Job::Ppk(request)) {
+            sa::Answer::Ppk(answer) => answer,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (blue, other) =
+        (holder(&[("blue", "one key"), ("azure", "one key")]), holder(&[("blue", "another")]));
+    let one = ask(&blue, "blue", None, b"first").found.remove(0);
+    let again = ask(&blue, "azure", None, b"second").found.remove(0);
+    assert_eq!((one.print, &one.keys), (again.print, &again.keys), "whatever it is called");
+    assert!(one.confirmation != again.confirmation && one.confirmation != one.print);
+    assert_eq!(one.keys[0].expose().len(), 32);
+    let replaced = ask(&other, "blue", None, b"first").found.remove(0);
+    assert!(replaced.print != one.print && replaced.keys != one.keys);
+    let checked = ask(&other, "blue", Some(one.confirmation), b"first");
+    assert_eq!((checked.found.len(), checked.mismatched.len()), (0, 1));
+    assert_eq!(ask(&blue, "blue", Some(one.confirmation), b"first").found.len(), 1);
+    let unknown = ask(&blue, "red", None, b"first");
+    assert_eq!((unknown.found.len(), unknown.mismatched.len()), (0, 0));
+}

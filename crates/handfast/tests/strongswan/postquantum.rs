@@ -118,6 +118,9 @@ fn a_classical_strongswan_is_met_without_a_round_trip_more() {
 /// The same PPK on both sides; strongSwan reads `0x` as we do.
 const BLUE: &str = "0x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
+/// One that only we have.
+const GREEN: &str = "0x202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f";
+
 /// Handfast's `[secrets.ppk]`, which stands behind the lines of the child.
 fn our_ppk(id: &str, secret: &str) -> String {
     format!("[secrets.ppk.one]\nid = \"{id}\"\nsecret = \"{secret}\"\n")
@@ -128,8 +131,10 @@ fn its_ppk(id: &str, secret: &str) -> String {
     format!("secrets {{\n  ppk-1 {{\n    id-1 = {id}\n    secret = {secret}\n  }}\n}}\n")
 }
 
-/// RFC 8784 with both strongSwans, both roles, optional and required: tunnels, with all new keys from either side.
+/// RFC 8784 with both strongSwans, both roles, optional and required: tunnels, with all new keys from either side. A PPK that
+/// only we have is proposed with each new keys of ours (RFC 9867 §3.2), of which strongSwan knows nothing.
 //= rfc8784 §3
+//= rfc9867 §3.2
 #[test]
 fn s139_a_ppk_with_strongswan() {
     for newer in [false, true] {
@@ -139,10 +144,14 @@ fn s139_a_ppk_with_strongswan() {
             continue;
         }
         for (ours, required) in [("left", false), ("left", true), ("right", false), ("right", true)] {
-            let connection = format!("ppk_id = \"blue.example\"\nppk_required = {required}");
+            let more = if required { ", \"green.example\"" } else { "" };
+            let connection = format!("ppk_id = [\"blue.example\"{more}]\nppk_required = {required}");
             let charon =
                 format!("ppk_id = blue.example\nppk_required = {}", if required { "yes" } else { "no" });
-            let (child, sections) = (our_ppk("blue.example", BLUE), its_ppk("blue.example", BLUE));
+            let (mut child, sections) = (our_ppk("blue.example", BLUE), its_ppk("blue.example", BLUE));
+            if required {
+                child += &our_ppk("green.example", GREEN).replace("ppk.one", "ppk.other");
+            }
             let (connection, child, charon_connection) = (&*connection, &*child, &*charon);
             let setup = Setup { ours, connection, child, charon_connection, newer, ..Setup::default() };
             let mut pair = Setup { charon_sections: &sections, ..setup }.start();
@@ -153,6 +162,8 @@ fn s139_a_ppk_with_strongswan() {
                 "{}",
                 pair.explain("status", name)
             );
+            let without = "takes none of our PPKs (`green.example`) for the new keys: they hold the PPK `blue.example` as before";
+            assert!(!required || pair.says(without, 4), "{}", pair.explain(without, name));
             pair.strongswan_says("USE_PPK");
             pair.strongswan_says("N(PPK_ID)");
             pair.wire_is_clean();

@@ -394,7 +394,7 @@ impl AwaitAuth {
                 return super::not_accepted(
                     connection,
                     &self.attempt.local,
-                    self.attempt.secrets.agreed.ppk.used.as_deref(),
+                    self.attempt.secrets.agreed.ppk.id(),
                 );
             }
             NotifyType::UNEXPECTED_NAT_DETECTED => {

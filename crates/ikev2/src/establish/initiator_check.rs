@@ -145,7 +145,7 @@ impl Answered {
             local_id: Some(&self.identities.local),
             remote_id: Some(&self.identities.remote),
             suite: Some(self.secrets.suite),
-            ppk: self.secrets.agreed.ppk.used.as_deref(),
+            ppk: self.secrets.agreed.ppk.id(),
             ..Known::default()
         }
     }

@@ -28,7 +28,7 @@ use crypto::IkeKeys;
 use sa::{Answer, Branch, Fate, JobId, MixedPpk, Reason, Refusal, RefusalKind};
 use std::sync::Arc;
 use wire::num::{ExchangeType, NotifyType};
-use wire::{KeyExchange, Notify, Payload};
+use wire::{KeyExchange, Payload};
 
 /// An IKE_INTERMEDIATE request of ours is on its way.
 pub(super) struct Mixing {
@@ -87,7 +87,7 @@ impl Mixing {
         }
         let of_ke = |ke: &OurKe| KeyExchange { method: ke.method, data: ke.public.clone().into() };
         let mut payloads: Vec<Payload<'_>> = ke.iter().map(of_ke).map(Payload::Ke).collect();
-        payloads.extend(ppks.iter().map(proposal));
+        payloads.extend(ppks.iter().map(ext::ppk_proposal));
         let solution = agreement.solution.take().map(|keys| Payload::PuzzleSolution(keys.into()));
         let channel = &mut agreement.secrets.channel;
         let octets = channel.intermediate_octets(channel.next_request(), solution.as_ref(), &payloads);
@@ -261,12 +261,6 @@ impl Attempt {
         }
         Mixing::begin(sa, cx, rivals, self.agreement)
     }
-}
-
-/// PPK_IDENTITY_KEY of a PPK.
-fn proposal(ppk: &MixedPpk) -> Payload<'static> {
-    let data = [ext::ppk_identity(&ppk.id).as_slice(), &ppk.confirmation].concat();
-    Payload::Notify(Notify::new(NotifyType::PPK_IDENTITY_KEY, data))
 }
 
 impl Followed for Attempt {

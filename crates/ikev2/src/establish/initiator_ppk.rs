@@ -201,9 +201,8 @@ pub(super) fn settle(
     secrets: &mut Secrets,
     contents: &Contents<'_>,
 ) -> Result<(), Refusal> {
-    let Some(id) = secrets.agreed.ppk.used.clone().filter(|_| secrets.agreed.ppk.way == PpkWay::Auth) else {
-        return Ok(());
-    };
+    let ppk = &secrets.agreed.ppk;
+    let Some(id) = ppk.id().filter(|_| ppk.way == PpkWay::Auth).map(str::to_string) else { return Ok(()) };
     if contents.has(NotifyType::PPK_IDENTITY) {
         return Ok(());
     }

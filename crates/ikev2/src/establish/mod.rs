@@ -43,7 +43,7 @@ mod responder_resume;
 mod rivals;
 mod secrets;
 
-use crate::ext::{Ppk, PpkWay};
+use crate::ext::PpkWay;
 use crate::ike_sa::{Chosen, IkeSa, Wish};
 use crate::{Again, Common, Cx, Origin, limits, redirect, resume};
 use base::Instant;
@@ -120,8 +120,9 @@ fn cert_requests<'a>(connections: impl Iterator<Item = &'a Connection>) -> Vec<P
 
 /// A proof that fails may fail for the PPK that was mixed into what it covers (RFC 8784).
 fn with_ppk(reason: String, secrets: &Secrets) -> String {
-    match &secrets.agreed.ppk {
-        Ppk { way: PpkWay::Auth, used: Some(id), .. } => {
+    let ppk = &secrets.agreed.ppk;
+    match (ppk.way, ppk.id()) {
+        (PpkWay::Auth, Some(id)) => {
             format!(
                 "{reason}; or the PPK `{id}` is another key at the peer: compare its secret on both sides"
             )

@@ -218,7 +218,7 @@ fn choose(
         Refusal { kind: RefusalKind::AuthenticationFailed, by_peer: false, connection, reason: none.reason }
     })?;
     // Of those that fit alike, the one that the PPK in the keys is for.
-    let ppk = secrets.agreed.ppk.used.as_deref();
+    let ppk = secrets.agreed.ppk.id();
     let has = |id: &&ConnectionId| {
         policy.connection(**id).is_some_and(|c| ppk.is_none_or(|ppk| c.extensions.ppk.allows(ppk)))
     };

@@ -9,8 +9,8 @@ use crate::followup::peer_value;
 use crate::{Common, Cx};
 use crypto::IkeKeys;
 use sa::{Branch, MixedPpk};
-use wire::num::{KeMethod, NotifyType};
-use wire::{KeyExchange, Notify, Payload};
+use wire::num::KeMethod;
+use wire::{KeyExchange, Payload};
 
 /// An IKE_INTERMEDIATE request that was read, and what it has led to.
 pub(super) struct Round {
@@ -85,10 +85,7 @@ impl Round {
     ) -> Result<(), Fault> {
         let Self { to, keys, ke, octets, .. } = self;
         let mut payloads: Vec<Payload<'_>> = ke.into_iter().map(Payload::Ke).collect();
-        //= rfc9867 §3.1
-        //# the responder selects this PPK and returns its identity in the PPK_IDENTITY notification.
-        let identity = |ppk: &MixedPpk| Notify::new(NotifyType::PPK_IDENTITY, ext::ppk_identity(&ppk.id));
-        payloads.extend(ppk.iter().flatten().map(identity).map(Payload::Notify));
+        payloads.extend(ppk.iter().flatten().map(|ppk| ext::ppk_chosen(&ppk.id)));
         let ours = secrets.channel.intermediate_octets(to.id, None, &payloads);
         secrets.channel.respond(sa, cx, to, &payloads);
         secrets.cover(cx, &octets, &ours);

@@ -71,7 +71,8 @@ fn finish(
             found.truncate(1);
             let chosen = found.pop();
             if chosen.is_none() {
-                let why = none_in_common(&round, &mismatched);
+                let proposed = round.proposed.as_deref().unwrap_or_default();
+                let why = ext::no_ppk_in_common(proposed, &mismatched);
                 // Who the peer is shows in IKE_AUTH only: while it may be one that needs none, it goes on.
                 if open.hosts().all(|connection| connection.extensions.ppk.required) {
                     let connection = open.hosts().next().map(|connection| connection.name.clone());
@@ -85,25 +86,6 @@ fn finish(
     match round.answer(sa, cx, &mut secrets, chosen) {
         Ok(()) => Box::new(HalfOpen::new(open, secrets)),
         Err(fault) => super::responder_auth::refuse_fault(sa, cx, secrets, to, &fault),
-    }
-}
-
-fn none_in_common(round: &Round, mismatched: &[Arc<str>]) -> String {
-    match mismatched.first() {
-        //= rfc9867 §3.1
-        //# if the responder has some of the proposed PPKs but their values are mismatched from the initiator's PPKs
-        Some(id) => format!(
-            "The PPK `{id}` is another key at the peer: its identity is the same, its confirmation is not (RFC 9867). Compare its \
-             secret on both sides."
-        ),
-        None => {
-            let ids = round.proposed.iter().flatten().map(|(id, _)| format!("`{id}`"));
-            let ids: Vec<_> = ids.collect();
-            let which = if ids.is_empty() { String::new() } else { format!(" ({})", ids.join(", ")) };
-            format!(
-                "The peer proposes no PPK{which} that is here and that `ppk_id` of a connection names: give it in [secrets.ppk]."
-            )
-        }
     }
 }
 
@@ -152,9 +134,9 @@ pub(super) fn welcome(
 //= rfc9867 §3.1
 //# this particular PPK is not associated with the initiator's identity in its local policy. […] In this case, the responder
 //# SHOULD abort negotiation and return back the AUTHENTICATION_FAILED notification to be consistent with its policy.
-fn unfit(connection: &Connection, Ppk { used, .. }: &Ppk) -> Option<String> {
+fn unfit(connection: &Connection, ppk: &Ppk) -> Option<String> {
     let (name, Ppks { required, .. }) = (&connection.name, &connection.extensions.ppk);
-    match used {
+    match ppk.id() {
         Some(id) if !connection.extensions.ppk.allows(id) => Some(format!(
             "The PPK `{id}` is in the keys, but it is not for this peer: `ppk_id` of connection `{name}` does not name it."
         )),

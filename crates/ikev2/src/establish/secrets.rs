@@ -2,7 +2,7 @@
 
 use crate::Cx;
 use crate::channel::{Channel, Ciphers};
-use crate::ext::{Agreed, PpkWay};
+use crate::ext::{Agreed, PpkWay, UsedPpk};
 use crate::ticket::Former;
 use base::Secret;
 use crypto::{CryptoError, IkeKeys, Nonces, Spis};
@@ -122,7 +122,7 @@ impl Secrets {
             //= rfc8784 §3
             //# It MUST NOT be used when these subkeys are calculated as result of IKE SA rekey, resumption, or other similar
             //# operations.
-            (agreed.ppk.way, agreed.ppk.used) = (PpkWay::None, former.ppk.clone());
+            (agreed.ppk.way, agreed.ppk.used) = (PpkWay::None, former.ppk.clone().into_iter().collect());
         }
         Ok(Self {
             suite,
@@ -206,7 +206,7 @@ impl Secrets {
             Some(ppk) => Some(self.keys(cx, ppk.keys.first().ok_or(CryptoError::Unsupported)?)?),
             None => keys,
         };
-        self.agreed.ppk.used = ppk.map(|ppk| ppk.id);
+        self.agreed.ppk.used = ppk.iter().map(UsedPpk::from).collect();
         keys.map_or(Ok(()), |keys| self.adopt(cx, keys))
     }
 
@@ -234,17 +234,18 @@ impl Secrets {
     //# The result is the unprimed versions of these keys, which are then used as inputs to subsequent steps of the IKEv2
     //# exchange.
     pub(crate) fn stir(&mut self, ppk: MixedPpk) {
+        let used = vec![UsedPpk::from(&ppk)];
         let Ok([d, pi, pr]) = <[Secret; 3]>::try_from(ppk.keys) else { return };
         let take = std::mem::replace;
         let plain = [take(&mut self.sk_d, d), take(&mut self.sk_pi, pi), take(&mut self.sk_pr, pr)];
-        (self.plain, self.agreed.ppk.used) = (Some(Box::new(plain)), Some(ppk.id));
+        (self.plain, self.agreed.ppk.used) = (Some(Box::new(plain)), used);
     }
 
     /// Goes back to the keys without the PPK, which the responder has not got.
     pub(crate) fn unstir(&mut self) {
         if let Some(plain) = self.plain.take() {
             [self.sk_d, self.sk_pi, self.sk_pr] = *plain;
-            self.agreed.ppk.used = None;
+            self.agreed.ppk.used.clear();
         }
     }
 

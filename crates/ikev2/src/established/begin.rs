@@ -10,6 +10,7 @@ use crate::delete::Named;
 use crate::establish::{Secrets, Transcript};
 use crate::ext::Agreed;
 use crate::ext::configuration::Leases;
+use crate::fresh_ppk::{Offering, Primed};
 use crate::ike_sa::{Chosen, Next, Stage};
 use crate::move_path::Mobility;
 use crate::rekey_child::{self, Replaces};
@@ -169,7 +170,8 @@ impl Established {
                 let mut body = vec![decided.sa_payload()];
                 body.extend(decided.ts_payloads());
                 let replaces = None;
-                let waiting = Waiting { to, head: payloads, body, decided, nonces, shared: None, replaces };
+                let (head, shared, ppk) = (payloads, None, None);
+                let waiting = Waiting { to, head, body, decided, nonces, shared, ppk, replaces };
                 stage.install_then_answer(sa, cx, waiting);
             }
         }
@@ -224,6 +226,8 @@ impl Established {
             asking: Vec::new(),
             answering: Vec::new(),
             granting: Vec::new(),
+            offering: Offering::None,
+            consulting: Vec::new(),
             installing: Vec::new(),
             series: Vec::new(),
             states_lost: 0,
@@ -252,7 +256,8 @@ impl Established {
         let nonces = Nonces { initiator: &transcript.nonce_i, responder: &transcript.nonce_r };
         let side = Side::Initiator;
         let (nat, place) = (self.nat, Place::Own);
-        let keying = Keying { ike: &self.suite, sk_d: &self.sk_d, nonces, shared: None, side, nat, place };
+        let (ike, sk_d) = (&self.suite, &self.sk_d);
+        let keying = Keying { ike, sk_d, ppk: None, nonces, shared: None, side, nat, place };
         let installed = child::install(sa, cx, &proposed.child, agreed, keying);
         self.await_install(sa, cx, (&proposed, None), installed);
     }
@@ -283,11 +288,12 @@ impl Established {
 
     /// Installs a child of the peer's, whose request is answered after that.
     pub(crate) fn install_then_answer(&mut self, sa: &mut Common, cx: &mut Cx<'_>, waiting: Waiting) {
-        let Waiting { to, mut head, body, decided, nonces, shared, replaces } = waiting;
+        let Waiting { to, mut head, body, decided, nonces, shared, ppk, replaces } = waiting;
         let place = replaces.as_ref().map_or(Place::Own, |replaces| Place::Held(replaces.old));
         let nonces = Nonces { initiator: &nonces.0, responder: &nonces.1 };
         let (side, shared, nat) = (Side::Responder, shared.as_ref(), self.nat);
-        let keying = Keying { ike: &self.suite, sk_d: &self.sk_d, nonces, shared, side, nat, place };
+        let (ike, sk_d, ppk) = (&self.suite, &self.sk_d, ppk.as_ref());
+        let keying = Keying { ike, sk_d, ppk, nonces, shared, side, nat, place };
         match child::install(sa, cx, &decided.child, decided.agreed.clone(), keying) {
             Ok((job, child)) => {
                 let until = cx.now.mono + limits::JOB_PATIENCE;
@@ -317,6 +323,8 @@ pub(crate) struct Waiting {
     pub(crate) nonces: (Vec<u8>, Vec<u8>),
     /// Of the child's own key exchanges.
     pub(crate) shared: Option<SharedSecrets>,
+    /// The PPK that both have for its keys.
+    pub(crate) ppk: Option<Primed>,
     /// The child in whose place it comes.
     pub(crate) replaces: Option<Replaces>,
 }

@@ -3,6 +3,7 @@
 use super::{Asked, Asking, Established, Task};
 use crate::closing::Lingering;
 use crate::fate::refusal_of;
+use crate::fresh_ppk::Offering;
 use crate::ike_sa::{Gone, Next, Stage};
 use crate::{Common, Cx, delete, loss, rekey_ike};
 use dataplane::Op;
@@ -51,6 +52,8 @@ impl Established {
             cx.out.reply(wish.order, Reply::Refused(refusal.clone()));
         }
         self.granting.clear();
+        self.consulting.clear();
+        self.offering = Offering::None;
         self.leases.release(sa, cx);
         self.end_tickets(sa, cx, fate);
         cx.directory.leave(&self.identities.pair, sa.id);

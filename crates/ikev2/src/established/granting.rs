@@ -19,6 +19,7 @@ use crate::child::NoChild;
 use crate::contents::Contents;
 use crate::create_child;
 use crate::ext::configuration::{Asked, filled_in};
+use crate::fresh_ppk::{Primed, Wanted};
 use crate::{Common, Cx, limits};
 use base::Instant;
 use policy::Leased;
@@ -34,6 +35,8 @@ pub(crate) struct Granting {
     payloads: Vec<Payload<'static>>,
     /// The child that the address is for.
     child: Option<Box<Contents<'static>>>,
+    /// The PPK that both have for its keys.
+    ppk: Option<Primed>,
     job: JobId,
     pub(super) until: Instant,
 }
@@ -63,6 +66,7 @@ pub(super) fn on_informational(
             asked,
             payloads,
             child: None,
+            ppk: None,
             job,
             until,
         }),
@@ -76,8 +80,9 @@ pub(crate) fn on_create(
     of: &mut Established,
     sa: &mut Common,
     cx: &mut Cx<'_>,
-    (to, contents): (Request, &Contents<'_>),
+    wanted: &Wanted<'_>,
 ) -> Result<bool, NoChild> {
+    let Wanted { to, contents, ppk } = wanted;
     let pools = &of.chosen.connection.configuration.pools;
     if pools.is_empty() {
         return Ok(false);
@@ -89,12 +94,13 @@ pub(crate) fn on_create(
             let room = sa::limits::MAX_LEASED_ADDRESSES.saturating_sub(of.leases.leased().len());
             request.addresses.truncate(room);
             let child = Some(Box::new(contents.child_copy()));
-            let payloads = Vec::new();
+            let (to, payloads, ppk) = (*to, Vec::new(), ppk.clone());
             of.ask_for_address(sa, cx, request, |job, until| Granting {
                 to,
                 asked,
                 payloads,
                 child,
+                ppk,
                 job,
                 until,
             });
@@ -121,7 +127,7 @@ pub(super) fn on_leased(
     leased: &[Leased],
 ) {
     let Some(index) = of.granting.iter().position(|granting| granting.job == job) else { return };
-    let Granting { to, asked, mut payloads, child, .. } = of.granting.remove(index);
+    let Granting { to, asked, mut payloads, child, ppk, .. } = of.granting.remove(index);
     let plain = of.leases.plain().cloned().unwrap_or_else(|| of.chosen.connection.clone());
     payloads.extend(Asked::allowed(&plain.configuration.pools));
     if leased.is_empty() {
@@ -144,7 +150,7 @@ pub(super) fn on_leased(
     };
     // The child is for this address, and not for what the peer has besides.
     of.chosen.connection = filled_in(&plain, &[], &own);
-    let decided = create_child::answer(of, sa, cx, (to, &contents), None);
+    let decided = create_child::answer(of, sa, cx, &Wanted { to, contents: &contents, ppk }, None);
     of.chosen.connection = everything;
     match decided {
         Ok(mut waiting) => {

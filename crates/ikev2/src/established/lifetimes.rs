@@ -142,7 +142,7 @@ impl Established {
 
     fn is_rekey_begun(&self) -> bool {
         let theirs = self.series.iter().any(Series::is_ike);
-        theirs || self.is_rekeying_ike() || self.is_queued(|task| matches!(task, Task::RekeyIke))
+        theirs || self.is_rekeying_ike() || self.is_queued(|task| matches!(task, Task::RekeyIke(_)))
     }
 
     /// Asks for new keys where they are due, and lets go what is too old; the end of the IKE SA, if it is that.
@@ -181,7 +181,7 @@ impl Established {
         if ends(self.resumption.due()) {
             self.ask_for_ticket();
         }
-        if ends(self.dues.rekey) && !self.is_rekey_begun() && !self.queue(Task::RekeyIke) {
+        if ends(self.dues.rekey) && !self.is_rekey_begun() && !self.queue(Task::RekeyIke(None)) {
             self.rekey_ike_later(cx);
         }
         None

@@ -5,6 +5,7 @@ use crate::child::Traffic;
 use crate::create_child::Plan;
 use crate::delete::Named;
 use crate::followup::Series;
+use crate::fresh_ppk::Offering;
 use crate::ike_sa::Wish;
 use crate::{
     Common, Cx, clone_ike, create_child, delete, followup, limits, move_path, probe, rekey_child, rekey_ike,
@@ -30,7 +31,8 @@ pub(crate) enum Task {
     RekeyChild(ChildId),
     /// With the key exchange method that the peer wants.
     RekeyChildWith(ChildId, KeMethod),
-    RekeyIke,
+    /// With the key exchange method that the peer has asked for, if it has.
+    RekeyIke(Option<KeMethod>),
     /// With the key exchange method that the peer has asked for, if it has.
     CloneIke(Box<Wish>, Option<KeMethod>),
     Delete(Vec<Named>),
@@ -52,6 +54,25 @@ impl Task {
             }
             Self::FollowUp(asked, _) => asked.proposed.child.name == name,
             _ => false,
+        }
+    }
+
+    /// Whether it asks for an SA by CREATE_CHILD_SA.
+    fn makes_sa(&self) -> bool {
+        match self {
+            Self::Create(_)
+            | Self::CreateWith(..)
+            | Self::CreateFor(..)
+            | Self::RekeyChild(_)
+            | Self::RekeyChildWith(..)
+            | Self::RekeyIke(_)
+            | Self::CloneIke(..) => true,
+            Self::FollowUp(..)
+            | Self::Delete(_)
+            | Self::Tell(_)
+            | Self::Probe(_)
+            | Self::Update
+            | Self::Verify => false,
         }
     }
 
@@ -81,6 +102,7 @@ impl Established {
         }
         free(&mut self.asking);
         free(&mut self.answering);
+        free(&mut self.consulting);
         free(&mut self.installing);
         free(&mut self.series);
         free(&mut self.retired);
@@ -92,10 +114,13 @@ impl Established {
     }
 
     fn begin_tasks(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
+        if !self.todo.iter().any(Task::makes_sa) {
+            self.offering = Offering::None;
+        }
         while self.may_ask() {
             // After it comes the deletion of this IKE SA, which must not exceed the window either.
             let waits = !self.is_at_rest() || !self.asking.is_empty();
-            if matches!(self.todo.front(), Some(Task::RekeyIke)) && waits {
+            if matches!(self.todo.front(), Some(Task::RekeyIke(_))) && waits {
                 return;
             }
             // The peer gives the IKE SA new keys in several exchanges: what it would cut off waits.
@@ -105,35 +130,46 @@ impl Established {
             if !is_quiet && self.series.iter().any(Series::is_ike) {
                 return;
             }
+            if self.todo.front().is_some_and(Task::makes_sa) && !self.may_offer(sa, cx) {
+                return;
+            }
             let Some(task) = self.todo.pop_front() else { return };
-            let asking = match task {
-                Task::Create(child) => create_child::ask(self, sa, cx, Plan::new(child, Traffic::Configured)),
-                Task::CreateWith(child, traffic, wished) => {
-                    let plan = Plan { wished: Some(wished), ..Plan::new(child, traffic) };
-                    create_child::ask(self, sa, cx, plan)
-                }
-                Task::CreateFor(child, traffic) => create_child::ask(self, sa, cx, Plan::new(child, traffic)),
-                Task::FollowUp(asked, payloads) => match followup::ask(self, sa, cx, &payloads) {
-                    Some(request) => Some(Asking { request, what: Asked::Child(asked) }),
-                    None => {
-                        create_child::give_up(self, sa, cx, &asked);
-                        None
-                    }
-                },
-                Task::RekeyChild(id) => rekey_child::begin(self, sa, cx, id, None),
-                Task::RekeyChildWith(id, wished) => rekey_child::begin(self, sa, cx, id, Some(wished)),
-                Task::RekeyIke => rekey_ike::begin(self, sa, cx, None),
-                Task::CloneIke(wish, wished) => clone_ike::begin(self, sa, cx, *wish, wished),
-                Task::Delete(named) => delete::begin(self, sa, cx, named),
-                Task::Probe(order) => probe::begin(self, sa, cx, order),
-                Task::Update => move_path::begin_update(self, sa, cx),
-                Task::Verify => move_path::begin_verify(self, sa, cx),
-                Task::Tell(payloads) => {
-                    let request = self.channel.ask(sa, cx, ExchangeType::INFORMATIONAL, &payloads);
-                    request.map(|request| Asking { request, what: Asked::Told })
-                }
-            };
+            let makes_sa = task.makes_sa();
+            let asking = self.begin_task(sa, cx, task);
             self.asking.extend(asking);
+            if makes_sa {
+                self.offering = Offering::None;
+            }
+        }
+    }
+
+    fn begin_task(&mut self, sa: &mut Common, cx: &mut Cx<'_>, task: Task) -> Option<Asking> {
+        match task {
+            Task::Create(child) => create_child::ask(self, sa, cx, Plan::new(child, Traffic::Configured)),
+            Task::CreateWith(child, traffic, wished) => {
+                let plan = Plan { wished: Some(wished), ..Plan::new(child, traffic) };
+                create_child::ask(self, sa, cx, plan)
+            }
+            Task::CreateFor(child, traffic) => create_child::ask(self, sa, cx, Plan::new(child, traffic)),
+            Task::FollowUp(asked, payloads) => match followup::ask(self, sa, cx, &payloads) {
+                Some(request) => Some(Asking { request, what: Asked::Child(asked) }),
+                None => {
+                    create_child::give_up(self, sa, cx, &asked);
+                    None
+                }
+            },
+            Task::RekeyChild(id) => rekey_child::begin(self, sa, cx, id, None),
+            Task::RekeyChildWith(id, wished) => rekey_child::begin(self, sa, cx, id, Some(wished)),
+            Task::RekeyIke(wished) => rekey_ike::begin(self, sa, cx, wished),
+            Task::CloneIke(wish, wished) => clone_ike::begin(self, sa, cx, *wish, wished),
+            Task::Delete(named) => delete::begin(self, sa, cx, named),
+            Task::Probe(order) => probe::begin(self, sa, cx, order),
+            Task::Update => move_path::begin_update(self, sa, cx),
+            Task::Verify => move_path::begin_verify(self, sa, cx),
+            Task::Tell(payloads) => {
+                let request = self.channel.ask(sa, cx, ExchangeType::INFORMATIONAL, &payloads);
+                request.map(|request| Asking { request, what: Asked::Told })
+            }
         }
     }
 
@@ -163,6 +199,7 @@ impl Established {
             && self.series.is_empty()
             && self.answering.is_empty()
             && self.granting.is_empty()
+            && self.consulting.is_empty()
             && self.installing.is_empty()
     }
 
@@ -234,20 +271,20 @@ impl Established {
 
     /// Gives the IKE SA new keys when nothing else is under way.
     pub(crate) fn order_rekey(&mut self) {
-        if !self.is_rekeying_ike() && !self.is_queued(|task| matches!(task, Task::RekeyIke)) {
-            self.todo.push_back(Task::RekeyIke);
+        if !self.is_rekeying_ike() && !self.is_queued(|task| matches!(task, Task::RekeyIke(_))) {
+            self.todo.push_back(Task::RekeyIke(None));
         }
     }
 
     /// The IKE SA has new keys: those that were wished for before are these.
     pub(crate) fn forget_rekey(&mut self) {
-        self.todo.retain(|task| !matches!(task, Task::RekeyIke));
-        self.later.retain(|(_, task)| !matches!(task, Task::RekeyIke));
+        self.todo.retain(|task| !matches!(task, Task::RekeyIke(_)));
+        self.later.retain(|(_, task)| !matches!(task, Task::RekeyIke(_)));
     }
 
     /// Whether a request of the peer's has no response yet.
     pub(crate) fn owes_answers(&self) -> bool {
-        !(self.answering.is_empty() && self.granting.is_empty())
+        !(self.answering.is_empty() && self.granting.is_empty() && self.consulting.is_empty())
     }
 
     /// Does something again after the peer was busy, at a moment that the peer does not choose as well; `false` when too much

@@ -24,8 +24,8 @@ pub(crate) use crash::{shows as shows_token, token as crash_token};
 pub(crate) use intermediate::is_named as names_intermediate;
 pub(crate) use nat::{destination as nat_destination, payloads as nat_payloads, read as read_nat};
 pub(crate) use ppk::{
-    Ppk, PpkWay, Proposed as PpkProposal, announces as announces_ppk, claims as ppk_claims,
-    identity as ppk_identity, named as named_ppk,
+    Ppk, PpkWay, Proposed as PpkProposal, UsedPpk, announces as announces_ppk, chosen as ppk_chosen,
+    claims as ppk_claims, named as named_ppk, none_in_common as no_ppk_in_common, proposal as ppk_proposal,
 };
 pub(crate) use redirect::{Redirect, notify as redirect_notify};
 pub(crate) use resumption::{TicketAnswer, asks as asks_for_ticket, request as ticket_request};

@@ -7,6 +7,8 @@ use crate::child::NoChild;
 use crate::contents::{self, Contents};
 use crate::establish::ciphers;
 use crate::established::Established;
+use crate::ext::{self, UsedPpk};
+use crate::fresh_ppk::{self, Primed, Wanted};
 use crate::ike_sa::Common;
 use crate::rekey_child::lowest;
 use crate::{Cx, limits};
@@ -25,6 +27,8 @@ pub(crate) struct Draft {
     suite: IkeSuite,
     ni: Vec<u8>,
     nr: Vec<u8>,
+    /// The PPK that both have for its keys.
+    pub(crate) ppk: Option<Primed>,
 }
 
 /// A new IKE SA's keys.
@@ -34,6 +38,8 @@ pub(crate) struct Fresh {
     pub(super) suite: IkeSuite,
     pub(super) sk_d: Secret,
     pub(super) channel: Channel,
+    /// The PPK that is new in its keys.
+    pub(crate) ppk: Option<UsedPpk>,
 }
 
 /// The keys that the new ones are made from.
@@ -66,18 +72,23 @@ impl Fresh {
         draft: &Draft,
         shared: &SharedSecrets,
     ) -> Result<Self, CryptoError> {
-        let Draft { side, spis, suite, ni, nr } = draft;
+        let Draft { side, spis, suite, ni, nr, ppk } = draft;
         let (side, spis, suite) = (*side, *spis, *suite);
         let nonces = Nonces { initiator: ni, responder: nr };
         let old_prf = cx.suite.prf(parent.suite.prf).ok_or(CryptoError::Unsupported)?;
-        let seed = crypto::skeyseed_rekeyed(old_prf, parent.sk_d, nonces, shared);
+        //= rfc9867 §3.2.1
+        //# The resulting key SK_d' is then used instead of SK_d in all formulas for computing keys for the new SA (Sections […]
+        //# 2.18 of [RFC7296] and Section 2.2.4 of [RFC9370]).
+        let sk_d = ppk.as_ref().map_or(parent.sk_d, |primed| &primed.sk_d);
+        let seed = crypto::skeyseed_rekeyed(old_prf, sk_d, nonces, shared);
         let prf = cx.suite.prf(suite.prf).ok_or(CryptoError::Unsupported)?;
         let shape =
             cx.suite.cipher_spec(suite.encr, suite.key_bits, suite.integ).ok_or(CryptoError::Unsupported)?;
         let keys = crypto::ike_keys(prf, &seed, nonces, spis, shape)?;
         let ciphers = ciphers(cx, &suite, &keys, side)?;
         let channel = Channel::rekeyed(side, spis, ciphers, parent.fragment_size);
-        Ok(Self { side, spis, suite, sk_d: keys.d, channel })
+        let ppk = ppk.as_ref().map(|primed| primed.ppk.clone());
+        Ok(Self { side, spis, suite, sk_d: keys.d, channel, ppk })
     }
 
     /// What is always true of the new IKE SA.
@@ -100,9 +111,9 @@ impl Fresh {
     }
 }
 
-/// What a request for an IKE SA without another proof proposes: SA, Ni, KEi.
+/// What a request for an IKE SA without another proof proposes: SA, Ni, KEi, and PPKs.
 pub(crate) fn propose(
-    of: &Established,
+    of: &mut Established,
     cx: &mut Cx<'_>,
     offers: Vec<Offer>,
     wished: Option<KeMethod>,
@@ -111,14 +122,16 @@ pub(crate) fn propose(
     let method = wished.unwrap_or(of.suite.ke);
     let (private, public) = cx.suite.key_exchange(method).and_then(|ke| ke.generate(cx.rng).ok())?;
     let spi = cx.settings.shard.draw(cx.rng);
-    let nonce = cx.random(limits::NONCE_LEN);
-    let payloads = vec![
+    let mut offer = of.take_offer();
+    let nonce = offer.nonce(cx);
+    let mut payloads = vec![
         Payload::Sa(contents::proposals(&offers, ProtocolId::IKE, &spi.0.to_be_bytes())),
         Payload::Nonce(nonce.clone().into()),
         Payload::Ke(KeyExchange { method, data: public.into() }),
     ];
-    let (ke, corrected) = ((method, private), wished.is_some());
-    Some((Asked { offers, spi, nonce, ke, corrected, further: None }, payloads))
+    payloads.extend(offer.payloads());
+    let (ke, corrected, ppks) = ((method, private), wished.is_some(), offer.ppks);
+    Some((Asked { offers, spi, nonce, ke, corrected, ppks, further: None }, payloads))
 }
 
 /// The method that INVALID_KE_PAYLOAD names, if we have offered it and not tried it.
@@ -140,9 +153,10 @@ pub(crate) fn accept(asked: &Asked, contents: &Contents<'_>) -> Result<(Draft, S
         return Err(format!("it chose key exchange {}, but {} was begun", suite.ke, asked.ke.0));
     }
     let g_ir = asked.ke.1.finish(&ke.data).map_err(|error| error.to_string())?;
+    let ppk = fresh_ppk::taken(&asked.ppks, contents)?;
     let spis = Spis { initiator: asked.spi, responder: spi };
     let (ni, nr) = (asked.nonce.clone(), nonce.to_vec());
-    Ok((Draft { side: Side::Initiator, spis, suite, ni, nr }, g_ir.into()))
+    Ok((Draft { side: Side::Initiator, spis, suite, ni, nr, ppk }, g_ir.into()))
 }
 
 /// Reads the answer, which no additional key exchanges follow: the new keys.
@@ -172,16 +186,17 @@ pub(crate) fn decide(
     connection: &Connection,
     ours: &[Proposal],
     cx: &mut Cx<'_>,
-    contents: &Contents<'_>,
+    wanted: &Wanted<'_>,
 ) -> Result<Decided, NoChild> {
+    let Wanted { contents, ppk, .. } = wanted;
     let no = |kind, notify, reason: String| NoChild::new(kind, notify, connection, reason);
     let bad = |what: &str| unusable(connection, what);
     let ke = contents.ke.as_ref().ok_or_else(|| bad("it has no KE payload"))?;
     let ni: &[u8] = contents.nonce.as_ref().ok_or_else(|| bad("it has no nonce"))?;
     let offers = contents::offers(contents.sa.as_deref().unwrap_or_default(), ProtocolId::IKE, 8);
     let plain: Vec<Offer> = offers.iter().map(|(offer, _)| offer.clone()).collect();
-    let wanted = IkeKe { sent: Some(ke.method), additional: true };
-    let choice = policy::choose_ike(ours, &plain, wanted).map_err(|why| {
+    let ike_ke = IkeKe { sent: Some(ke.method), additional: true };
+    let choice = policy::choose_ike(ours, &plain, ike_ke).map_err(|why| {
         no(
             RefusalKind::NoProposalChosen,
             NotifyType::NO_PROPOSAL_CHOSEN,
@@ -209,13 +224,15 @@ pub(crate) fn decide(
     }
     let spis = Spis { initiator: IkeSpi(spi_i), responder: cx.settings.shard.draw(cx.rng) };
     let nr = cx.random(limits::NONCE_LEN);
-    let draft = Draft { side: Side::Responder, spis, suite: choice.suite, ni: ni.to_vec(), nr: nr.clone() };
+    let (suite, ni, ppk) = (choice.suite, ni.to_vec(), ppk.clone());
+    let draft = Draft { side: Side::Responder, spis, suite, ni, nr: nr.clone(), ppk };
     let answer = Offer { number: choice.number, transforms: choice.answer, has_unknown: false };
-    let payloads = vec![
+    let mut payloads = vec![
         Payload::Sa(contents::proposals(&[answer], ProtocolId::IKE, &spis.responder.0.to_be_bytes())),
         Payload::Nonce(nr.into()),
         Payload::Ke(KeyExchange { method: wanted, data: public.into() }),
     ];
+    payloads.extend(draft.ppk.iter().map(|primed| ext::ppk_chosen(&primed.ppk.id)));
     Ok((draft, g_ir.into(), payloads))
 }
 
@@ -224,10 +241,10 @@ pub(crate) fn decide_at_once(
     of: &Established,
     ours: &[Proposal],
     cx: &mut Cx<'_>,
-    contents: &Contents<'_>,
+    wanted: &Wanted<'_>,
 ) -> Result<(Fresh, Vec<Payload<'static>>), NoChild> {
     let connection = &of.chosen.connection;
-    let (draft, shared, payloads) = decide(connection, ours, cx, contents)?;
+    let (draft, shared, payloads) = decide(connection, ours, cx, wanted)?;
     let parent = Parent { suite: &of.suite, sk_d: &of.sk_d, fragment_size: of.channel.cut() };
     let fresh = Fresh::derive(cx, &parent, &draft, &shared);
     Ok((fresh.map_err(|error| unusable(connection, &error.to_string()))?, payloads))

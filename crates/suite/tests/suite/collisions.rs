@@ -304,3 +304,57 @@ fn both_give_new_keys_one_of_them_in_several_exchanges() {
     explore_in(&make, [("alice", &rekey_child), ("bob", &rekey_child)], 1, &one_of_each);
     explore_in(&make, [("alice", &rekey_ike), ("bob", &rekey_ike)], 1, &one_of_each);
 }
+
+/// PPKs have been replaced (RFC 9867 §3.2), on both sides or on one; the answers about them take so many milliseconds, in which
+/// messages come.
+fn with_fresh_ppks(sides: &[&str], [a, b]: [u64; 2]) -> World {
+    const OLD: sim::site::PpkList = &[("old", b"the key that both sites have had so far")];
+    const NEW: sim::site::PpkList = &[("new", b"the key that comes in its place, and late")];
+    let mut world = standing_with(&|mut site| {
+        let delay = Duration::from_millis(if site.name == "alice" { a } else { b });
+        site.keeper.delay = delay..=delay;
+        site.with_ppks(OLD, true)
+    });
+    for name in sides {
+        world.replace_ppks(name, NEW, true);
+    }
+    world
+}
+
+/// Whether PPKs are fresh on both sides or on one, and how late each side hears of them.
+const FRESH: [(&[&str], [u64; 2]); 5] = [
+    (&["alice", "bob"], [0, 0]),
+    (&["alice", "bob"], [2, 0]),
+    (&["alice", "bob"], [0, 2]),
+    (&["alice", "bob"], [3, 2]),
+    (&["alice"], [0, 1]),
+];
+
+//= rfc9867 §3.2
+#[test]
+fn s139_both_give_new_keys_with_fresh_ppks() {
+    for (sides, delays) in FRESH {
+        let make = || with_fresh_ppks(sides, delays);
+        explore_in(&make, [("alice", &rekey_child), ("bob", &rekey_child)], 1, &one_of_each);
+        explore_in(&make, [("alice", &rekey_ike), ("bob", &rekey_ike)], 1, &one_of_each);
+        explore_in(&make, [("alice", &rekey_child), ("bob", &rekey_ike)], 1, &one_of_each);
+    }
+}
+
+//= rfc9867 §3.2
+#[test]
+fn new_keys_with_fresh_ppks_while_something_is_made_or_deleted() {
+    for (sides, delays) in FRESH {
+        let make = || with_fresh_ppks(sides, delays);
+        let create = create("alice");
+        explore_in(&make, [("alice", &create), ("bob", &rekey_ike)], 1, &|ike, children| {
+            ike == 1 && children == ["dmz", "lan"]
+        });
+        explore_in(&make, [("alice", &rekey_child), ("bob", &delete_child)], 1, &|ike, children| {
+            ike == 1 && (children.is_empty() || children == ["lan"])
+        });
+        explore_in(&make, [("alice", &rekey_child), ("bob", &delete_ike)], 1, &nothing);
+        explore_in(&make, [("alice", &rekey_ike), ("bob", &delete_ike)], 1, &nothing);
+        explore_in(&make, [("alice", &rekey_child), ("alice", &rekey_ike)], 1, &one_of_each);
+    }
+}

@@ -1,6 +1,8 @@
 //! Configuration payloads (RFC 7296 §2.19, §3.15; RFC 5739, RFC 8598, RFC 8983): addresses, name servers, and all the
 //! ways in which there are none.
 
+use crate::ppk::{BLUE, JUST_BLUE, id, notify};
+use crate::ppk_fresh::{child_keys, installed, taken};
 use base::EspSpi;
 use dataplane::{AddressRange, Selector};
 use policy::{
@@ -740,6 +742,34 @@ fn a_further_child_may_bring_a_further_address() {
     create(&mut alice, &mut world, None);
     let spec = world.host("bob").dataplane.sad().last().unwrap();
     assert_eq!(spec.remote_ts, [net("10.3.0.1/32"), net("10.3.0.2/32")]);
+}
+
+/// A further child waits for its address, and before that for its PPK (RFC 9867 §3.2).
+//= rfc9867 §3.2
+#[test]
+fn s139_a_further_child_with_an_address_and_a_fresh_ppk() {
+    let mut world = world(21).site(gateway(pool(&["10.3.0.0/24"])));
+    let mut alice = Puppet::alice();
+    assert_eq!(ask_for_address(&mut alice, &mut world, &[]), Some("10.3.0.1".into()));
+    world.replace_ppks("bob", JUST_BLUE, false);
+    alice.esp_spi.0 += 1;
+    let ni = [7; 32];
+    let key = [&id("blue")[..], &alice.fresh_ppk_confirmation(BLUE, &ni)].concat();
+    let payloads = [
+        cp(CfgType::REQUEST, vec![empty(CfgAttributeType::INTERNAL_IP4_ADDRESS)]),
+        Payload::Sa(vec![alice.esp_proposal()]),
+        Payload::Nonce(ni.to_vec().into()),
+        Payload::TsI(vec![all(true)]),
+        Payload::TsR(vec![network(2)]),
+        notify(NotifyType::PPK_IDENTITY_KEY, &key),
+    ];
+    let answer = alice.ask(&mut world, ExchangeType::CREATE_CHILD_SA, &payloads).expect("an answer");
+    let value = CfgValue::Ip4([10, 3, 0, 2].into());
+    assert_eq!(reply(&answer), Some(vec![(CfgAttributeType::INTERNAL_IP4_ADDRESS, value)]));
+    assert_eq!(taken(&answer), [id("blue")]);
+    let channel = alice.channel.as_ref().unwrap();
+    let nr = suite::reader::nonce(&answer);
+    assert_eq!(installed(&world, "bob"), child_keys(channel, &channel.primed(BLUE), &ni, &nr));
 }
 
 /// Whoever got no address gets no child later either, unless it asks then.

@@ -41,6 +41,7 @@ mod model;
 mod month;
 mod nat;
 mod ppk;
+mod ppk_fresh;
 mod proposals;
 mod psk;
 mod puzzles;

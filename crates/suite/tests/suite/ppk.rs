@@ -1,4 +1,4 @@
-//! Post-quantum pre-shared keys: in IKE_AUTH (RFC 8784) and in IKE_INTERMEDIATE (RFC 9867).
+//! Post-quantum pre-shared keys: in IKE_AUTH (RFC 8784) and in IKE_INTERMEDIATE (RFC 9867); in CREATE_CHILD_SA: `ppk_fresh`.
 
 use policy::{EndAction, parse_ike};
 use sa::{Event, Fate, Reply};
@@ -8,15 +8,15 @@ use suite::{Puppet, World, alice, bob, notifies, world};
 use wire::num::{ExchangeType, NotifyType};
 use wire::{Notify, Payload};
 
-type List = &'static [(&'static str, &'static [u8])];
+pub(crate) use sim::site::PpkList as List;
 
-const BLUE: &[u8] = b"the blue key has at least 32 octets";
-const OTHER: &[u8] = b"another key under the name of blue!";
-const JUST_BLUE: List = &[("blue", BLUE)];
-const MISMATCHED: List = &[("blue", OTHER)];
-const GREEN: List = &[("green", b"the green key has more octets than 32")];
-const BOTH: List = &[("green", b"the green key has more octets than 32"), ("blue", BLUE)];
-const HYBRID: &str = "aes256gcm16-prfsha384-x25519-ke1_mlkem768";
+pub(crate) const BLUE: &[u8] = b"the blue key has at least 32 octets";
+pub(crate) const OTHER: &[u8] = b"another key under the name of blue!";
+pub(crate) const JUST_BLUE: List = &[("blue", BLUE)];
+pub(crate) const MISMATCHED: List = &[("blue", OTHER)];
+pub(crate) const GREEN: List = &[("green", b"the green key has more octets than 32")];
+pub(crate) const BOTH: List = &[("green", b"the green key has more octets than 32"), ("blue", BLUE)];
+pub(crate) const HYBRID: &str = "aes256gcm16-prfsha384-x25519-ke1_mlkem768";
 const SEVEN: &str = "aes256-sha256-x25519-ke1_mlkem512-ke2_mlkem768-ke3_mlkem1024-ke4_ecp256-ke5_ecp384-ke6_modp2048-ke7_x448";
 
 fn proposals(site: Site, text: &str) -> Site {
@@ -25,7 +25,7 @@ fn proposals(site: Site, text: &str) -> Site {
 }
 
 /// What the status of a site says of the PPK in its IKE SA's keys.
-fn shown(world: &mut World, name: &str) -> String {
+pub(crate) fn shown(world: &mut World, name: &str) -> String {
     let all = world.status(name);
     let stands = all.iter().find(|sa| sa.state == "established");
     stands.and_then(|sa| sa.post_quantum.as_ref()).map_or(String::new(), ToString::to_string)
@@ -40,7 +40,7 @@ fn exchanges(world: &World, name: &str) -> Vec<String> {
 }
 
 /// All that a site tells people: why it refuses, and what it goes on without.
-fn told(world: &World, name: &str) -> String {
+pub(crate) fn told(world: &World, name: &str) -> String {
     let refusals = world.host(name).refusals().into_iter().map(|refusal| refusal.reason.clone());
     let notes = world.host(name).events.iter().filter_map(|(_, event)| match event {
         Event::Note { text, .. } => Some(text.clone()),
@@ -215,7 +215,7 @@ fn a_ppk_that_is_gone_is_told() {
     assert!(told.contains("None of the PPKs of `ppk_id` (`blue`) is here any more"), "{told}");
 }
 
-fn notify(kind: NotifyType, data: &[u8]) -> Payload<'static> {
+pub(crate) fn notify(kind: NotifyType, data: &[u8]) -> Payload<'static> {
     Payload::Notify(Notify::new(kind, data.to_vec()))
 }
 
@@ -232,9 +232,9 @@ fn begin(world: &mut World, announced: &[NotifyType]) -> (Puppet, Vec<NotifyType
     (alice, notifies(&answer))
 }
 
-const FIXED: u8 = 2;
+pub(crate) const FIXED: u8 = 2;
 
-fn id(name: &str) -> Vec<u8> {
+pub(crate) fn id(name: &str) -> Vec<u8> {
     [&[FIXED], name.as_bytes()].concat()
 }
 
