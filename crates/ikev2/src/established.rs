@@ -183,8 +183,7 @@ impl Stage for Established {
     fn known(&self) -> Known<'_> {
         Known {
             connection: Some(&self.chosen.connection),
-            local_id: Some(&self.identities.local),
-            remote_id: Some(&self.identities.remote),
+            identities: Some(&self.identities),
             suite: Some(self.suite),
             ppk: self.peer.ppk.used.as_deref(),
             full_transcript: self.peer.full_transcript,
@@ -195,6 +194,7 @@ impl Stage for Established {
             ticket: self.resumption.has_ticket(),
             children: &self.children,
             leases: Some(&self.leases),
+            ..Known::default()
         }
     }
 
@@ -371,7 +371,7 @@ impl Established {
             self.channel.respond(sa, cx, to, &[]);
             let refusal = establish::not_accepted(
                 &self.chosen.connection,
-                &self.identities.local,
+                self.identities.last(),
                 self.peer.ppk.used.as_deref(),
             );
             cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal: refusal.clone() });

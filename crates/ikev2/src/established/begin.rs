@@ -17,8 +17,8 @@ use crate::resume::Resumption;
 use crate::{Common, Cx, limits, unique};
 use base::{EspSpi, Secret};
 use crypto::{Nonces, SharedSecrets};
-use policy::{Identity, IkeSuite, Unique};
-use sa::{Event, PairKey, Refusal, RefusalKind, Side};
+use policy::{Identity, IkeSuite, Round, Unique};
+use sa::{Event, PairKey, Proven, Refusal, RefusalKind, Side};
 use std::collections::VecDeque;
 use wire::Payload;
 use wire::num::NotifyType;
@@ -26,17 +26,28 @@ use wire::num::NotifyType;
 /// Both ends of an IKE SA.
 #[derive(Clone, Debug)]
 pub(crate) struct Identities {
+    /// Who we are: in the first round, if there are several.
     pub(crate) local: Identity,
     pub(crate) remote: Identity,
     /// Both as one key.
     pub(crate) pair: PairKey,
+    /// What we have proved, round by round.
+    pub(crate) ours: Vec<Proven>,
+    /// What the peer has.
+    pub(crate) theirs: Vec<Proven>,
 }
 
 impl Identities {
     pub(crate) fn new(local: Identity, remote: Identity) -> Self {
         let body = |identity| contents::identification(identity).octets_to_sign();
         let pair = PairKey::new(&body(&local), &body(&remote));
-        Self { local, remote, pair }
+        Self { local, remote, pair, ours: Vec::new(), theirs: Vec::new() }
+    }
+
+    /// The round in which we have proved ourselves last, and as whom.
+    pub(crate) fn last(&self) -> (Round, &Identity) {
+        let round = if self.ours.len() > 1 { Round::Second } else { Round::First };
+        (round, self.ours.last().map_or(&self.local, |proven| &proven.id))
     }
 }
 
