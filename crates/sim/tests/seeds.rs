@@ -128,6 +128,8 @@ const TAKEN: &[(&str, u64)] = &[
     ("follow up: the peer does not go on", 10),
     ("intermediate: done", 3000),
     ("intermediate: answered", 3000),
+    ("second round: asked", 500),
+    ("second round: answered", 500),
     ("PPK: in IKE_INTERMEDIATE", 500),
     ("PPK: none in common, and none is required", 20),
     ("delete: a child, by order", 300),
