@@ -325,16 +325,24 @@ impl Loader<'_> {
 
     /// Two rounds with the same proof are worth no more than one.
     fn warn_same_proof(&mut self, section: &Section<'_>, connection: &Connection) {
-        let Some(second) = &connection.local2 else { return };
+        let Connection { local, local2, remote, remote2, .. } = connection;
         let what = |local: &LocalAuth| {
             let spki = local.certs.first().map(|own| own.spki_sha1);
             (local.method, local.id.clone(), spki, local.pubkey.clone())
         };
-        if what(second) == what(&connection.local) {
-            let place = self.reader.table(section, "local2").map_or(section.at.clone(), |side| side.at);
-            let message = format!("[{}.local2] proves the same as `local`, once more.", section.path);
-            let hint = "Name another certificate, or leave the second round out.".to_string();
-            self.reader.warn(&place, message, Some(hint));
+        let ours = local2.as_ref().is_some_and(|second| what(second) == what(local));
+        // By certificate they are two: a key that has signed in the first round is refused in the second.
+        let theirs = remote2.as_ref().is_some_and(|second| {
+            let same_id = second.id == remote.id || second.id == IdPattern::OfFirstRound;
+            same_id && second.method == AuthMethod::Psk && remote.method == AuthMethod::Psk
+        });
+        for (key, first, same) in [("local2", "local", ours), ("remote2", "remote", theirs)] {
+            if same {
+                let place = self.reader.table(section, key).map_or(section.at.clone(), |side| side.at);
+                let message = format!("[{}.{key}] is the same proof as `{first}`, once more.", section.path);
+                let hint = "Name another certificate, or leave the second round out.".to_string();
+                self.reader.warn(&place, message, Some(hint));
+            }
         }
     }
 

@@ -101,7 +101,7 @@ fn the_same_proof_twice_is_a_warning() {
     let dir = Dir::with_certificates();
     let text = file(&format!("{LOCAL}local2 = {{ certs = \"moon.pem\" }}\n"));
     let warnings = dir.warnings(&text).join("\n");
-    assert!(warnings.contains("[connections.a.local2] proves the same as `local`"), "{warnings}");
+    assert!(warnings.contains("[connections.a.local2] is the same proof as `local`"), "{warnings}");
     let outcome = dir.check(&file(&format!("{LOCAL}local2 = {{ certs = \"moon-pq.pem\" }}\n")));
     assert!(outcome.problems.is_empty(), "{}", all(&outcome.problems));
 }

@@ -241,7 +241,7 @@ impl Fetching {
 mod tests {
     use super::*;
     use crate::mailbox::Mailbox;
-    use sa::Puzzle;
+    use sa::{Puzzle, Verified};
     use wire::num::Prf;
 
     /// Answers nobody before it is opened.
@@ -255,7 +255,7 @@ mod tests {
 
         fn answer(&self, _: &Job) -> Answer {
             drop(self.0.lock());
-            Answer::Verified(None, "nothing".into())
+            Answer::Verified(Verified::default())
         }
     }
 
@@ -302,7 +302,7 @@ mod tests {
         }
 
         fn answer(&self, _: &Job) -> Answer {
-            Answer::Verified(None, "nothing".into())
+            Answer::Verified(Verified::default())
         }
 
         fn step(&self, job: &Job, evidence: &Evidence) -> Step {
@@ -339,7 +339,7 @@ mod tests {
         while ids.len() < count {
             assert!(Instant::now() < end, "only {ids:?} are done");
             match mailbox.input() {
-                Some(Input::Job(id, Answer::Verified(None, _))) => ids.push(id.0),
+                Some(Input::Job(id, Answer::Verified(_))) => ids.push(id.0),
                 Some(_) => panic!("something else than an answer"),
                 None => std::thread::sleep(Duration::from_millis(1)),
             }

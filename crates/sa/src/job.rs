@@ -196,6 +196,17 @@ pub struct AuthProof {
 /// What somebody proves an identity with, for people: `pre-shared key`, `ECDSA P-256`, `ML-DSA-65`.
 pub type Means = Arc<str>;
 
+/// How the peer has proved who it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Verified {
+    /// Its certificate, if it used one.
+    pub certificate: Option<Certificate>,
+    /// By what.
+    pub by: Means,
+    /// SHA-1 of its public key, if it signed: two rounds want two keys.
+    pub key: Option<[u8; 20]>,
+}
+
 /// An identity that was proven in a round of authentication.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Proven {
@@ -210,8 +221,8 @@ pub struct Proven {
 pub enum Answer {
     /// Our AUTH value, and by what it proves who we are.
     Proved(AuthProof, Means),
-    /// The peer is who it says; its certificate, if it used one, and by what it has proved it.
-    Verified(Option<Certificate>, Means),
+    /// The peer is who it says.
+    Verified(Verified),
     /// What post-quantum pre-shared keys have given.
     Ppk(PpkAnswer),
     /// Four keys that solve a puzzle, for the PS payload.

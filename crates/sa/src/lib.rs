@@ -29,7 +29,7 @@ pub use event::{ChildFacts, Drop, Event, Fate, IkeFacts, MessageTrace, Refusal, 
 pub use half_open::{Admission, Demand, HalfOpen, Place, Pressure};
 pub use job::{
     AnnouncedAuth, Answer, AuthProof, Job, JobId, Means, MixedPpk, PPK_CONFIRMATION, PeerProof, PpkAnswer,
-    PpkRequest, Proven, SignedOctets, TrustRefusal,
+    PpkRequest, Proven, SignedOctets, TrustRefusal, Verified,
 };
 pub use lease::{LeaseKeeper, LeaseRequest, PoolUsage};
 pub use order::{ChildStatus, IkeStatus, Order, OrderId, Reply, Side, Target};

@@ -156,7 +156,8 @@ fn ppks(more: &mut SimRng, alice: Site, bob: Site) -> (Site, Site) {
 
 /// Some pairs authenticate twice in a row (RFC 4739): one of them, or both; in a few of them only one knows of it.
 fn rounds(more: &mut SimRng, alice: Site, bob: Site) -> (Site, Site) {
-    if !more.chance(150) {
+    // Of certificates there is one, and two rounds want two keys.
+    if alice.connections[0].local.method != AuthMethod::Psk || !more.chance(200) {
         return (alice, bob);
     }
     match more.below(20) {

@@ -12,7 +12,7 @@ use crate::trust::{DIGITAL_SIGNATURE, RSA_SIGNATURE, SHARED_KEY_MIC, ours, refus
 use base::{Secret, WallClock};
 use crypto::{SignatureScheme, Suite, VerifyError};
 use policy::{AuthMethod, Certificate, Connection, IdPattern, Identity, RemoteAuth, match_identity};
-use sa::{Answer, Means, PeerProof, SignedOctets, TrustRefusal};
+use sa::{Answer, PeerProof, SignedOctets, TrustRefusal, Verified};
 use wire::num::Prf;
 
 /// A [`sa::Job::Check`] with what answers it.
@@ -38,11 +38,11 @@ pub(crate) struct Ends<'a> {
     pub(crate) wanted: &'a IdPattern,
 }
 
-/// What the peer has proved itself with.
-pub(crate) struct Verified {
-    pub(crate) by: Means,
-    /// Its certificate, if it used one.
-    trusted: Option<Trusted>,
+/// What speaks for the peer, but for revocation.
+pub(crate) struct Shown {
+    verified: Verified,
+    /// Its certificate and those above it, up to the authority; empty where nothing of that can be revoked.
+    path: Vec<Vec<u8>>,
 }
 
 /// A certificate that the peer may use.
@@ -57,11 +57,13 @@ impl Check<'_> {
     /// connection demands, the identity is one that it accepts, the certificate is trusted and carries
     /// that identity, and its key made the signature. Whether it is revoked is left to [`Check::revocation`], so that only
     /// whoever has the key can make us ask for it.
-    pub(crate) fn run(&self) -> Result<Verified, TrustRefusal> {
+    pub(crate) fn run(&self) -> Result<Shown, TrustRefusal> {
         match (self.auth.method, self.proof.method) {
             (AuthMethod::Psk, SHARED_KEY_MIC) => {
                 self.identity_is_wanted()?;
-                self.shared_key().map(|()| Verified { by: BY_SHARED_KEY.into(), trusted: None })
+                self.shared_key()?;
+                let verified = Verified { by: BY_SHARED_KEY.into(), ..Verified::default() };
+                Ok(Shown { verified, path: Vec::new() })
             }
             (AuthMethod::Pubkey, RSA_SIGNATURE | 9..=11 | DIGITAL_SIGNATURE) => {
                 self.identity_is_wanted()?;
@@ -72,11 +74,11 @@ impl Check<'_> {
     }
 
     /// The end of a check that went well so far.
-    pub(crate) fn revocation(&self, verified: Verified, evidence: &Evidence) -> Step {
-        let Verified { by, trusted } = verified;
-        let Some(Trusted { certificate, path }) = trusted else {
-            return Step::Answered(Answered::plain(Answer::Verified(None, by)));
-        };
+    pub(crate) fn revocation(&self, shown: Shown, evidence: &Evidence) -> Step {
+        let Shown { verified, path } = shown;
+        if verified.certificate.is_none() {
+            return Step::Answered(Answered::plain(Answer::Verified(verified)));
+        }
         let judge = Judge {
             suite: self.suite,
             revocation: &self.auth.revocation,
@@ -90,7 +92,7 @@ impl Check<'_> {
                 Step::Answered(Answered { answer: refused(theirs(why)), warnings: Vec::new(), keep })
             }
             Judgement::Accepted { warnings, keep } => {
-                Step::Answered(Answered { answer: Answer::Verified(Some(certificate), by), warnings, keep })
+                Step::Answered(Answered { answer: Answer::Verified(verified), warnings, keep })
             }
         }
     }
@@ -120,20 +122,19 @@ impl Check<'_> {
         )))
     }
 
-    fn signature(&self) -> Result<Verified, TrustRefusal> {
+    fn signature(&self) -> Result<Shown, TrustRefusal> {
         let knows_certificates = !self.auth.certs.is_empty() || !self.auth.authorities.is_empty();
         if !self.auth.pubkeys.is_empty() && (self.proof.certs.is_empty() || !knows_certificates) {
-            return self.known_key().map(|by| Verified { by, trusted: None });
+            return self.known_key().map(|verified| Shown { verified, path: Vec::new() });
         }
-        let trusted = self.trusted_certificate()?;
-        let spki = crate::certificate::public_key(&trusted.certificate.der)
+        let Trusted { certificate, path } = self.trusted_certificate()?;
+        let spki = crate::certificate::public_key(&certificate.der)
             .ok_or_else(|| theirs("the peer's certificate cannot be read".into()))?;
-        let by = self.signed_by(spki, &trusted.certificate.subject)?;
-        Ok(Verified { by, trusted: Some(trusted) })
+        let verified = self.signed_by(spki, &certificate.subject)?;
+        Ok(Shown { verified: Verified { certificate: Some(certificate), ..verified }, path })
     }
 
-    /// What kind of key has made the signature, if this one has.
-    fn signed_by(&self, spki: &[u8], name: &str) -> Result<Means, TrustRefusal> {
+    fn signed_by(&self, spki: &[u8], name: &str) -> Result<Verified, TrustRefusal> {
         let refused = |why: String| theirs(format!("the signature of {} is refused: {why}", quote(name)));
         let kind = KeyKind::of(spki).map_err(refused)?;
         match self.proof.method {
@@ -141,8 +142,8 @@ impl Check<'_> {
             DIGITAL_SIGNATURE => self.digital(spki, kind),
             method => self.ecdsa(spki, kind, method),
         }
-        .map(|()| kind.name().into())
-        .map_err(refused)
+        .map_err(refused)?;
+        Ok(Verified { certificate: None, by: kind.name().into(), key: Some(self.suite.sha1(&[spki])) })
     }
 
     /// The signature was made with one of the public keys that are accepted as they are. Which one, the peer says by a CERT
@@ -150,7 +151,7 @@ impl Check<'_> {
     //= rfc7670 §4
     //# An IKEv2 deployment using raw public keys needs to utilize an out-of-band public-key validation procedure […]. One way
     //# […] is to use a configuration mechanism for provisioning raw public keys into the IKEv2 software.
-    fn known_key(&self) -> Result<Means, TrustRefusal> {
+    fn known_key(&self) -> Result<Verified, TrustRefusal> {
         let sent = match (&self.proof.raw_key, self.proof.certs.first()) {
             (Some(raw), _) => Some(&raw[..]),
             (None, Some(der)) => crate::certificate::public_key(der),

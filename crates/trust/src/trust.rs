@@ -69,11 +69,11 @@ impl Trust {
                         connection.remote_auth(*round).ok_or_else(|| ours(once_only("the peer does")))?;
                     let ends = Ends { local, remote, wanted };
                     let check = Check { connection, auth, suite, secrets, ends, prf, octets, proof, wall };
-                    let verified = check.run()?;
-                    Ok((verified, check))
+                    let shown = check.run()?;
+                    Ok((shown, check))
                 });
                 return match outcome {
-                    Ok((verified, check)) => check.revocation(verified, evidence),
+                    Ok((shown, check)) => check.revocation(shown, evidence),
                     Err(refusal) => Step::Answered(Answered::plain(refused(refusal))),
                 };
             }

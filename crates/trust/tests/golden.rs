@@ -68,7 +68,7 @@ impl Auth {
             wall,
         };
         match trust.answer(&job) {
-            Answer::Verified(certificate, _) => Ok(certificate),
+            Answer::Verified(verified) => Ok(verified.certificate),
             Answer::Refused(refusal) => Err(refusal.reason),
             other => panic!("{other:?}"),
         }

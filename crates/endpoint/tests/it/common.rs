@@ -243,7 +243,7 @@ impl End {
             Job::Check { prf, octets, proof, remote, wanted, .. } => {
                 let known = policy::match_identity(wanted, remote).is_ok();
                 if known && proof.method == 2 && proof.data == auth(prf, octets) {
-                    Answer::Verified(None, "pre-shared key".into())
+                    Answer::Verified(sa::Verified::default())
                 } else {
                     let reason = format!("The PSK of `{remote}` does not fit.");
                     Answer::Refused(TrustRefusal { ours: false, reason })

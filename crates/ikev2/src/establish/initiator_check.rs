@@ -16,7 +16,7 @@ use crate::{Common, Cx, limits, redirect, resume};
 use base::{Instant, Secret};
 use crypto::Spis;
 use policy::{Connection, Identity, Round};
-use sa::{Answer, Fate, Job, JobId, Proven, Reason, Refusal, RefusalKind, Side};
+use sa::{Answer, Fate, Job, JobId, Reason, Refusal, RefusalKind, Side};
 use wire::num::{AuthMethod, NotifyType};
 use wire::{Authentication, Identification};
 
@@ -206,6 +206,12 @@ impl Answered {
         Established::as_initiator(sa, cx, Authenticated { chosen, secrets, identities }, first)
     }
 
+    fn refuse_proof(self, sa: &mut Common, cx: &mut Cx<'_>, reason: String) -> Next {
+        let (kind, by_peer) = (RefusalKind::AuthenticationFailed, false);
+        let connection = Some(self.chosen.connection.name.clone());
+        self.refuse(sa, cx, Fate::Refused(Refusal { kind, by_peer, connection, reason }))
+    }
+
     /// The peer is not who it should be: it is told, since it takes the IKE SA to be established.
     //= rfc7296 §2.21.2
     //# If the error occurs on the initiator, the notification MAY be returned in a separate INFORMATIONAL
@@ -316,19 +322,16 @@ impl Stage for Checking {
     fn answer(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, answer: Answer) -> Next {
         match answer {
             _ if job != self.job => self,
-            Answer::Verified(_, by) => {
-                let Self { mut answered, claimed: id, .. } = *self;
-                answered.identities.theirs.push(Proven { id, by });
-                answered.on_verified(sa, cx)
+            Answer::Verified(proof) => {
+                let Self { mut answered, claimed, .. } = *self;
+                match answered.identities.verified(claimed, proof) {
+                    Ok(()) => answered.on_verified(sa, cx),
+                    Err(why) => answered.refuse_proof(sa, cx, why),
+                }
             }
             Answer::Refused(why) => {
-                let refusal = Refusal {
-                    kind: RefusalKind::AuthenticationFailed,
-                    by_peer: false,
-                    connection: Some(self.answered.chosen.connection.name.clone()),
-                    reason: with_ppk(why.reason, &self.answered.secrets),
-                };
-                self.answered.refuse(sa, cx, Fate::Refused(refusal))
+                let reason = with_ppk(why.reason, &self.answered.secrets);
+                self.answered.refuse_proof(sa, cx, reason)
             }
             _ => self,
         }

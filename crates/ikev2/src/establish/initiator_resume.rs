@@ -206,8 +206,6 @@ impl First for AwaitResume {
         let facts = facts(cx, spis, path, (&self.chosen, &nothing));
         ext::inspect(Moment::InitResponse, &facts, &contents, &mut agreed);
         agreed.proven_for = self.held.former.age;
-        // It rests on all rounds of the IKE SA before.
-        agreed.multiple_auth = false;
         let transcript = Transcript {
             request: self.request.datagrams.first().cloned().unwrap_or_default(),
             response: bytes.to_vec(),

@@ -28,7 +28,7 @@ use crate::{Common, Cx, limits, redirect};
 use base::Instant;
 use crypto::Spis;
 use policy::{Announced, Connection, IdPattern, Identity, Round};
-use sa::{Answer, Branch, Fate, Job, JobId, Means, Proven, Reason, Refusal, RefusalKind, Side};
+use sa::{Answer, Branch, Fate, Job, JobId, Means, Proven, Reason, Refusal, RefusalKind, Side, Verified};
 use wire::num::{AuthMethod, ExchangeType, NotifyType};
 use wire::{Authentication, Payload};
 
@@ -92,9 +92,10 @@ impl Working {
     }
 
     /// The peer's first proof is right: our second one is made, if we have one.
-    fn on_verified(mut self, sa: &mut Common, cx: &mut Cx<'_>, by: Means) -> Next {
+    fn on_verified(mut self, sa: &mut Common, cx: &mut Cx<'_>, proof: Verified) -> Next {
         let Exchanged { chosen, secrets, identities, .. } = &mut self.halfway.exchanged;
-        identities.theirs.push(Proven { id: identities.remote.clone(), by });
+        // There is no proof before it that it could be the same as.
+        let _ = identities.verified(identities.remote.clone(), proof);
         // What PPK_IDENTITY had to say is said.
         secrets.agreed.ppk.way = PpkWay::None;
         //= rfc5685 §6
@@ -242,7 +243,7 @@ impl Stage for Working {
     fn answer(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, answer: Answer) -> Next {
         match answer {
             _ if job != self.job => self,
-            Answer::Verified(_, by) => self.on_verified(sa, cx, by),
+            Answer::Verified(proof) => self.on_verified(sa, cx, proof),
             Answer::Proved(proof, by) => {
                 let data = proof.data.into();
                 self.on_proved(sa, cx, Authentication { method: AuthMethod(proof.method), data }, by)

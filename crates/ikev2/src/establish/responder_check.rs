@@ -16,7 +16,7 @@ use crate::{Common, Cx, Superseded, unique};
 use base::{Instant, Secret};
 use crypto::Spis;
 use policy::{Childless, Connection, Identity, Round, Unique};
-use sa::{Answer, IkeSaId, Job, JobId, Proven, Reason, Refusal, RefusalKind, Side};
+use sa::{Answer, IkeSaId, Job, JobId, Reason, Refusal, RefusalKind, Side};
 use wire::Payload;
 use wire::num::NotifyType;
 
@@ -291,10 +291,15 @@ impl Stage for Checking {
     fn answer(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, answer: Answer) -> Next {
         match answer {
             _ if job != self.job => self,
-            Answer::Verified(_, by) => {
+            Answer::Verified(proof) => {
                 let Self { mut claimed, .. } = *self;
-                claimed.identities.theirs.push(Proven { id: claimed.claimed.clone(), by });
-                claimed.on_verified(sa, cx)
+                match claimed.identities.verified(claimed.claimed.clone(), proof) {
+                    Ok(()) => claimed.on_verified(sa, cx),
+                    Err(why) => {
+                        let refusal = claimed.refusal(why);
+                        claimed.refuse(sa, cx, refusal)
+                    }
+                }
             }
             Answer::Refused(why) => {
                 let refusal = self.claimed.refusal(with_ppk(why.reason, &self.claimed.secrets));

@@ -18,7 +18,7 @@ use crate::{Common, Cx, limits, unique};
 use base::{EspSpi, Secret};
 use crypto::{Nonces, SharedSecrets};
 use policy::{Identity, IkeSuite, Round, Unique};
-use sa::{Event, PairKey, Proven, Refusal, RefusalKind, Side};
+use sa::{Event, PairKey, Proven, Refusal, RefusalKind, Side, Verified};
 use std::collections::VecDeque;
 use wire::Payload;
 use wire::num::NotifyType;
@@ -35,13 +35,31 @@ pub(crate) struct Identities {
     pub(crate) ours: Vec<Proven>,
     /// What the peer has.
     pub(crate) theirs: Vec<Proven>,
+    /// SHA-1 of the key that has signed for the peer last.
+    key: Option<[u8; 20]>,
 }
 
 impl Identities {
     pub(crate) fn new(local: Identity, remote: Identity) -> Self {
         let body = |identity| contents::identification(identity).octets_to_sign();
         let pair = PairKey::new(&body(&local), &body(&remote));
-        Self { local, remote, pair, ours: Vec::new(), theirs: Vec::new() }
+        Self { local, remote, pair, ours: Vec::new(), theirs: Vec::new(), key: None }
+    }
+
+    /// The peer has proved to be `id` in another round. An error says that this is no other proof than the one before.
+    ///
+    /// Two certificates may be below one authority: whoever has broken the key of the first one would else show it twice.
+    pub(crate) fn verified(&mut self, id: Identity, proof: Verified) -> Result<(), String> {
+        let Verified { by, key, .. } = proof;
+        if key.is_some() && key == self.key {
+            return Err(format!(
+                "The peer `{id}` signs with the same key ({by}) in both rounds, which proves no more than one: `remote2` wants another \
+                 key than `remote`."
+            ));
+        }
+        self.key = key;
+        self.theirs.push(Proven { id, by });
+        Ok(())
     }
 
     /// The round in which we have proved ourselves last, and as whom.

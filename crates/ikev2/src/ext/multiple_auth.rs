@@ -33,7 +33,8 @@ impl Extension for MultipleAuthentication {
         agreed.multiple_auth = match moment {
             // It is the responder that announces first, where a connection that may be meant has two rounds.
             Moment::InitRequest => facts.agreed.multiple_auth,
-            Moment::InitResponse => contents.has(NotifyType::MULTIPLE_AUTH_SUPPORTED),
+            // An IKE SA that is resumed rests on all rounds of the one before.
+            Moment::InitResponse => !facts.resumes && contents.has(NotifyType::MULTIPLE_AUTH_SUPPORTED),
             Moment::AuthRequest => announced(contents, facts.agreed).supported,
             _ => return,
         };

@@ -174,7 +174,7 @@ fn check_auth(
     };
     let keeper = keeper(certs, if name.contains("ecdsa") { AuthMethod::Pubkey } else { AuthMethod::Psk });
     let answer = keeper.answer(&job(&octets));
-    assert!(matches!(answer, Answer::Verified(..)), "{name}: {answer:?}");
+    assert!(matches!(answer, Answer::Verified(_)), "{name}: {answer:?}");
     let mut forged = octets;
     forged[30] ^= 1;
     let answer = keeper.answer(&job(&forged));

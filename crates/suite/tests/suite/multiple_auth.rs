@@ -328,6 +328,41 @@ fn the_second_round_shows_who_the_first_one_has_shown() {
     }
 }
 
+/// One authority above both certificates: whoever has the first key cannot show it twice.
+#[test]
+fn two_rounds_want_two_keys() {
+    let root = Authority::root(Key::MlDsa65, "Root");
+    let issue = |key, name: &str| root.issue(key, name, &[&format!("{name}.example")]);
+    // Certificates of tests have the same key for the same name.
+    let (old, new, again) =
+        (issue(Key::EcdsaP256, "alice"), issue(Key::MlDsa65, "alice"), issue(Key::EcdsaP256, "alice"));
+    assert_ne!(old.der(), again.der());
+    let raw = Proof::Raw(&old);
+    let [old, new, again] = [&old, &new, &again].map(|entity| Proof::Certificate(entity, &root));
+    for (n, (ours, good)) in
+        [([old, new], true), ([old, old], false), ([old, again], false), ([raw, old], false)]
+            .into_iter()
+            .enumerate()
+    {
+        // The same of the initiator and of the responder.
+        for side in ["alice", "bob"] {
+            let alice_is = |site, peer| proving(site, "alice", peer, &ours, &[Proof::Psk]);
+            let wanting = |site, own| proving(site, own, "alice", &[Proof::Psk], &ours);
+            let (one, other) = match side {
+                "alice" => (alice_is(alice(), "bob"), wanting(bob(), "bob")),
+                _ => (wanting(alice(), "bob"), alice_is(bob(), "bob")),
+            };
+            let mut world = world(90 + n as u64).peers(one, other);
+            world.up("alice");
+            world.until(answered);
+            let judge = if side == "alice" { "bob" } else { "alice" };
+            assert_eq!(world.host(judge).count(is_up) > 0, good, "{n} {side}: {}", told(&world, judge));
+            let why = "signs with the same key (ECDSA P-256) in both rounds";
+            assert_eq!(told(&world, judge).contains(why), !good, "{n} {side}: {}", told(&world, judge));
+        }
+    }
+}
+
 /// What is configured at both ends does not go together: who says what, and whether that is before IKE_AUTH.
 #[test]
 fn two_ends_that_do_not_agree_are_told() {
@@ -632,12 +667,11 @@ fn an_initiator_may_end_it_between_the_rounds() {
     }
 }
 
+/// What a puppet answers, request by request.
+type Answers<'a> = &'a [&'a dyn Fn(&mut Puppet) -> Vec<Payload<'static>>];
+
 /// How alice, made so, takes bob's answers to her IKE_AUTH requests; what she says in the end, and whether an IKE SA stood.
-fn initiator(
-    seed: u64,
-    site: Site,
-    answers: &[&dyn Fn(&mut Puppet) -> Vec<Payload<'static>>],
-) -> (String, bool) {
+fn initiator(seed: u64, site: Site, answers: Answers<'_>) -> (String, bool) {
     let mut world = world(seed).site(site);
     world.up("alice");
     let mut bob = Puppet::bob();
@@ -694,7 +728,6 @@ fn a_responder_that_is_wrong_is_refused() {
     };
     let failed = |_: &mut Puppet| vec![notify(NotifyType::AUTHENTICATION_FAILED)];
     let (ours, theirs) = (|| proves(alice(), "alice2"), || wants(alice(), "bob2"));
-    type Answers<'a> = &'a [&'a dyn Fn(&mut Puppet) -> Vec<Payload<'static>>];
     let rows: [(Site, Answers<'_>, &str, bool); 12] = [
         (theirs(), &[&first_of_two, &last_of_two], "", true),
         (ours(), &[&first, &child], "", true),
@@ -822,20 +855,20 @@ fn both_rounds_cover_what_came_before_ike_auth() {
 #[test]
 fn each_round_has_its_own_announcement() {
     let root = Authority::root(Key::EcdsaP256, "Root");
-    let issue = |name: &str| root.issue(Key::EcdsaP256, name, &[&format!("{name}.example")]);
-    let (ours, theirs) = (issue("alice"), issue("bob"));
-    let certificate = Proof::Certificate(&ours, &root);
+    let issue = |key, name: &str| root.issue(key, name, &[&format!("{name}.example")]);
+    let of = |name| [issue(Key::EcdsaP256, name), issue(Key::EcdsaP384, name)];
+    let (ours, theirs) = (of("alice"), of("bob"));
     let count = |text: &String| text.matches("SUPPORTED_AUTH_METHODS").count();
-    for (n, (first, second, lists)) in
-        [(Proof::Psk, certificate, 2), (certificate, Proof::Psk, 2), (certificate, certificate, 1)]
-            .into_iter()
-            .enumerate()
+    for (n, (psk, lists)) in
+        [([true, false], 2), ([false, true], 2), ([false, false], 1)].into_iter().enumerate()
     {
-        let of = |proof| match proof {
-            Proof::Psk => Proof::Psk,
-            _ => Proof::Certificate(&theirs, &root),
+        let proof = |side: &'static str, n: usize| match (psk[n], side) {
+            (true, _) => Proof::Psk,
+            (false, "ours") => Proof::Certificate(&ours[n], &root),
+            (false, _) => Proof::Certificate(&theirs[n], &root),
         };
-        let mut world = proven_pair(250 + n as u64, &[first, second], &[of(first), of(second)]);
+        let proofs = |side| [proof(side, 0), proof(side, 1)];
+        let mut world = proven_pair(250 + n as u64, &proofs("ours"), &proofs("theirs"));
         world.up("alice");
         world.until(established);
         assert_eq!(count(&sent(&world, "alice")[0]), lists, "{n}");
@@ -886,7 +919,7 @@ fn a_client_proves_itself_twice_anew_before_it_leaves_the_old_one() {
     let lifetime = IkeLifetime { reauth, over: reauth / 10, ..IkeLifetime::UNLIMITED };
     for unique in [Unique::No, Unique::Replace, Unique::Keep] {
         let [one, other] = sites((2, 2)).map(|site| site.with(|c| c.unique = unique));
-        let mut world = world(265).peers(one.with(|c| c.lifetime = lifetime.clone()), other);
+        let mut world = world(265).peers(one.with(|c| c.lifetime = lifetime), other);
         world.up("alice");
         world.until(established);
         world.run(SECOND);
@@ -945,7 +978,7 @@ fn a_redirect_with_the_first_response_is_followed() {
     bob.reply(&mut world, &header, &[]);
     world.run(SECOND);
     assert!(world.wire.iter().any(|(_, d)| d.to.ip() == sim::site::ip("203.0.113.3")), "IKE_SA_INIT there");
-    assert_eq!(world.reply(order).is_none(), true, "it is waited for");
+    assert!(world.reply(order).is_none(), "it is waited for");
 }
 
 /// An address is asked for with the first request, and given with the last response, once.

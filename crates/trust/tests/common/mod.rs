@@ -196,7 +196,7 @@ impl Claim {
 
     pub fn check(&self, trust: &Trust) -> Result<Option<Certificate>, TrustRefusal> {
         match trust.answer(&self.job()) {
-            Answer::Verified(certificate, _) => Ok(certificate),
+            Answer::Verified(verified) => Ok(verified.certificate),
             Answer::Refused(refusal) => Err(refusal),
             other => panic!("{other:?}"),
         }
