@@ -59,3 +59,40 @@ pub(crate) fn announced(contents: &Contents<'_>, agreed: &Agreed) -> Announced {
 pub(crate) fn follows(contents: &Contents<'_>) -> bool {
     contents.has(NotifyType::ANOTHER_AUTH_FOLLOWS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    //= rfc4739 §3.1
+    //= rfc4739 §3.2
+    #[test]
+    fn the_notifications_have_nothing_but_their_type() {
+        for (kind, number) in
+            [(NotifyType::MULTIPLE_AUTH_SUPPORTED, 16404), (NotifyType::ANOTHER_AUTH_FOLLOWS, 16405)]
+        {
+            let Payload::Notify(notify) = say(kind) else { panic!("no notification") };
+            assert_eq!((notify.kind.0, notify.protocol.0), (number, 0));
+            assert_eq!((notify.spi.len(), notify.data.len()), (0, 0));
+        }
+    }
+
+    /// Only where both have said so does a request announce a second proof.
+    #[test]
+    fn both_must_have_said_so() {
+        let told = |kinds: &[NotifyType]| Contents {
+            notifies: kinds.iter().map(|kind| Notify::new(*kind, Vec::new())).collect(),
+            ..Contents::default()
+        };
+        let both = [NotifyType::MULTIPLE_AUTH_SUPPORTED, NotifyType::ANOTHER_AUTH_FOLLOWS];
+        for (ours, kinds, supported, follows) in [
+            (true, &both[..], true, true),
+            (true, &both[..1], true, false),
+            (true, &both[1..], false, true),
+            (false, &both[..], false, true),
+        ] {
+            let agreed = Agreed { multiple_auth: ours, ..Agreed::default() };
+            assert_eq!(announced(&told(kinds), &agreed), Announced { supported, follows });
+        }
+    }
+}

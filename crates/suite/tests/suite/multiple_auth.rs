@@ -1,6 +1,7 @@
 //! Two authentications in a row (RFC 4739), of either side or of both: what travels when, what stands when, and every order
 //! of messages that is wrong.
 
+use crate::ppk::stripped;
 use policy::{
     AuthMethod, Childless, Gateway, IdPattern, Identity, IkeLifetime, LocalAuth, PublicKey, Redirect,
     RemoteAuth, Round, Unique,
@@ -401,6 +402,41 @@ fn two_ends_that_do_not_agree_are_told() {
         world.run(60 * SECOND);
         assert!(is_clean(&mut world), "{n}");
     }
+}
+
+/// Somebody answers first, without a word of second rounds: the real answer still counts, and our identity is not shown to the
+/// other.
+#[test]
+fn a_forged_answer_without_the_announcement_does_not_end_it() {
+    let mut world = pair(85, (2, 2));
+    let mut left = 1;
+    world.attack(move |scene| {
+        let first = scene.datagram.peek().is_some_and(|peek| peek.exchange == 34 && peek.response);
+        if first && left > 0 {
+            left -= 1;
+            let mut forged = scene.datagram.clone();
+            forged.payload = stripped(forged.message(), &[SUPPORTED]);
+            scene.take();
+            scene.send(Duration::ZERO, forged);
+        }
+    });
+    world.up("alice");
+    world.until(established);
+    assert_eq!(sent(&world, "alice").len(), 2);
+    // Whoever strips all of them gets nothing from us.
+    let mut world = pair(86, (2, 2));
+    world.attack(|scene| {
+        if scene.datagram.peek().is_some_and(|peek| peek.exchange == 34 && peek.response) {
+            let mut forged = scene.datagram.clone();
+            forged.payload = stripped(forged.message(), &[SUPPORTED]);
+            scene.take();
+            scene.send(Duration::ZERO, forged);
+        }
+    });
+    let order = world.up("alice");
+    world.until(answered);
+    assert!(matches!(world.reply(order), Some(Reply::Refused(_))), "{:?}", world.reply(order));
+    assert_eq!(sent(&world, "alice").len(), 0);
 }
 
 /// Connections for the same identities: the one whose rounds are those of the peer.
