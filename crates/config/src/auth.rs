@@ -1,4 +1,4 @@
-//! `[connections.NAME.local]` and `[connections.NAME.remote]`, and whether what they say can work.
+//! `[connections.NAME.local]` and `[connections.NAME.remote]`, those of a second round, and whether what they say can work.
 
 use crate::limits::EXPIRES_SOON;
 use crate::load::Loader;
@@ -7,14 +7,43 @@ use crate::schema;
 use crate::value::{choice, id_pattern, identity, ip, shown};
 use policy::{
     AddressPattern, AuthMethod, Certificate, Connection, EndAction, IdPattern, Identity, LocalAuth,
-    PublicKey, RemoteAuth, StartAction, closeness,
+    PublicKey, RemoteAuth, Round, StartAction, closeness,
 };
 use std::ops::Range;
 use toml::de::DeTable;
 
+/// How both sides authenticate, once and perhaps again.
+pub(crate) struct Rounds {
+    pub(crate) local: LocalAuth,
+    pub(crate) remote: RemoteAuth,
+    pub(crate) local2: Option<LocalAuth>,
+    pub(crate) remote2: Option<RemoteAuth>,
+}
+
 impl Loader<'_> {
-    /// Both sides; `None` where what is wrong has been told.
+    /// Both sides in both rounds; `None` where what is wrong has been told.
     pub(crate) fn read_auth(
+        &mut self,
+        connection: &Section<'_>,
+        local_addrs: &[AddressPattern],
+        remote_addrs: &[AddressPattern],
+    ) -> Option<Rounds> {
+        let (local, remote) = self.read_first_round(connection, local_addrs, remote_addrs);
+        let again = |key: &str, loader: &mut Self| loader.reader.table(connection, key);
+        let local2 =
+            again("local2", self).map(|section| self.read_local(&section, local_addrs, local.as_ref()));
+        let method = local2.as_ref().map_or(Some(AuthMethod::Pubkey), |local2| Some(local2.as_ref()?.method));
+        let first = remote.as_ref();
+        let remote2 =
+            again("remote2", self).map(|section| self.read_remote(&section, method, remote_addrs, first));
+        let whole = |side: &Option<Option<_>>| side.as_ref().is_none_or(Option::is_some);
+        let told = !whole(&local2) || remote2.as_ref().is_some_and(Option::is_none);
+        let rounds =
+            Rounds { local: local?, remote: remote?, local2: local2.flatten(), remote2: remote2.flatten() };
+        (!told).then_some(rounds)
+    }
+
+    fn read_first_round(
         &mut self,
         connection: &Section<'_>,
         local_addrs: &[AddressPattern],
@@ -30,17 +59,22 @@ impl Loader<'_> {
             );
             return (None, None);
         };
-        let local = self.read_local(&local_section, local_addrs);
+        let local = self.read_local(&local_section, local_addrs, None);
         let method = local.as_ref().map(|local| local.method);
         let nothing = DeTable::new();
         let remote = match self.reader.table(connection, "remote") {
-            Some(remote) => self.read_remote(&remote, method, remote_addrs),
-            None => self.read_remote(&connection.absent("remote", &nothing), method, remote_addrs),
+            Some(remote) => self.read_remote(&remote, method, remote_addrs, None),
+            None => self.read_remote(&connection.absent("remote", &nothing), method, remote_addrs, None),
         };
         (local, remote)
     }
 
-    fn read_local(&mut self, section: &Section<'_>, addrs: &[AddressPattern]) -> Option<LocalAuth> {
+    fn read_local(
+        &mut self,
+        section: &Section<'_>,
+        addrs: &[AddressPattern],
+        first: Option<&LocalAuth>,
+    ) -> Option<LocalAuth> {
         self.reader.check_keys(section, &schema::LOCAL);
         let chosen = match section.has("auth") {
             true => self.reader.text(section, "auth", auth)?,
@@ -80,9 +114,15 @@ impl Loader<'_> {
         }
         let pubkey = self.own_public_key(section);
         drop_roots(&mut certs);
-        let id = id.or_else(|| match certs.first() {
-            Some(own) => trust::identities(own).into_iter().next(),
-            None => only_address(addrs),
+        // Who proves to be somebody twice is the same both times, as far as the certificate allows.
+        let before = first.and_then(|first| first.id.as_ref());
+        let id = id.or_else(|| match (certs.first(), before) {
+            (Some(own), Some(before)) if trust::identity_in_certificate(before, own).is_ok() => {
+                Some(before.clone())
+            }
+            (Some(own), _) => trust::identities(own).into_iter().next(),
+            (None, Some(before)) => Some(before.clone()),
+            (None, None) => only_address(addrs),
         });
         Some(LocalAuth { method: chosen, id, certs, pubkey })
     }
@@ -92,6 +132,7 @@ impl Loader<'_> {
         section: &Section<'_>,
         ours: Option<AuthMethod>,
         addrs: &[AddressPattern],
+        first: Option<&RemoteAuth>,
     ) -> Option<RemoteAuth> {
         self.reader.check_keys(section, &schema::REMOTE);
         let chosen = self.reader.text(section, "auth", auth);
@@ -102,7 +143,11 @@ impl Loader<'_> {
         named.iter().for_each(|certificate| self.check_authority(&at, certificate));
         // What could not be read is told; no default takes its place.
         let method = if section.has("auth") { chosen? } else { ours? };
-        let id = if section.has("id") { given_id? } else { default_remote_id(method, addrs) };
+        let id = match (section.has("id"), first) {
+            (true, _) => given_id?,
+            (false, Some(first)) => same_as(&first.id),
+            (false, None) => default_remote_id(method, addrs),
+        };
         let pubkeys = self.public_keys(section);
         let id = match (&id, addrs) {
             (IdPattern::Any, addrs) if section.has("pubkeys") && !section.has("id") => {
@@ -216,32 +261,57 @@ impl Loader<'_> {
 
     /// What only both sides together, with the secrets, can tell.
     pub(crate) fn check_connection(&mut self, section: &Section<'_>, connection: &Connection) {
-        let at = |loader: &mut Self, side: &str, key: &str| match loader.reader.table(section, side) {
+        for round in Round::ALL {
+            let (local_key, remote_key) = match round {
+                Round::First => ("local", "remote"),
+                Round::Second => ("local2", "remote2"),
+            };
+            let (local, remote) = (connection.local_auth(round), connection.remote_auth(round));
+            if local.is_some_and(|local| local.method == AuthMethod::Psk)
+                || remote.is_some_and(|remote| remote.method == AuthMethod::Psk)
+            {
+                let place =
+                    self.place_in(section, if local.is_some() { local_key } else { remote_key }, "auth");
+                // A side that is through after one round keeps its identity.
+                let local = local.unwrap_or(&connection.local);
+                self.check_psk(&place, connection, (local, &remote.unwrap_or(&connection.remote).id));
+            }
+            if let Some(local) = local.filter(|local| local.method == AuthMethod::Pubkey) {
+                self.check_own_proof(section, local_key, local);
+            }
+            if let Some(remote) = remote {
+                let place = self.place_in(section, remote_key, "certs");
+                self.check_pinned(&place, (section, remote_key), remote);
+            }
+        }
+        self.warn_same_proof(section, connection);
+        self.warn_nobody_to_call(section, connection);
+    }
+
+    /// Where a value of a side stands.
+    fn place_in(&mut self, section: &Section<'_>, side: &str, key: &str) -> Range<usize> {
+        match self.reader.table(section, side) {
             Some(side) => side.value_place(key),
             None => section.at.clone(),
-        };
-        if connection.local.method == AuthMethod::Psk || connection.remote.method == AuthMethod::Psk {
-            let place = at(self, "local", "auth");
-            self.check_psk(&place, connection);
         }
-        if connection.local.method == AuthMethod::Pubkey
-            && let Some(own) = connection.local.certs.first()
-        {
-            let place = at(self, "local", "certs");
+    }
+
+    /// What we sign with, and whether it shows who we say we are.
+    fn check_own_proof(&mut self, section: &Section<'_>, side: &str, local: &LocalAuth) {
+        if let Some(own) = local.certs.first() {
+            let place = self.place_in(section, side, "certs");
             self.check_own_certificate(&place, own);
-            if let Some(id) = &connection.local.id
+            if let Some(id) = &local.id
                 && let Err(why) = trust::identity_in_certificate(id, own)
             {
-                let place = at(self, "local", "id");
+                let place = self.place_in(section, side, "id");
                 let hint =
                     "Use an identity that is in it, or leave `id` out to take the certificate's subject.";
                 self.reader.error(&place, capitalized(&why), Some(hint.to_string()));
             }
         }
-        if let Some(key) = &connection.local.pubkey
-            && connection.local.method == AuthMethod::Pubkey
-        {
-            let place = at(self, "local", "pubkeys");
+        if let Some(key) = &local.pubkey {
+            let place = self.place_in(section, side, "pubkeys");
             match self.store.keys.iter_mut().find(|known| *known.spki == *key.spki) {
                 Some(known) => known.used = true,
                 None => {
@@ -251,16 +321,42 @@ impl Loader<'_> {
                 }
             }
         }
-        let place = at(self, "remote", "certs");
-        self.check_pinned(&place, connection);
-        self.warn_nobody_to_call(section, connection);
     }
 
-    fn check_psk(&mut self, at: &Range<usize>, connection: &Connection) {
-        let fits =
-            |ids: &Vec<IdPattern>| ids.is_empty() || ids.iter().any(|id| overlap(id, &connection.remote.id));
+    /// Two rounds with the same proof are worth no more than one.
+    fn warn_same_proof(&mut self, section: &Section<'_>, connection: &Connection) {
+        let Connection { local, local2, remote, remote2, .. } = connection;
+        let what = |local: &LocalAuth| {
+            let spki = local.certs.first().map(|own| own.spki_sha1);
+            (local.method, local.id.clone(), spki, local.pubkey.clone())
+        };
+        let ours = local2.as_ref().is_some_and(|second| what(second) == what(local));
+        // By certificate they are two: a key that has signed in the first round is refused in the second.
+        let theirs = remote2.as_ref().is_some_and(|second| {
+            let same_id = second.id == remote.id || second.id == IdPattern::OfFirstRound;
+            same_id && second.method == AuthMethod::Psk && remote.method == AuthMethod::Psk
+        });
+        for (key, first, same) in [("local2", "local", ours), ("remote2", "remote", theirs)] {
+            if same {
+                let place = self.reader.table(section, key).map_or(section.at.clone(), |side| side.at);
+                let message = format!("[{}.{key}] is the same proof as `{first}`, once more.", section.path);
+                let hint = "Name another certificate, or leave the second round out.".to_string();
+                self.reader.warn(&place, message, Some(hint));
+            }
+        }
+    }
+
+    fn check_psk(
+        &mut self,
+        at: &Range<usize>,
+        connection: &Connection,
+        (local, remote_id): (&LocalAuth, &IdPattern),
+    ) {
+        // Who that will be is not known yet.
+        let remote_id = if *remote_id == IdPattern::OfFirstRound { &connection.remote.id } else { remote_id };
+        let fits = |ids: &Vec<IdPattern>| ids.is_empty() || ids.iter().any(|id| overlap(id, remote_id));
         let store = &self.store;
-        let found = match (&connection.local.id, &connection.remote.id) {
+        let found = match (&local.id, remote_id) {
             // Whoever is named has a secret; the search below is for the rest.
             (_, IdPattern::Is(remote)) if store.psk_names.contains(remote) => Ok(()),
             (Some(local), IdPattern::Is(remote)) => store.secrets.psk(local, Some(remote)).map(|_| ()),
@@ -324,8 +420,13 @@ impl Loader<'_> {
     }
 
     /// Of the peer's certificates that are accepted as they are, one should be usable.
-    fn check_pinned(&mut self, at: &Range<usize>, connection: &Connection) {
-        for certificate in &connection.remote.certs {
+    fn check_pinned(
+        &mut self,
+        at: &Range<usize>,
+        (section, side): (&Section<'_>, &str),
+        remote: &RemoteAuth,
+    ) {
+        for certificate in &remote.certs {
             let Some(facts) = trust::facts(certificate) else { continue };
             let subject = shown(&certificate.subject);
             if facts.not_after < self.tools.wall {
@@ -335,14 +436,11 @@ impl Loader<'_> {
                     None,
                 );
             }
-            if let IdPattern::Is(id) = &connection.remote.id
+            if let IdPattern::Is(id) = &remote.id
                 && let Err(why) = trust::identity_in_certificate(id, certificate)
             {
-                self.reader.error(
-                    at,
-                    capitalized(&why),
-                    Some("Set the `id` of [remote] to one that is in it.".to_string()),
-                );
+                let hint = format!("Set the `id` of [{}.{side}] to one that is in it.", section.path);
+                self.reader.error(at, capitalized(&why), Some(hint));
             }
         }
     }
@@ -423,6 +521,15 @@ fn only_address(addrs: &[AddressPattern]) -> Option<Identity> {
     match addrs {
         [AddressPattern::Range(range)] if range.start() == range.end() => Some(ip(range.start())),
         _ => None,
+    }
+}
+
+/// Who the second round must show where nothing is said: the same as the first. Whoever else has a key that is good for a second
+/// round, of a kind that is not broken, must not be able to lend it to whoever has broken the first.
+fn same_as(first: &IdPattern) -> IdPattern {
+    match first {
+        IdPattern::Is(id) => IdPattern::Is(id.clone()),
+        _ => IdPattern::OfFirstRound,
     }
 }
 

@@ -1,5 +1,6 @@
 //! `[connections.NAME]` and its children.
 
+use crate::auth::Rounds;
 use crate::limits::NAME;
 use crate::load::Loader;
 use crate::reader::{Fault, Section, Text};
@@ -26,7 +27,7 @@ impl Loader<'_> {
         let remote_addrs = self.addresses(section, "remote_addrs");
         self.check_families(section, &local_addrs, &remote_addrs);
         let mut proposals = self.proposals(section, "proposals", Kind::Ike);
-        let (local, remote) = self.read_auth(section, &local_addrs, &remote_addrs);
+        let rounds = self.read_auth(section, &local_addrs, &remote_addrs);
         let children = self.read_children(section);
         let options = self.read_options(section);
         // A PPK makes the keys safe whatever the key exchange is.
@@ -34,14 +35,17 @@ impl Loader<'_> {
             proposals = self.post_quantum_only(section, &proposals);
         }
         let configuration = self.read_configuration(section);
+        let Rounds { local, remote, local2, remote2 } = rounds?;
         let connection = Connection {
             name,
             local_addrs,
             remote_addrs,
             weak: weak(&proposals, &children),
             proposals,
-            local: local?,
-            remote: remote?,
+            local,
+            remote,
+            local2,
+            remote2,
             children,
             encap: options.encap,
             fragmentation: options.fragmentation,

@@ -60,7 +60,7 @@ pub const CONNECTION: Table = Table {
         "split_dns",
         "dnssec_anchors",
     ],
-    tables: &["local", "remote", "children"],
+    tables: &["local", "remote", "local2", "remote2", "children"],
 };
 
 /// How we authenticate.
@@ -73,6 +73,12 @@ pub const REMOTE: Table = Table {
     keys: &["auth", "id", "certs", "cacerts", "pubkeys", "revocation", "crls"],
     tables: &[],
 };
+
+/// How we authenticate a second time.
+pub const LOCAL2: Table = Table { path: "connections.NAME.local2", ..LOCAL };
+
+/// How the peer authenticates a second time.
+pub const REMOTE2: Table = Table { path: "connections.NAME.remote2", ..REMOTE };
 
 /// A child SA.
 pub const CHILD: Table = Table {
@@ -188,8 +194,8 @@ pub const LOG: Table = Table { path: "daemon.log", keys: &["level", "format"], t
 
 /// Every kind of table.
 pub const TABLES: &[Table] = &[
-    ROOT, CONNECTION, LOCAL, REMOTE, CHILD, SHUNT, SECRETS, IKE_SECRET, PPK_SECRET, PRIVATE, AUTHORITY, POOL,
-    POOL_HOST, DAEMON, RESOLVER, LOG,
+    ROOT, CONNECTION, LOCAL, REMOTE, LOCAL2, REMOTE2, CHILD, SHUNT, SECRETS, IKE_SECRET, PPK_SECRET, PRIVATE,
+    AUTHORITY, POOL, POOL_HOST, DAEMON, RESOLVER, LOG,
 ];
 
 /// Keys of swanctl.conf that ask for something that this version does not do: they are refused, since to

@@ -4,7 +4,10 @@ use crate::exit::Exit;
 use crate::talk::{print_json, say};
 use crate::{load, table};
 use config::{Config, DataplaneChoice, Outcome, Problem, Severity};
-use policy::{AuthMethod, Child, Connection, Proposal, Revocation, Shunt, ShuntAction, StartAction};
+use policy::{
+    AuthMethod, Child, Connection, LocalAuth, Proposal, RemoteAuth, Revocation, Shunt, ShuntAction,
+    StartAction,
+};
 use serde_json::{Value, json};
 use std::fmt::Display;
 use std::path::Path;
@@ -51,17 +54,10 @@ fn connection(connection: &Connection) -> Value {
         "name": connection.name,
         "local_addrs": texts(&connection.local_addrs),
         "remote_addrs": texts(&connection.remote_addrs),
-        "local_auth": {
-            "method": match connection.local.method {
-                AuthMethod::Psk => "psk",
-                AuthMethod::Pubkey => "pubkey",
-            },
-            "key": own_key(connection),
-        },
-        "remote_auth": {
-            "revocation": revocation(connection).map(|known| known.demand.to_string()),
-            "crls": revocation(connection).map_or(0, |known| known.crls.len()),
-        },
+        "local_auth": local_auth(&connection.local),
+        "remote_auth": remote_auth(&connection.remote),
+        "local2_auth": connection.local2.as_ref().map(local_auth),
+        "remote2_auth": connection.remote2.as_ref().map(remote_auth),
         "proposals": texts(&connection.proposals),
         "weak": connection.weak,
         "children": connection.children.iter().map(|child| json!({
@@ -75,6 +71,25 @@ fn connection(connection: &Connection) -> Value {
             "netns": child.interface.as_ref().and_then(|interface| interface.namespace()),
         })).collect::<Vec<_>>(),
     })
+}
+
+fn local_auth(local: &LocalAuth) -> Value {
+    json!({ "method": method(local.method), "key": own_key(local) })
+}
+
+fn remote_auth(remote: &RemoteAuth) -> Value {
+    let known = revocation(remote);
+    json!({
+        "revocation": known.map(|known| known.demand.to_string()),
+        "crls": known.map_or(0, |known| known.crls.len()),
+    })
+}
+
+fn method(method: AuthMethod) -> &'static str {
+    match method {
+        AuthMethod::Psk => "psk",
+        AuthMethod::Pubkey => "pubkey",
+    }
 }
 
 fn shunt(shunt: &Shunt) -> Value {
@@ -122,8 +137,12 @@ fn summary(file: &Path, config: &Config, problems: &[Problem]) -> String {
             list(&connection.local_addrs),
             list(&connection.remote_addrs)
         ));
-        lines.push(format!("  We prove ourselves by {}.", own_proof(connection)));
-        if let Some(known) = revocation(connection) {
+        let proofs: Vec<String> = connection.locals().map(own_proof).collect();
+        lines.push(format!("  We prove ourselves by {}.", proofs.join(", then by ")));
+        if connection.remote2.is_some() {
+            lines.push("  The peer has to prove itself twice.".to_string());
+        }
+        for known in connection.remotes().filter_map(revocation) {
             let lists = table::count(known.crls.len(), "CRL");
             lines.push(format!(
                 "  The peer's certificate: revocation = \"{}\", {lists} from files.",
@@ -162,8 +181,8 @@ fn summary(file: &Path, config: &Config, problems: &[Problem]) -> String {
 }
 
 /// What kind of key this end signs with; `None` with a pre-shared key.
-fn own_key(connection: &Connection) -> Option<String> {
-    match (connection.local.certs.first(), &connection.local.pubkey) {
+fn own_key(local: &LocalAuth) -> Option<String> {
+    match (local.certs.first(), &local.pubkey) {
         (Some(certificate), _) => trust::key_kind(&trust::facts(certificate)?.spki),
         (None, Some(pubkey)) => trust::key_kind(&pubkey.spki),
         (None, None) => None,
@@ -171,9 +190,9 @@ fn own_key(connection: &Connection) -> Option<String> {
 }
 
 /// What this end shows for itself.
-fn own_proof(connection: &Connection) -> String {
-    let key = own_key(connection).unwrap_or_else(|| "of an unknown kind".into());
-    match (connection.local.method, connection.local.certs.first()) {
+fn own_proof(local: &LocalAuth) -> String {
+    let key = own_key(local).unwrap_or_else(|| "of an unknown kind".into());
+    match (local.method, local.certs.first()) {
         (AuthMethod::Psk, _) => "a pre-shared key".into(),
         (AuthMethod::Pubkey, Some(certificate)) => format!("certificate {} ({key})", certificate.subject),
         (AuthMethod::Pubkey, None) => format!("a public key without a certificate ({key})"),
@@ -181,8 +200,7 @@ fn own_proof(connection: &Connection) -> String {
 }
 
 /// What has to be known of the peer's certificate; `None` where it needs none, or is accepted as it is.
-fn revocation(connection: &Connection) -> Option<&Revocation> {
-    let remote = &connection.remote;
+fn revocation(remote: &RemoteAuth) -> Option<&Revocation> {
     let leads_to_authority = remote.certs.is_empty() && !remote.authorities.is_empty();
     (remote.method == AuthMethod::Pubkey && leads_to_authority).then_some(&remote.revocation)
 }

@@ -1,6 +1,6 @@
 //! `handfast status` for people.
 
-use runtime::protocol::{Algorithms, ChildSaStatus, IkeSaStatus, Status};
+use runtime::protocol::{Algorithms, ChildSaStatus, IkeSaStatus, ProofStatus, Status};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -77,6 +77,9 @@ pub(crate) fn ike_sa(out: &mut String, ike: &IkeSaStatus) {
     );
     let id = |id: &Option<String>| id.as_ref().map_or_else(String::new, |id| format!(" \"{id}\""));
     let _ = writeln!(out, "  {}{} === {}{}", ike.local, id(&ike.local_id), ike.remote, id(&ike.remote_id));
+    if let (Some(ours), Some(theirs)) = (proofs(&ike.local_auth), proofs(&ike.remote_auth)) {
+        let _ = writeln!(out, "  authenticated: we by {ours}; the peer by {theirs}");
+    }
     if let Some(chosen) = &ike.algorithms {
         let _ = writeln!(out, "  IKE  {}{}", algorithms(chosen), weak(&ike.weak));
         if let Some(known) = &ike.post_quantum {
@@ -109,6 +112,19 @@ pub(crate) fn ike_sa(out: &mut String, ike: &IkeSaStatus) {
     for child in &ike.child_sas {
         child_sa(out, child);
     }
+}
+
+/// `ECDSA P-256 and ML-DSA-65`, and whose proof the second one is where that is somebody else.
+fn proofs(rounds: &[ProofStatus]) -> Option<String> {
+    let (first, rest) = rounds.split_first()?;
+    let mut all = first.by.clone();
+    for ProofStatus { id, by } in rest {
+        let _ = match *id == first.id {
+            true => write!(all, " and {by}"),
+            false => write!(all, ", as \"{id}\" by {by}"),
+        };
+    }
+    Some(all)
 }
 
 fn child_sa(out: &mut String, child: &ChildSaStatus) {

@@ -269,7 +269,7 @@ fn ml_dsa_carries_a_tunnel() {
                         with_auth(&lab, side, [&certs, "auth = \"pubkey\"\n", &format!("{private}{anchor}")])
                     }
                 };
-                checked(&lab, side, &toml, name);
+                checked(&lab, side, &toml, &format!("{name}, post-quantum"));
                 Handfast::start(&lab, side, binary(), &toml).unwrap_or_else(|error| panic!("{error}"))
             });
             left.command(&["up", "net"]).unwrap_or_else(|error| panic!("{name}: {error}\n{}", right.log()));
@@ -288,6 +288,67 @@ fn ml_dsa_carries_a_tunnel() {
     }
 }
 
+/// ECDSA and ML-DSA-65 in a row at both ends (RFC 4739), in fragments; a daemon that lacks the second one is told.
+//= rfc4739 §2.1
+#[test]
+fn ecdsa_and_ml_dsa_authenticate_a_tunnel() {
+    let Some(lab) = lab("ecdsa_and_ml_dsa_authenticate_a_tunnel") else { return };
+    let classical = Authority::root(Key::EcdsaP256, "Root");
+    let pq = Authority::root(Key::MlDsa65, "Post-quantum Root");
+    for (root, key, name) in [(&classical, Key::EcdsaP256, "ec"), (&pq, Key::MlDsa65, "pq")] {
+        root.write(lab.folder(), &format!("{name}-root")).expect("a file");
+        for side in ["left", "right"] {
+            let entity = root.issue(key, side, &[&format!("{side}.example")]);
+            entity.write(lab.folder(), &format!("{side}-{name}")).expect("files");
+        }
+    }
+    let toml = |side: &str, twice: bool| {
+        let file = |name: &str| lab.folder().join(name).display().to_string();
+        let certs = |name: &str| format!("certs = \"{}\"\n", file(&format!("{side}-{name}.pem")));
+        let anchor = |name: &str| format!("cacerts = \"{}\"\n", file(&format!("{name}-root.pem")));
+        let key = |name: &str| {
+            format!("[secrets.private.{name}]\nfile = \"{}\"\n", file(&format!("{side}-{name}.key")))
+        };
+        let remote = format!("auth = \"pubkey\"\n{}", anchor("ec"));
+        let second = match twice {
+            true => format!(
+                "[connections.net.local2]\n{}[connections.net.remote2]\n{}{}",
+                certs("pq"),
+                anchor("pq"),
+                key("pq")
+            ),
+            false => String::new(),
+        };
+        with_auth(&lab, side, [&certs("ec"), &remote, &format!("{}{second}", key("ec"))])
+    };
+    let start = |side: &str, twice: bool| {
+        Handfast::start(&lab, side, binary(), &toml(side, twice)).unwrap_or_else(|error| panic!("{error}"))
+    };
+    checked(&lab, "left", &toml("left", true), "then by certificate");
+    checked(&lab, "left", &toml("left", true), "ML-DSA-65");
+    let (left, right) = (start("left", true), start("right", true));
+    left.command(&["up", "net"]).unwrap_or_else(|error| panic!("{error}\n{}", right.log()));
+    let (source, target) = (lab.inner("left").to_string(), lab.inner("right").to_string());
+    inside(&lab, &["ping", "-c", "3", "-i", "0.1", "-W", "2", "-I", &source, &target])
+        .unwrap_or_else(|error| panic!("{error}"));
+    for (daemon, peer) in [(&left, "right"), (&right, "left")] {
+        let proofs = &status(daemon)["ike_sas"][0]["remote_auth"];
+        let of = |n: usize| (proofs[n]["id"].as_str(), proofs[n]["by"].as_str());
+        let name = format!("{peer}.example");
+        assert_eq!([of(0), of(1)], [(Some(&*name), Some("ECDSA P-256")), (Some(&*name), Some("ML-DSA-65"))]);
+        let shown = daemon.command(&["status"]).unwrap_or_else(|error| panic!("{error}"));
+        let line = "authenticated: we by ECDSA P-256 and ML-DSA-65; the peer by ECDSA P-256 and ML-DSA-65";
+        assert!(shown.contains(line), "{shown}");
+        let log =
+            format!("the peer has proved itself twice: as \"{name}\" by ECDSA P-256, then as \"{name}\"");
+        assert!(wait_until(Duration::from_secs(2), || daemon.log().contains(&log)), "{}", daemon.log());
+    }
+    drop((left, right));
+    let (mut left, mut right) = (start("left", false), start("right", true));
+    must_refuse(&mut left, &mut right, "authentication_failed", &["efused"]);
+    assert!(right.log().contains("the peer authenticates once and `remote2` wants a second proof"));
+}
+
 /// `check` says what kind of key this end proves itself with.
 fn checked(lab: &Lab, side: &str, toml: &str, key: &str) {
     let path = lab.folder().join(format!("{side}-check.toml"));
@@ -295,7 +356,7 @@ fn checked(lab: &Lab, side: &str, toml: &str, key: &str) {
     let output = common::handfast(&["check", &path.display().to_string()]);
     let (out, error) = texts(&output);
     assert!(output.status.success(), "{out}{error}");
-    assert!(out.contains(&format!("{key}, post-quantum")), "{out}");
+    assert!(out.contains(key), "{out}");
 }
 
 /// A configuration with PPKs: `lines` of the connection, and the PPKs' identities and secrets.

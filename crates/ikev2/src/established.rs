@@ -188,8 +188,7 @@ impl Stage for Established {
     fn known(&self) -> Known<'_> {
         Known {
             connection: Some(&self.chosen.connection),
-            local_id: Some(&self.identities.local),
-            remote_id: Some(&self.identities.remote),
+            identities: Some(&self.identities),
             suite: Some(self.suite),
             ppk: self.peer.ppk.id(),
             full_transcript: self.peer.full_transcript,
@@ -200,6 +199,7 @@ impl Stage for Established {
             ticket: self.resumption.has_ticket(),
             children: &self.children,
             leases: Some(&self.leases),
+            ..Known::default()
         }
     }
 
@@ -388,7 +388,7 @@ impl Established {
         if contents.has(NotifyType::AUTHENTICATION_FAILED) {
             self.channel.respond(sa, cx, to, &[]);
             let refusal =
-                establish::not_accepted(&self.chosen.connection, &self.identities.local, self.peer.ppk.id());
+                establish::not_accepted(&self.chosen.connection, self.identities.last(), self.peer.ppk.id());
             cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal: refusal.clone() });
             return After::End(Fate::Refused(refusal));
         }

@@ -1,7 +1,7 @@
 //! One IKE SA: what is true of it always, and the stage that it is in.
 
 use crate::child::ChildSa;
-use crate::established::Established;
+use crate::established::{Established, Identities};
 use crate::ext::configuration::Leases;
 use crate::fate::refusal_of;
 use crate::{Cx, Origin, limits, move_path};
@@ -9,8 +9,8 @@ use base::{EspSpi, IkeSpi, Instant, MessageId};
 use dataplane::{ChildId, Op, Selector};
 use policy::{Configuration, Connection, ConnectionId, Gateway, Identity, IkeSuite, PostQuantum, Unique};
 use sa::{
-    Answer, Branch, Event, Fate, IkeFacts, IkeSaId, IkeStatus, JobId, OrderId, Path, Reason, Refusal, Reply,
-    Side,
+    Answer, Branch, Event, Fate, IkeFacts, IkeSaId, IkeStatus, JobId, OrderId, Path, Proven, Reason, Refusal,
+    Reply, Side,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,8 +89,9 @@ pub(crate) struct Chosen {
 #[derive(Default)]
 pub(crate) struct Known<'a> {
     pub(crate) connection: Option<&'a Connection>,
+    /// Who we say we are, while it is not known who the peer is.
     pub(crate) local_id: Option<&'a Identity>,
-    pub(crate) remote_id: Option<&'a Identity>,
+    pub(crate) identities: Option<&'a Identities>,
     pub(crate) suite: Option<IkeSuite>,
     /// The identity of the PPK that is in the keys.
     pub(crate) ppk: Option<&'a str>,
@@ -107,6 +108,19 @@ pub(crate) struct Known<'a> {
 }
 
 impl Known<'_> {
+    fn local_id(&self) -> Option<Identity> {
+        self.identities.map(|both| &both.local).or(self.local_id).cloned()
+    }
+
+    fn remote_id(&self) -> Option<Identity> {
+        self.identities.map(|both| both.remote.clone())
+    }
+
+    /// What we and the peer have proved.
+    fn proven(&self) -> (Vec<Proven>, Vec<Proven>) {
+        self.identities.map(|both| (both.ours.clone(), both.theirs.clone())).unwrap_or_default()
+    }
+
     /// Whether the IKE SA withstands a quantum computer; `None` while its suite or its connection is not known.
     fn post_quantum(&self) -> Option<PostQuantum> {
         let proposals = &self.connection?.proposals;
@@ -458,6 +472,7 @@ impl IkeSa {
     pub fn status(&self, now: Instant) -> Option<IkeStatus> {
         let stage = self.stage.as_ref().filter(|stage| !stage.is_over())?;
         let (sa, known) = (&self.common, stage.known());
+        let (local_auth, remote_auth) = known.proven();
         Some(IkeStatus {
             id: sa.id,
             connection: known.connection.map_or(String::new(), |connection| connection.name.clone()),
@@ -466,8 +481,10 @@ impl IkeSa {
             spi_r: sa.spi_r,
             state: stage.name(),
             path: sa.path,
-            local_id: known.local_id.cloned(),
-            remote_id: known.remote_id.cloned(),
+            local_id: known.local_id(),
+            remote_id: known.remote_id(),
+            local_auth,
+            remote_auth,
             suite: known.suite,
             post_quantum: known.post_quantum(),
             full_transcript: known.full_transcript,
@@ -516,6 +533,7 @@ impl Common {
 
     /// The facts of this IKE SA for the log.
     pub(crate) fn facts(&self, known: &Known<'_>, now: Instant) -> IkeFacts {
+        let (local_auth, remote_auth) = known.proven();
         IkeFacts {
             ike: self.id,
             connection: known.connection.map_or(String::new(), |connection| connection.name.clone()),
@@ -523,8 +541,10 @@ impl Common {
             spi_i: self.spi_i,
             spi_r: self.spi_r,
             path: self.path,
-            local_id: known.local_id.cloned(),
-            remote_id: known.remote_id.cloned(),
+            local_id: known.local_id(),
+            remote_id: known.remote_id(),
+            local_auth,
+            remote_auth,
             suite: known.suite,
             post_quantum: known.post_quantum(),
             age: now.since(self.born),

@@ -274,6 +274,8 @@ impl Established {
             method: self.chosen.connection.remote.method,
             age: self.resumption.age(now),
             ppk: self.peer.ppk.used.first().cloned(),
+            ours: self.identities.ours.clone(),
+            theirs: self.identities.theirs.clone(),
         }
     }
 
@@ -343,7 +345,8 @@ impl Established {
             }
         }
         let rests_on = |connection: &Connection| {
-            format!("{:?}", (&connection.local, &connection.remote, &connection.extensions.ppk))
+            let Connection { local, remote, local2, remote2, extensions, .. } = connection;
+            format!("{:?}", (local, remote, local2, remote2, &extensions.ppk))
         };
         let own = &self.chosen.connection;
         let present = cx.policy.by_name(&own.name).map(|(_, connection)| rests_on(connection));
@@ -382,6 +385,8 @@ mod tests {
             method: AuthMethod::Psk,
             age: Duration::from_secs(5),
             ppk: None,
+            ours: Vec::new(),
+            theirs: Vec::new(),
         };
         let at = |seconds: u64| Instant::default() + Duration::from_secs(seconds);
         let (connection, peer) = (connection.to_string(), IpAddr::from(peer.to_be_bytes()));

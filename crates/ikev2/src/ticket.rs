@@ -12,7 +12,7 @@ use crate::{Cx, limits};
 use base::{IkeSpi, Secret, WallClock};
 use crypto::{Cipher, Spis, prf_plus};
 use policy::{Additional, AuthMethod, Connection, Identity, IkeSuite};
-use sa::TICKET_SECRET;
+use sa::{Proven, TICKET_SECRET};
 use std::time::Duration;
 use wire::Identification;
 use wire::num::{Encr, IdType, Integ, KeMethod, Prf};
@@ -49,6 +49,10 @@ pub(crate) struct Former {
     pub(crate) age: Duration,
     /// The PPK that was mixed into its keys last (RFC 8784, RFC 9867).
     pub(crate) ppk: Option<UsedPpk>,
+    /// What we have proved, round by round.
+    pub(crate) ours: Vec<Proven>,
+    /// What the peer has.
+    pub(crate) theirs: Vec<Proven>,
 }
 
 /// What a ticket holds.
@@ -134,16 +138,17 @@ pub(crate) fn mark(
     secret: &Secret<[u8; TICKET_SECRET]>,
     connection: &Connection,
 ) -> Option<Vec<u8>> {
-    let Connection { name, local, remote, extensions, .. } = connection;
-    let mut print = format!("{name:?} {local:?} {remote:?} {:?}", extensions.ppk).into_bytes();
+    let Connection { name, local, remote, local2, remote2, extensions, .. } = connection;
+    let mut print =
+        format!("{name:?} {local:?} {remote:?} {local2:?} {remote2:?} {:?}", extensions.ppk).into_bytes();
     // The printed form of a certificate is its subject only.
-    for cert in local.certs.iter().chain(&remote.certs).chain(&remote.authorities) {
-        print.extend(&*cert.der);
-    }
+    let own = connection.locals().flat_map(|local| &local.certs);
+    let others = connection.remotes().flat_map(|remote| remote.certs.iter().chain(&remote.authorities));
+    own.chain(others).for_each(|cert| print.extend(&*cert.der));
     // That of a public key is its beginning.
-    for key in local.pubkey.iter().chain(&remote.pubkeys) {
-        print.extend(&*key.spki);
-    }
+    let own = connection.locals().flat_map(|local| &local.pubkey);
+    let others = connection.remotes().flat_map(|remote| &remote.pubkeys);
+    own.chain(others).for_each(|key| print.extend(&*key.spki));
     let mut mark = cx.suite.prf(PRF)?.compute(secret.expose(), &[b"mark of a connection", &print]);
     let octets = std::mem::take(mark.expose_mut());
     Some(octets.into_iter().take(MARK).collect())
@@ -169,7 +174,7 @@ fn cipher(cx: &Cx<'_>, secret: &Secret<[u8; TICKET_SECRET]>, head: &[u8]) -> Opt
 /// The state, before it is sealed; `None` when something in it is longer than its place.
 fn emit(ticket: &Ticket, wall: WallClock, lifetime: Duration) -> Option<Vec<u8>> {
     let Ticket { connection, mark, former } = ticket;
-    let Former { suite, sk_d, spis, local, remote, method, age, ppk } = former;
+    let Former { suite, sk_d, spis, local, remote, method, age, ppk, ours, theirs } = former;
     let expires = wall.0.saturating_add(lifetime.as_secs());
     let proven = wall.0.saturating_sub(age.as_secs());
     let mut out = Vec::new();
@@ -188,11 +193,46 @@ fn emit(ticket: &Ticket, wall: WallClock, lifetime: Duration) -> Option<Vec<u8>>
     let (local, remote) = (identification(local), identification(remote));
     out.extend([local.kind.0, remote.kind.0]);
     let ppk = ppk.as_ref().map_or(Vec::new(), |ppk| [&ppk.print, ppk.id.as_bytes()].concat());
-    for field in [connection.as_bytes(), mark, &local.data, &remote.data, &ppk, sk_d.expose()] {
-        out.extend(u16::try_from(field.len()).ok()?.to_be_bytes());
-        out.extend(field);
+    let (ours, theirs) = (emit_proven(ours)?, emit_proven(theirs)?);
+    for field in [connection.as_bytes(), mark, &local.data, &remote.data, &ppk, sk_d.expose(), &ours, &theirs]
+    {
+        put(&mut out, field)?;
     }
     Some(out)
+}
+
+/// What one side has proved: in the first round who it is anyway.
+fn emit_proven(rounds: &[Proven]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    for (index, Proven { id, by }) in rounds.iter().enumerate() {
+        let id = identification(id);
+        out.push(id.kind.0);
+        put(&mut out, if index == 0 { &[] } else { &id.data })?;
+        put(&mut out, by.as_bytes())?;
+    }
+    Some(out)
+}
+
+fn parse_proven(mut data: &[u8], first: &Identity) -> Option<Vec<Proven>> {
+    let mut rounds = Vec::new();
+    while !data.is_empty() {
+        let [kind] = take(&mut data)?;
+        let [id, by] = array(&mut data, field)?;
+        let id = if rounds.is_empty() { first.clone() } else { read_id(kind, id) };
+        rounds.push(Proven { id, by: std::str::from_utf8(by).ok()?.into() });
+    }
+    Some(rounds)
+}
+
+fn read_id(kind: u8, data: &[u8]) -> Identity {
+    identity(&Identification::new(IdType(kind), data.to_vec()))
+}
+
+/// With its length before it.
+fn put(out: &mut Vec<u8>, field: &[u8]) -> Option<()> {
+    out.extend(u16::try_from(field.len()).ok()?.to_be_bytes());
+    out.extend(field);
+    Some(())
 }
 
 /// Reads the state, and when it is out of date.
@@ -202,13 +242,13 @@ fn parse(data: &[u8], wall: WallClock) -> Option<(Ticket, WallClock)> {
     let [encr, key_bits, integ, prf, ke] = array(&mut rest, short)?;
     let additional = Additional(array(&mut rest, short)?.map(KeMethod));
     let [method, local_kind, remote_kind] = take(&mut rest)?;
-    let [connection, mark, local, remote, ppk, sk_d] = array(&mut rest, field)?;
+    let [connection, mark, local, remote, ppk, sk_d, ours, theirs] = array(&mut rest, field)?;
     let method = match method {
         0 => AuthMethod::Psk,
         1 => AuthMethod::Pubkey,
         _ => return None,
     };
-    let id = |kind, data: &[u8]| identity(&Identification::new(IdType(kind), data.to_vec()));
+    let (local, remote) = (read_id(local_kind, local), read_id(remote_kind, remote));
     let former = Former {
         suite: IkeSuite {
             encr: Encr(encr),
@@ -220,8 +260,10 @@ fn parse(data: &[u8], wall: WallClock) -> Option<(Ticket, WallClock)> {
         },
         sk_d: Secret::from(sk_d),
         spis: Spis { initiator: IkeSpi(spi_i), responder: IkeSpi(spi_r) },
-        local: id(local_kind, local),
-        remote: id(remote_kind, remote),
+        ours: parse_proven(ours, &local)?,
+        theirs: parse_proven(theirs, &remote)?,
+        local,
+        remote,
         method,
         age: Duration::from_secs(wall.0.saturating_sub(proven)),
         ppk: match ppk.split_first_chunk() {
@@ -314,6 +356,10 @@ mod tests {
         run(&mut cx)
     }
 
+    fn proven(id: &str, by: &str) -> Proven {
+        Proven { id: Identity::Fqdn(id.to_string()), by: by.into() }
+    }
+
     fn ticket() -> Ticket {
         let former = Former {
             suite: IkeSuite {
@@ -331,6 +377,8 @@ mod tests {
             method: AuthMethod::Pubkey,
             age: Duration::from_secs(500),
             ppk: Some(UsedPpk { id: "blue".into(), print: [5; 8] }),
+            ours: vec![proven("gw.example", "ECDSA P-256"), proven("gw2.example", "ML-DSA-65")],
+            theirs: vec![Proven { id: Identity::Other(77, vec![0, 255]), by: "pre-shared key".into() }],
         };
         Ticket { connection: "net".to_string(), mark: vec![9; MARK], former }
     }
@@ -361,6 +409,7 @@ mod tests {
         );
         assert_eq!((former.spis.initiator, former.spis.responder), (IkeSpi(1), IkeSpi(u64::MAX)));
         assert_eq!((former.age, former.ppk), (Duration::from_secs(560), wanted.ppk));
+        assert_eq!((former.ours, former.theirs), (wanted.ours, wanted.theirs));
     }
 
     //= rfc5723 §6.1

@@ -18,6 +18,8 @@ pub struct CharonConfig<'a> {
     pub esp_proposals: &'a str,
     /// A PSK, or certificates.
     pub credentials: Result<&'a str, &'a Credentials>,
+    /// Certificates besides, which `connection` may name as `second.pem`; their authority is `second-ca.pem`.
+    pub second: Option<&'a Credentials>,
     /// More lines for the connection, e.g. `mobike = no`.
     pub connection: &'a str,
     /// More lines for the child, e.g. `mode = transport`.
@@ -47,6 +49,7 @@ impl<'a> CharonConfig<'a> {
             proposals,
             esp_proposals,
             credentials,
+            second: None,
             connection: "",
             child: "",
             selectors: None,
@@ -262,16 +265,29 @@ fn write_files(
     };
     write("strongswan.conf", strongswan_conf(uri, &seen.join("log").display().to_string(), config))?;
     write("swanctl.conf", swanctl_conf(lab, config))?;
-    let Err(credentials) = config.credentials else { return Ok(()) };
     let (side, other) = (config.side, other(config));
-    let key = (format!("{side}.key"), "private/own.key");
-    let files = match credentials.raw {
-        true => [(format!("{side}.pub"), "pubkey/own.pub"), (format!("{other}.pub"), "pubkey/peer.pub"), key],
-        false => [("ca.pem".to_string(), "x509ca/ca.pem"), (format!("{side}.pem"), "x509/own.pem"), key],
+    let copy = |credentials: &Credentials, from: &str, to: &str| {
+        let copied = std::fs::copy(credentials.file(from), folder.join(to));
+        copied.map(drop).map_err(|error| format!("{from}: {error}"))
     };
-    for (from, to) in files {
-        std::fs::copy(credentials.file(&from), folder.join(to))
-            .map_err(|error| format!("{from}: {error}"))?;
+    let (cert, key, public) = (format!("{side}.pem"), format!("{side}.key"), format!("{side}.pub"));
+    match config.credentials {
+        Err(credentials) if credentials.raw => {
+            copy(credentials, &public, "pubkey/own.pub")?;
+            copy(credentials, &format!("{other}.pub"), "pubkey/peer.pub")?;
+            copy(credentials, &key, "private/own.key")?;
+        }
+        Err(credentials) => {
+            copy(credentials, "ca.pem", "x509ca/ca.pem")?;
+            copy(credentials, &cert, "x509/own.pem")?;
+            copy(credentials, &key, "private/own.key")?;
+        }
+        Ok(_) => {}
+    }
+    if let Some(second) = config.second {
+        copy(second, "ca.pem", "x509ca/second-ca.pem")?;
+        copy(second, &cert, "x509/second.pem")?;
+        copy(second, &key, "private/second.key")?;
     }
     Ok(())
 }

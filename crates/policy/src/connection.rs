@@ -1,5 +1,6 @@
 //! Connections and their children.
 
+use crate::limits::AUTH_ROUNDS;
 use crate::{
     ChildLifetime, Configuration, Extensions, IdPattern, Identity, IkeLifetime, Proposal, Revocation, Shunt,
 };
@@ -69,6 +70,10 @@ pub struct Connection {
     pub local: LocalAuth,
     /// How the peer must authenticate.
     pub remote: RemoteAuth,
+    /// How we authenticate a second time, if we do (RFC 4739).
+    pub local2: Option<LocalAuth>,
+    /// How the peer must authenticate a second time, if it must.
+    pub remote2: Option<RemoteAuth>,
     /// The child SAs; the first is made with IKE_AUTH. May be empty (childless, RFC 6023).
     pub children: Vec<Arc<Child>>,
     /// UDP encapsulation.
@@ -111,6 +116,51 @@ impl Connection {
     pub fn interface(&self) -> Option<&Interface> {
         self.children.iter().find_map(|child| child.interface.as_ref())
     }
+
+    /// How we authenticate in that round, if we do.
+    pub fn local_auth(&self, round: Round) -> Option<&LocalAuth> {
+        match round {
+            Round::First => Some(&self.local),
+            Round::Second => self.local2.as_ref(),
+        }
+    }
+
+    /// How the peer must authenticate in that round, if it must.
+    pub fn remote_auth(&self, round: Round) -> Option<&RemoteAuth> {
+        match round {
+            Round::First => Some(&self.remote),
+            Round::Second => self.remote2.as_ref(),
+        }
+    }
+
+    /// How we authenticate, round by round.
+    pub fn locals(&self) -> impl Iterator<Item = &LocalAuth> {
+        Round::ALL.into_iter().filter_map(|round| self.local_auth(round))
+    }
+
+    /// How the peer must authenticate, round by round.
+    pub fn remotes(&self) -> impl Iterator<Item = &RemoteAuth> {
+        Round::ALL.into_iter().filter_map(|round| self.remote_auth(round))
+    }
+
+    /// Whether either side authenticates twice.
+    pub fn has_second_round(&self) -> bool {
+        self.local2.is_some() || self.remote2.is_some()
+    }
+}
+
+/// A round of authentication (RFC 4739); each side has its own count of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Round {
+    /// The one that there always is.
+    First,
+    /// `local2`, `remote2`.
+    Second,
+}
+
+impl Round {
+    /// All of them, in their order.
+    pub const ALL: [Self; AUTH_ROUNDS] = [Self::First, Self::Second];
 }
 
 /// One entry of `local_addrs` or `remote_addrs`.

@@ -37,6 +37,18 @@ pub enum IdPattern {
     FqdnBelow(String),
     /// `*@example.org`: any mailbox of a domain.
     EmailAt(String),
+    /// In a second round of authentication: whoever the first one has shown. Fits nobody before that is known.
+    OfFirstRound,
+}
+
+impl IdPattern {
+    /// What is wanted of a peer whose first round has shown `first`.
+    pub fn after(&self, first: &Identity) -> Self {
+        match self {
+            IdPattern::OfFirstRound => IdPattern::Is(first.clone()),
+            other => other.clone(),
+        }
+    }
 }
 
 impl fmt::Display for Identity {
@@ -71,6 +83,7 @@ impl fmt::Display for IdPattern {
             IdPattern::Is(identity) => identity.fmt(f),
             IdPattern::FqdnBelow(domain) => write!(f, "*.{domain}"),
             IdPattern::EmailAt(domain) => write!(f, "*@{domain}"),
+            IdPattern::OfFirstRound => f.write_str("the identity of the first round"),
         }
     }
 }

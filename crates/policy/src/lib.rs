@@ -30,7 +30,7 @@ pub use configuration::{
 };
 pub use connection::{
     AddressPattern, AuthMethod, Certificate, Child, Connection, ConnectionId, EncapChoice, EndAction,
-    LocalAuth, Policy, PublicKey, RemoteAuth, SendCert, StartAction, Unique,
+    LocalAuth, Policy, PublicKey, RemoteAuth, Round, SendCert, StartAction, Unique,
 };
 pub use cover::within;
 pub use dn::{dn_equal, dn_from_text, dn_to_text};
@@ -50,6 +50,6 @@ pub use proposal::{
     ADDITIONAL, Additional, ChildSuite, IkeSuite, Offer, Proposal, Transform, without_additional,
 };
 pub use revocation::{Crl, Demand, Places, Revocation};
-pub use select::{Claims, NoConnection, by_claims, candidates};
+pub use select::{Announced, Claims, NoConnection, by_claims, candidates};
 pub use shunt::{Shunt, ShuntAction};
 pub use text::{ProposalError, default_esp, default_ike, nearest, parse_esp, parse_ike};

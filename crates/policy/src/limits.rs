@@ -26,3 +26,8 @@ pub const KE_COMBINATIONS: u32 = 512;
 
 /// Octets of the identity of a PPK (RFC 8784 §5.1): names that people write; a peer's longer one is taken for unknown.
 pub const PPK_ID: usize = 255;
+
+/// Rounds of authentication that a side may go through (RFC 4739): a host and its user, or a signature of today and one that
+/// withstands a quantum computer. The RFC has no limit; until the last round an IKE SA is half open, and costs a key operation a
+/// round.
+pub const AUTH_ROUNDS: usize = 2;

@@ -37,6 +37,37 @@ pub struct Claims<'a> {
     pub method: Option<AuthMethod>,
     /// What IKE_SA_INIT chose: a connection that would not have chosen it does not fit.
     pub suite: Option<&'a IkeSuite>,
+    /// What it says of a second round; `None` where there can be none.
+    pub rounds: Option<Announced>,
+}
+
+/// What a peer says of a second round of authentication (RFC 4739).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Announced {
+    /// It takes one of us (MULTIPLE_AUTH_SUPPORTED).
+    pub supported: bool,
+    /// It goes through one itself (ANOTHER_AUTH_FOLLOWS).
+    pub follows: bool,
+}
+
+impl Announced {
+    /// What speaks against a connection with such a peer; parts of a sentence.
+    pub fn against(self, connection: &Connection) -> impl Iterator<Item = &'static str> {
+        let its = match (self.follows, &connection.remote2) {
+            (true, None) => Some(
+                "the peer announces a second authentication, and `remote2` does not say who it must be then",
+            ),
+            (false, Some(_)) => {
+                Some("the peer authenticates once and `remote2` wants a second proof: give it its second one")
+            }
+            _ => None,
+        };
+        let ours = (connection.local2.is_some() && !self.supported).then_some(
+            "`local2` is a second authentication of ours, and the peer does not announce that it takes one \
+             (MULTIPLE_AUTH_SUPPORTED, RFC 4739)",
+        );
+        its.into_iter().chain(ours)
+    }
 }
 
 /// The connections for a peer at `remote` that sent to `local`: a concrete remote address comes
@@ -118,6 +149,9 @@ fn judge(connection: &Connection, claims: Claims<'_>) -> Result<(Closeness, bool
         against.push(format!(
             "its `proposals` do not allow {suite}, which was negotiated before the peer said who it is"
         ));
+    }
+    if let Some(rounds) = claims.rounds {
+        against.extend(rounds.against(connection).map(str::to_string));
     }
     if against.is_empty() { Ok((peer, named)) } else { Err(against) }
 }

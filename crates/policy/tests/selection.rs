@@ -81,6 +81,8 @@ fn connection(name: &str, remote_addrs: Vec<AddressPattern>, remote_id: IdPatter
             pubkeys: Vec::new(),
             revocation: policy::Revocation::default(),
         },
+        local2: None,
+        remote2: None,
         children: vec![],
         encap: EncapChoice::Auto,
         fragmentation: true,
@@ -158,7 +160,7 @@ fn without_a_candidate_the_nearest_is_told() {
 fn identities_choose_among_the_candidates() {
     let policy = three();
     let all = candidates(&policy, "192.0.2.1".parse().unwrap(), "198.51.100.7".parse().unwrap()).unwrap();
-    let claims = |peer, us| Claims { peer, us, method: Some(AuthMethod::Psk), suite: None };
+    let claims = |peer, us| Claims { peer, us, method: Some(AuthMethod::Psk), suite: None, rounds: None };
     let (office, fred) = (fqdn("office.example.org"), email("fred@example.org"));
     let found = by_claims(&policy, &all, claims(&office, None)).unwrap();
     assert_eq!(names(&policy, &found), ["office", "branches", "any"]);
@@ -182,7 +184,8 @@ fn a_refusal_tells_all_that_speaks_against_the_nearest() {
     )
     .unwrap()
     .suite;
-    let claims = Claims { peer: &peer, us: Some(&us), method: Some(AuthMethod::Pubkey), suite: Some(&suite) };
+    let method = Some(AuthMethod::Pubkey);
+    let claims = Claims { peer: &peer, us: Some(&us), method, suite: Some(&suite), rounds: None };
     let why = by_claims(&policy, &among, claims).unwrap_err();
     assert_eq!(
         why.reason,
@@ -190,7 +193,7 @@ fn a_refusal_tells_all_that_speaks_against_the_nearest() {
          `branches.gw`; and the peer authenticates by certificate and pre-shared key is wanted; and its `proposals` do not \
          allow 3des-md5-prfmd5-modp1024, which was negotiated before the peer said who it is."
     );
-    let claims = Claims { peer: &us, us: None, method: Some(AuthMethod::Psk), suite: None };
+    let claims = Claims { peer: &us, us: None, method: Some(AuthMethod::Psk), suite: None, rounds: None };
     let why = by_claims(&policy, &among, claims).unwrap_err();
     assert!(
         why.reason.contains("of the peer, the identity is `nobody` (ID_FQDN), wanted is `*.example.org`"),

@@ -87,7 +87,7 @@ impl Authority for NoKeys {
         false
     }
     fn answer(&self, _job: &Job) -> Answer {
-        Answer::Verified(None)
+        Answer::Verified(sa::Verified::default())
     }
 }
 
@@ -188,6 +188,7 @@ fn a_full_job_pool_refuses_the_job_rather_than_waiting() {
     let job = Job::Prove {
         connection: policy::ConnectionId(0),
         name: "net".to_string(),
+        round: policy::Round::First,
         local: Identity::Null,
         remote: None,
         prf: Prf::HMAC_SHA2_256,
@@ -310,6 +311,10 @@ fn leases_are_kept_and_names_are_told() {
     assert!(rig.world.names.lock().unwrap().is_empty());
 }
 
+fn proven(id: &str, by: &str) -> sa::Proven {
+    sa::Proven { id: Identity::Fqdn(id.into()), by: by.into() }
+}
+
 fn standing() -> IkeStatus {
     IkeStatus {
         id: IkeSaId(3),
@@ -321,6 +326,8 @@ fn standing() -> IkeStatus {
         path: path(),
         local_id: Some(Identity::Fqdn("a.example".into())),
         remote_id: Some(Identity::Fqdn("b.example".into())),
+        local_auth: vec![proven("a.example", "pre-shared key")],
+        remote_auth: vec![proven("b.example", "ECDSA P-256"), proven("user@b.example", "ML-DSA-65")],
         suite: Some(IkeSuite {
             encr: Encr::AES_GCM_16,
             key_bits: 256,

@@ -30,8 +30,10 @@ impl Authority for Keys {
     /// A PSK proof is a few hashes: a hop to another thread and back costs more.
     fn is_quick(&self, job: &Job) -> bool {
         match job {
-            Job::Prove { connection, name, .. } => {
-                self.policy.resolve(*connection, name).is_none_or(|c| c.local.method == AuthMethod::Psk)
+            Job::Prove { connection, name, round, .. } => {
+                let connection = self.policy.resolve(*connection, name);
+                let auth = connection.and_then(|connection| connection.local_auth(*round));
+                auth.is_none_or(|auth| auth.method == AuthMethod::Psk)
             }
             Job::Route { .. } | Job::Ppk(_) => true,
             Job::Check { proof, .. } => proof.method == SHARED_KEY_MIC,
@@ -239,7 +241,7 @@ impl Fetching {
 mod tests {
     use super::*;
     use crate::mailbox::Mailbox;
-    use sa::Puzzle;
+    use sa::{Puzzle, Verified};
     use wire::num::Prf;
 
     /// Answers nobody before it is opened.
@@ -253,7 +255,7 @@ mod tests {
 
         fn answer(&self, _: &Job) -> Answer {
             drop(self.0.lock());
-            Answer::Verified(None)
+            Answer::Verified(Verified::default())
         }
     }
 
@@ -300,7 +302,7 @@ mod tests {
         }
 
         fn answer(&self, _: &Job) -> Answer {
-            Answer::Verified(None)
+            Answer::Verified(Verified::default())
         }
 
         fn step(&self, job: &Job, evidence: &Evidence) -> Step {
@@ -337,7 +339,7 @@ mod tests {
         while ids.len() < count {
             assert!(Instant::now() < end, "only {ids:?} are done");
             match mailbox.input() {
-                Some(Input::Job(id, Answer::Verified(None))) => ids.push(id.0),
+                Some(Input::Job(id, Answer::Verified(_))) => ids.push(id.0),
                 Some(_) => panic!("something else than an answer"),
                 None => std::thread::sleep(Duration::from_millis(1)),
             }

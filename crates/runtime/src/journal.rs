@@ -200,6 +200,8 @@ mod tests {
             path: sa::Path { local: address, remote: address, marked: false },
             local_id: None,
             remote_id: None,
+            local_auth: Vec::new(),
+            remote_auth: Vec::new(),
             suite: None,
             post_quantum: None,
             age: Duration::ZERO,

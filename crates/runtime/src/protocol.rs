@@ -300,6 +300,12 @@ pub struct IkeSaStatus {
     pub local_id: Option<String>,
     /// Who the peer says it is.
     pub remote_id: Option<String>,
+    /// What we have proved, round by round (RFC 4739).
+    #[serde(default)]
+    pub local_auth: Vec<ProofStatus>,
+    /// What the peer has proved.
+    #[serde(default)]
+    pub remote_auth: Vec<ProofStatus>,
     /// The algorithms, once they are chosen.
     pub algorithms: Option<Algorithms>,
     /// Which of them are weak.
@@ -340,6 +346,15 @@ pub struct IkeSaStatus {
     pub leased: Vec<String>,
     /// Its child SAs.
     pub child_sas: Vec<ChildSaStatus>,
+}
+
+/// An identity that was proven in a round of authentication.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ProofStatus {
+    /// Whose.
+    pub id: String,
+    /// By what: `pre-shared key`, or a kind of key such as `ECDSA P-256` and `ML-DSA-65`.
+    pub by: String,
 }
 
 /// The algorithms of an SA, by their registered names.

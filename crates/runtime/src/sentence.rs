@@ -1,7 +1,7 @@
 //! Each event as one line in plain words: the log, `watch` and the progress of `up` say the same.
 
 use policy::{ChildSuite, Identity, IkeSuite};
-use sa::{ChildFacts, Drop, Event, Fate, IkeFacts, IkeSaId, MessageTrace, RefusalKind, Side};
+use sa::{ChildFacts, Drop, Event, Fate, IkeFacts, IkeSaId, MessageTrace, Proven, RefusalKind, Side};
 use std::time::Duration;
 use tracing::Level;
 use wire::num::Integ;
@@ -125,14 +125,24 @@ fn ike_up(facts: &IkeFacts) -> String {
         Side::Initiator => "initiated by us",
         Side::Responder => "initiated by the peer",
     };
+    let twice =
+        [("we have proved ourselves", &facts.local_auth), ("the peer has proved itself", &facts.remote_auth)];
+    let twice: String = twice.iter().filter_map(|(who, rounds)| proved_twice(who, rounds)).collect();
     format!(
-        "Connection \"{}\" is up with {} at {}: we are {}, IKE SA {} ({role}){suite}",
+        "Connection \"{}\" is up with {} at {}: we are {}, IKE SA {} ({role}){suite}{twice}",
         facts.connection,
         say_id(facts.remote_id.as_ref()),
         facts.path.remote,
         say_id(facts.local_id.as_ref()),
         facts.ike.0,
     )
+}
+
+/// `; the peer has proved itself twice: as "b.example" by ECDSA P-256, then as "b.example" by ML-DSA-65`
+fn proved_twice(who: &str, rounds: &[Proven]) -> Option<String> {
+    let say = |Proven { id, by }: &Proven| format!("as \"{id}\" by {by}");
+    let rounds: Vec<String> = rounds.iter().map(say).collect();
+    (rounds.len() > 1).then(|| format!("; {who} twice: {}", rounds.join(", then ")))
 }
 
 fn ike_rekeyed(before: IkeSaId, facts: &IkeFacts) -> String {
@@ -392,6 +402,8 @@ mod tests {
             path: path(),
             local_id: None,
             remote_id: None,
+            local_auth: Vec::new(),
+            remote_auth: Vec::new(),
             suite: None,
             post_quantum: None,
             age: Duration::ZERO,

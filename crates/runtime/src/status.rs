@@ -2,12 +2,12 @@
 
 use crate::protocol::{
     Algorithms, ChildSaStatus, ConnectionStatus, CounterStatus, IkeSaStatus, MessageReport, PoolStatus,
-    PostQuantum, RefusalReport,
+    PostQuantum, ProofStatus, RefusalReport,
 };
 use crate::sentence::{refusal_name, say_reason};
 use dataplane::{Counters, Mode};
 use policy::{ChildSuite, Connection, IkeSuite, Leased, Policy, Pool};
-use sa::{ChildStatus, IkeStatus, LeaseKeeper, MessageTrace, PoolUsage, Refusal, Side};
+use sa::{ChildStatus, IkeStatus, LeaseKeeper, MessageTrace, PoolUsage, Proven, Refusal, Side};
 use std::sync::Arc;
 use std::time::Duration;
 use wire::num::{Encr, Integ, KeMethod, Prf};
@@ -50,6 +50,8 @@ pub(crate) fn ike_sa(status: &IkeStatus) -> IkeSaStatus {
         remote: status.path.remote.to_string(),
         local_id: status.local_id.as_ref().map(ToString::to_string),
         remote_id: status.remote_id.as_ref().map(ToString::to_string),
+        local_auth: status.local_auth.iter().map(proof).collect(),
+        remote_auth: status.remote_auth.iter().map(proof).collect(),
         algorithms: status.suite.as_ref().map(ike_algorithms),
         weak: status.suite.as_ref().map(weak_of_ike).unwrap_or_default(),
         post_quantum: status
@@ -72,6 +74,10 @@ pub(crate) fn ike_sa(status: &IkeStatus) -> IkeSaStatus {
         leased: status.leased.iter().map(leased).collect(),
         child_sas: status.children.iter().map(child_sa).collect(),
     }
+}
+
+fn proof(Proven { id, by }: &Proven) -> ProofStatus {
+    ProofStatus { id: id.to_string(), by: by.to_string() }
 }
 
 /// An address, or a prefix with its length.

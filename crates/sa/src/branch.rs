@@ -63,6 +63,8 @@ branches! {
     FollowupTimeout "follow up: the peer does not go on",
     IntermediateDone "intermediate: done",
     IntermediateAnswered "intermediate: answered",
+    SecondRoundAsked "second round: asked",
+    SecondRoundAnswered "second round: answered",
     PpkIntermediate "PPK: in IKE_INTERMEDIATE",
     PpkWithout "PPK: none in common, and none is required",
     PpkFresh "PPK: a fresh one for new keys that we ask for",

@@ -1,6 +1,6 @@
 //! What the core tells: each event carries all that its line in the log needs.
 
-use crate::{IkeSaId, Path, Side};
+use crate::{IkeSaId, Path, Proven, Side};
 use base::{EspSpi, IkeSpi, MessageId};
 use dataplane::{ChildId, Interface, Mode, Selector};
 use policy::{ChildSuite, Identity, IkeSuite, PostQuantum};
@@ -101,6 +101,10 @@ pub struct IkeFacts {
     pub path: Path,
     pub local_id: Option<Identity>,
     pub remote_id: Option<Identity>,
+    /// What we have proved, round by round.
+    pub local_auth: Vec<Proven>,
+    /// What the peer has.
+    pub remote_auth: Vec<Proven>,
     pub suite: Option<IkeSuite>,
     /// Whether it withstands a quantum computer, once the suite is known.
     pub post_quantum: Option<PostQuantum>,

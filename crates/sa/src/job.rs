@@ -4,7 +4,7 @@
 use crate::{LeaseRequest, Path, Puzzle, Received};
 use base::{Secret, WallClock};
 use dataplane::Outcome;
-use policy::{AddressPattern, Certificate, ConnectionId, IdPattern, Identity, Leased};
+use policy::{AddressPattern, Certificate, ConnectionId, IdPattern, Identity, Leased, Round};
 use std::net::IpAddr;
 use std::sync::Arc;
 use wire::num::Prf;
@@ -36,6 +36,8 @@ pub enum Job {
         connection: ConnectionId,
         /// What it is called. After a reload another connection may have that id: the name decides.
         name: String,
+        /// In which round.
+        round: Round,
         /// Who we say we are.
         local: Identity,
         /// Who the peer says it is (or is expected to be); selects the PSK.
@@ -56,6 +58,8 @@ pub enum Job {
         connection: ConnectionId,
         /// What it is called. After a reload another connection may have that id: the name decides.
         name: String,
+        /// In which round.
+        round: Round,
         /// Who we are; selects the PSK.
         local: Identity,
         /// Who the peer says it is.
@@ -195,13 +199,36 @@ pub struct AuthProof {
     pub data: Vec<u8>,
 }
 
+/// What somebody proves an identity with, for people: `pre-shared key`, `ECDSA P-256`, `ML-DSA-65`.
+pub type Means = Arc<str>;
+
+/// How the peer has proved who it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Verified {
+    /// Its certificate, if it used one.
+    pub certificate: Option<Certificate>,
+    /// By what.
+    pub by: Means,
+    /// SHA-1 of its public key, if it signed: two rounds want two keys.
+    pub key: Option<[u8; 20]>,
+}
+
+/// An identity that was proven in a round of authentication.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Proven {
+    /// Whose.
+    pub id: Identity,
+    /// By what.
+    pub by: Means,
+}
+
 /// What came of a job or of an operation of the data plane.
 #[derive(Debug)]
 pub enum Answer {
-    /// Our AUTH value.
-    Proved(AuthProof),
-    /// The peer is who it says; its certificate, if it used one.
-    Verified(Option<Certificate>),
+    /// Our AUTH value, and by what it proves who we are.
+    Proved(AuthProof, Means),
+    /// The peer is who it says.
+    Verified(Verified),
     /// What post-quantum pre-shared keys have given.
     Ppk(PpkAnswer),
     /// Four keys that solve a puzzle, for the PS payload.

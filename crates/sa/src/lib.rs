@@ -28,8 +28,8 @@ pub use directory::{Directory, Memory, Origin, PairKey, Whereabouts};
 pub use event::{ChildFacts, Drop, Event, Fate, IkeFacts, MessageTrace, Refusal, RefusalKind};
 pub use half_open::{Admission, Demand, HalfOpen, Place, Pressure};
 pub use job::{
-    AnnouncedAuth, Answer, AuthProof, Job, JobId, MixedPpk, PPK_CONFIRMATION, PPK_PRINT, PeerProof,
-    PpkAnswer, PpkRequest, SignedOctets, TrustRefusal,
+    AnnouncedAuth, Answer, AuthProof, Job, JobId, Means, MixedPpk, PPK_CONFIRMATION, PPK_PRINT, PeerProof,
+    PpkAnswer, PpkRequest, Proven, SignedOctets, TrustRefusal, Verified,
 };
 pub use lease::{LeaseKeeper, LeaseRequest, PoolUsage};
 pub use order::{ChildStatus, IkeStatus, Order, OrderId, Reply, Side, Target};

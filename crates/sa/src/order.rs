@@ -1,6 +1,6 @@
 //! What a person or the daemon may ask of the core.
 
-use crate::{IkeSaId, Path, Received, Refusal, TICKET_SECRET};
+use crate::{IkeSaId, Path, Proven, Received, Refusal, TICKET_SECRET};
 use base::{EspSpi, IkeSpi, Secret};
 use dataplane::{ChildId, Interface, Mode, Selector};
 use policy::{ChildSuite, ConnectionId, Gateway, Identity, IkeSuite, Leased, Policy, PostQuantum};
@@ -147,6 +147,10 @@ pub struct IkeStatus {
     pub path: Path,
     pub local_id: Option<Identity>,
     pub remote_id: Option<Identity>,
+    /// What we have proved, round by round.
+    pub local_auth: Vec<Proven>,
+    /// What the peer has.
+    pub remote_auth: Vec<Proven>,
     pub suite: Option<IkeSuite>,
     /// Whether it withstands a quantum computer, once the suite is known.
     pub post_quantum: Option<PostQuantum>,

@@ -199,6 +199,11 @@ impl Host {
         self.decided.insert(id, answer);
     }
 
+    /// How many IKE SAs are half open there.
+    pub fn half_open(&self) -> usize {
+        self.core.half_open()
+    }
+
     /// How many of its events fit.
     pub fn count(&self, fits: impl Fn(&Event) -> bool) -> usize {
         self.events.iter().filter(|(_, event)| fits(event)).count()

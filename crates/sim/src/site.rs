@@ -205,6 +205,23 @@ impl Site {
         self
     }
 
+    /// Proves itself a second time by the same (RFC 4739), wherever it has a connection.
+    pub fn proving_twice(mut self) -> Self {
+        for connection in &mut self.connections {
+            connection.local2 = Some(connection.local.clone());
+        }
+        self
+    }
+
+    /// Wants a second proof of whoever has given the first one, by the same.
+    pub fn wanting_two(mut self) -> Self {
+        for connection in &mut self.connections {
+            connection.remote2 =
+                Some(RemoteAuth { id: IdPattern::OfFirstRound, ..connection.remote.clone() });
+        }
+        self
+    }
+
     /// Has further addresses.
     pub fn also_at(mut self, addresses: &[&str]) -> Self {
         self.further.extend(addresses.iter().map(|address| ip(address)));
@@ -267,6 +284,8 @@ pub fn connection(name: &str, address: IpAddr, peer: &str, peer_address: IpAddr)
             pubkeys: Vec::new(),
             revocation: policy::Revocation::default(),
         },
+        local2: None,
+        remote2: None,
         children: vec![Arc::new(Child {
             name: "lan".to_string(),
             mode: Mode::Tunnel,

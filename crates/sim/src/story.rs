@@ -133,6 +133,7 @@ fn sites(dice: &mut SimRng, more: &mut SimRng, kit: &Kit) -> (Site, Site) {
         alice = alice.following_up(&places).with(|c| c.proposals.extend(classical));
     }
     (alice, bob) = ppks(more, alice, bob);
+    (alice, bob) = rounds(more, alice, bob);
     misfits(dice, alice, bob)
 }
 
@@ -153,6 +154,21 @@ fn ppks(more: &mut SimRng, alice: Site, bob: Site) -> (Site, Site) {
         2 | 3 => (alice.with_ppks(BLUE, false), bob.with_ppks(OTHER, required)),
         4..7 => (alice.with_ppks(BOTH, required), bob.with_ppks(BLUE, true)),
         _ => (alice.with_ppks(BLUE, required), bob.with_ppks(BLUE, required)),
+    }
+}
+
+/// Some pairs authenticate twice in a row (RFC 4739): one of them, or both; in a few of them only one knows of it.
+fn rounds(more: &mut SimRng, alice: Site, bob: Site) -> (Site, Site) {
+    // Of certificates there is one, and two rounds want two keys.
+    if alice.connections[0].local.method != AuthMethod::Psk || !more.chance(200) {
+        return (alice, bob);
+    }
+    match more.below(20) {
+        0..6 => (alice.proving_twice(), bob.wanting_two()),
+        6..11 => (alice.wanting_two(), bob.proving_twice()),
+        11..18 => (alice.proving_twice().wanting_two(), bob.proving_twice().wanting_two()),
+        18 => (alice.proving_twice(), bob),
+        _ => (alice, bob.wanting_two()),
     }
 }
 

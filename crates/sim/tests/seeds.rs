@@ -128,6 +128,8 @@ const TAKEN: &[(&str, u64)] = &[
     ("follow up: the peer does not go on", 10),
     ("intermediate: done", 3000),
     ("intermediate: answered", 3000),
+    ("second round: asked", 500),
+    ("second round: answered", 500),
     ("PPK: in IKE_INTERMEDIATE", 500),
     ("PPK: none in common, and none is required", 20),
     ("PPK: a fresh one for new keys that we ask for", 100),

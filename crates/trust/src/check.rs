@@ -4,33 +4,49 @@ use crate::algorithm::{self, KeyKind, ecdsa_to_der};
 use crate::certificate::{identities, identity_in_certificate};
 use crate::limits::MAX_PEER_CERTIFICATES;
 use crate::path::{self, Path};
-use crate::prove::Prove;
+use crate::prove::{BY_SHARED_KEY, Prove};
 use crate::revocation::{Answered, Evidence, Judge, Judgement, Step};
 use crate::secrets::Secrets;
 use crate::text::quote;
 use crate::trust::{DIGITAL_SIGNATURE, RSA_SIGNATURE, SHARED_KEY_MIC, ours, refused, theirs};
 use base::{Secret, WallClock};
 use crypto::{SignatureScheme, Suite, VerifyError};
-use policy::{AuthMethod, Certificate, Connection, IdPattern, Identity, match_identity};
-use sa::{Answer, PeerProof, SignedOctets, TrustRefusal};
+use policy::{AuthMethod, Certificate, Connection, IdPattern, Identity, RemoteAuth, match_identity};
+use sa::{Answer, PeerProof, SignedOctets, TrustRefusal, Verified};
 use wire::num::Prf;
 
 /// A [`sa::Job::Check`] with what answers it.
 pub(crate) struct Check<'a> {
     pub(crate) connection: &'a Connection,
+    /// What the connection wants of the peer in this round.
+    pub(crate) auth: &'a RemoteAuth,
     pub(crate) suite: &'a dyn Suite,
     pub(crate) secrets: &'a Secrets,
-    pub(crate) local: &'a Identity,
-    pub(crate) remote: &'a Identity,
-    pub(crate) wanted: &'a IdPattern,
+    pub(crate) ends: Ends<'a>,
     pub(crate) prf: Prf,
     pub(crate) octets: &'a SignedOctets,
     pub(crate) proof: &'a PeerProof,
     pub(crate) wall: WallClock,
 }
 
+/// Who both are in this round.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends<'a> {
+    pub(crate) local: &'a Identity,
+    pub(crate) remote: &'a Identity,
+    /// Who the peer must be.
+    pub(crate) wanted: &'a IdPattern,
+}
+
+/// What speaks for the peer, but for revocation.
+pub(crate) struct Shown {
+    verified: Verified,
+    /// Its certificate and those above it, up to the authority; empty where nothing of that can be revoked.
+    path: Vec<Vec<u8>>,
+}
+
 /// A certificate that the peer may use.
-pub(crate) struct Trusted {
+struct Trusted {
     certificate: Certificate,
     /// It and those above it, up to the authority; empty where it is trusted as it is.
     path: Vec<Vec<u8>>,
@@ -41,12 +57,13 @@ impl Check<'_> {
     /// connection demands, the identity is one that it accepts, the certificate is trusted and carries
     /// that identity, and its key made the signature. Whether it is revoked is left to [`Check::revocation`], so that only
     /// whoever has the key can make us ask for it.
-    pub(crate) fn run(&self) -> Result<Option<Trusted>, TrustRefusal> {
-        let demanded = self.connection.remote.method;
-        match (demanded, self.proof.method) {
+    pub(crate) fn run(&self) -> Result<Shown, TrustRefusal> {
+        match (self.auth.method, self.proof.method) {
             (AuthMethod::Psk, SHARED_KEY_MIC) => {
                 self.identity_is_wanted()?;
-                self.shared_key().map(|()| None)
+                self.shared_key()?;
+                let verified = Verified { by: BY_SHARED_KEY.into(), ..Verified::default() };
+                Ok(Shown { verified, path: Vec::new() })
             }
             (AuthMethod::Pubkey, RSA_SIGNATURE | 9..=11 | DIGITAL_SIGNATURE) => {
                 self.identity_is_wanted()?;
@@ -57,13 +74,14 @@ impl Check<'_> {
     }
 
     /// The end of a check that went well so far.
-    pub(crate) fn revocation(&self, verified: Option<Trusted>, evidence: &Evidence) -> Step {
-        let Some(Trusted { certificate, path }) = verified else {
-            return Step::Answered(Answered::plain(Answer::Verified(None)));
-        };
+    pub(crate) fn revocation(&self, shown: Shown, evidence: &Evidence) -> Step {
+        let Shown { verified, path } = shown;
+        if verified.certificate.is_none() {
+            return Step::Answered(Answered::plain(Answer::Verified(verified)));
+        }
         let judge = Judge {
             suite: self.suite,
-            revocation: &self.connection.remote.revocation,
+            revocation: &self.auth.revocation,
             stapled: &self.proof.ocsp,
             evidence,
             wall: self.wall,
@@ -74,13 +92,13 @@ impl Check<'_> {
                 Step::Answered(Answered { answer: refused(theirs(why)), warnings: Vec::new(), keep })
             }
             Judgement::Accepted { warnings, keep } => {
-                Step::Answered(Answered { answer: Answer::Verified(Some(certificate)), warnings, keep })
+                Step::Answered(Answered { answer: Answer::Verified(verified), warnings, keep })
             }
         }
     }
 
     fn identity_is_wanted(&self) -> Result<(), TrustRefusal> {
-        match_identity(self.wanted, self.remote).map(|_| ()).map_err(|why| {
+        match_identity(self.ends.wanted, self.ends.remote).map(|_| ()).map_err(|why| {
             theirs(format!(
                 "the peer is not who connection {} is for: {why}; make the remote identity here and the peer's own the same",
                 quote(&self.connection.name),
@@ -90,34 +108,33 @@ impl Check<'_> {
 
     //= rfc7296 §2.15
     fn shared_key(&self) -> Result<(), TrustRefusal> {
-        let Check { suite, secrets, local, octets, prf, .. } = *self;
+        let Check { suite, secrets, ends: Ends { local, remote, .. }, octets, prf, .. } = *self;
         let expected =
-            Prove { suite, secrets, local, octets, prf }.shared_key_mic(Some(self.remote)).map_err(ours)?;
+            Prove { suite, secrets, local, octets, prf }.shared_key_mic(Some(remote)).map_err(ours)?;
         // `Secret` compares in constant time.
         if expected == Secret::from(&self.proof.data[..]) {
             return Ok(());
         }
         Err(theirs(format!(
             "the peer's pre-shared key is not the one that is configured here for {} with {}: compare the secrets of both ends",
-            quote(&self.local.to_string()),
-            quote(&self.remote.to_string())
+            quote(&local.to_string()),
+            quote(&remote.to_string())
         )))
     }
 
-    fn signature(&self) -> Result<Option<Trusted>, TrustRefusal> {
-        let remote = &self.connection.remote;
-        let knows_certificates = !remote.certs.is_empty() || !remote.authorities.is_empty();
-        if !remote.pubkeys.is_empty() && (self.proof.certs.is_empty() || !knows_certificates) {
-            return self.known_key().map(|()| None);
+    fn signature(&self) -> Result<Shown, TrustRefusal> {
+        let knows_certificates = !self.auth.certs.is_empty() || !self.auth.authorities.is_empty();
+        if !self.auth.pubkeys.is_empty() && (self.proof.certs.is_empty() || !knows_certificates) {
+            return self.known_key().map(|verified| Shown { verified, path: Vec::new() });
         }
-        let trusted = self.trusted_certificate()?;
-        let spki = crate::certificate::public_key(&trusted.certificate.der)
+        let Trusted { certificate, path } = self.trusted_certificate()?;
+        let spki = crate::certificate::public_key(&certificate.der)
             .ok_or_else(|| theirs("the peer's certificate cannot be read".into()))?;
-        self.signed_by(spki, &trusted.certificate.subject)?;
-        Ok(Some(trusted))
+        let verified = self.signed_by(spki, &certificate.subject)?;
+        Ok(Shown { verified: Verified { certificate: Some(certificate), ..verified }, path })
     }
 
-    fn signed_by(&self, spki: &[u8], name: &str) -> Result<(), TrustRefusal> {
+    fn signed_by(&self, spki: &[u8], name: &str) -> Result<Verified, TrustRefusal> {
         let refused = |why: String| theirs(format!("the signature of {} is refused: {why}", quote(name)));
         let kind = KeyKind::of(spki).map_err(refused)?;
         match self.proof.method {
@@ -125,7 +142,8 @@ impl Check<'_> {
             DIGITAL_SIGNATURE => self.digital(spki, kind),
             method => self.ecdsa(spki, kind, method),
         }
-        .map_err(refused)
+        .map_err(refused)?;
+        Ok(Verified { certificate: None, by: kind.name().into(), key: Some(self.suite.sha1(&[spki])) })
     }
 
     /// The signature was made with one of the public keys that are accepted as they are. Which one, the peer says by a CERT
@@ -133,13 +151,13 @@ impl Check<'_> {
     //= rfc7670 §4
     //# An IKEv2 deployment using raw public keys needs to utilize an out-of-band public-key validation procedure […]. One way
     //# […] is to use a configuration mechanism for provisioning raw public keys into the IKEv2 software.
-    fn known_key(&self) -> Result<(), TrustRefusal> {
+    fn known_key(&self) -> Result<Verified, TrustRefusal> {
         let sent = match (&self.proof.raw_key, self.proof.certs.first()) {
             (Some(raw), _) => Some(&raw[..]),
             (None, Some(der)) => crate::certificate::public_key(der),
             (None, None) => None,
         };
-        let keys = &self.connection.remote.pubkeys;
+        let keys = &self.auth.pubkeys;
         let mut outcome = Err(theirs(self.unknown_key(sent)));
         for key in keys.iter().filter(|key| sent.is_none_or(|sent| *key.spki == *sent)) {
             outcome = self.signed_by(&key.spki, &key.name);
@@ -151,7 +169,7 @@ impl Check<'_> {
     }
 
     fn unknown_key(&self, sent: Option<&[u8]>) -> String {
-        let known = self.connection.remote.pubkeys.iter().take(4).map(|key| key.name.to_string());
+        let known = self.auth.pubkeys.iter().take(4).map(|key| key.name.to_string());
         let sent = sent.and_then(|spki| crate::raw::public_key(self.suite, spki).ok());
         format!(
             "the peer's public key{} is not among those that connection {} accepts: {}; name its file under the remote's `pubkeys`",
@@ -164,17 +182,18 @@ impl Check<'_> {
     /// The certificate that the peer used: one of the pinned ones, or one that leads to an authority; in
     /// either case it carries the peer's identity.
     fn trusted_certificate(&self) -> Result<Trusted, TrustRefusal> {
-        let remote = &self.connection.remote;
+        let remote = self.auth;
         let sent = self.proof.certs.first();
         if !remote.certs.is_empty() {
             let pinned = match sent {
                 Some(der) => remote.certs.iter().find(|pinned| *pinned.der == der[..]),
-                None => {
-                    remote.certs.iter().find(|pinned| identity_in_certificate(self.remote, pinned).is_ok())
-                }
+                None => remote
+                    .certs
+                    .iter()
+                    .find(|pinned| identity_in_certificate(self.ends.remote, pinned).is_ok()),
             };
             let pinned = pinned.ok_or_else(|| theirs(self.not_pinned()))?;
-            identity_in_certificate(self.remote, pinned).map_err(theirs)?;
+            identity_in_certificate(self.ends.remote, pinned).map_err(theirs)?;
             path::check_pinned(pinned, self.wall).map_err(theirs)?;
             return Ok(Trusted { certificate: pinned.clone(), path: Vec::new() });
         }
@@ -194,9 +213,10 @@ impl Check<'_> {
                 quote(&certificate.subject)
             )));
         }
-        identity_in_certificate(self.remote, &certificate).map_err(theirs)?;
+        identity_in_certificate(self.ends.remote, &certificate).map_err(theirs)?;
         let sent = self.proof.certs.iter().skip(1).take(MAX_PEER_CERTIFICATES).map(|der| &der[..]);
-        let configured = self.connection.local.certs.iter().skip(1).map(|certificate| &*certificate.der);
+        let chains = self.connection.locals().flat_map(|local| local.certs.iter().skip(1));
+        let configured = chains.map(|certificate| &*certificate.der);
         let path = Path {
             suite: self.suite,
             end_entity: der,
@@ -280,7 +300,7 @@ impl Check<'_> {
     }
 
     fn not_pinned(&self) -> String {
-        let remote = &self.connection.remote;
+        let remote = self.auth;
         let pinned: Vec<_> = remote.certs.iter().take(4).map(|pinned| quote(&pinned.subject)).collect();
         let offered = match self.proof.certs.first() {
             Some(der) => match crate::certificate::certificate(self.suite, der) {
@@ -293,7 +313,7 @@ impl Check<'_> {
                 return format!(
                     "the peer sent no certificate, and none of those configured for connection {} is for {}; they are for {}",
                     quote(&self.connection.name),
-                    quote(&self.remote.to_string()),
+                    quote(&self.ends.remote.to_string()),
                     names.join(", ")
                 );
             }

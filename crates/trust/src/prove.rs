@@ -7,7 +7,7 @@ use crate::trust::{DIGITAL_SIGNATURE, RSA_SIGNATURE, SHARED_KEY_MIC};
 use base::Secret;
 use crypto::{SignatureScheme, SigningKey, Suite, signature_identifier};
 use policy::{AuthMethod, Identity, LocalAuth};
-use sa::{AnnouncedAuth, AuthProof, SignedOctets};
+use sa::{AnnouncedAuth, AuthProof, Means, SignedOctets};
 use wire::num::{AuthMethod as AuthMethodNumber, HashAlgorithm, Prf};
 
 /// What a proof is made from.
@@ -18,6 +18,9 @@ pub(crate) struct Prove<'a> {
     pub(crate) octets: &'a SignedOctets,
     pub(crate) prf: Prf,
 }
+
+/// How people call a proof by a pre-shared key.
+pub(crate) const BY_SHARED_KEY: &str = "pre-shared key";
 
 /// What the peer says of the proofs that it takes.
 #[derive(Clone, Copy)]
@@ -60,13 +63,13 @@ impl Taken<'_> {
 const SHOWN: usize = 16;
 
 impl Prove<'_> {
-    /// Makes the AUTH value that `auth` asks for.
+    /// Makes the AUTH value that `auth` asks for, and says by what.
     pub(crate) fn prove(
         &self,
         auth: &LocalAuth,
         remote: Option<&Identity>,
         taken: Taken<'_>,
-    ) -> Result<AuthProof, String> {
+    ) -> Result<(AuthProof, Means), String> {
         if auth.method == AuthMethod::Psk {
             taken.takes(SHARED_KEY_MIC).map_err(|announced| {
                 format!(
@@ -75,7 +78,8 @@ impl Prove<'_> {
                 )
             })?;
             let mic = self.shared_key_mic(remote)?;
-            return Ok(AuthProof { method: SHARED_KEY_MIC, data: mic.expose().clone() });
+            let proof = AuthProof { method: SHARED_KEY_MIC, data: mic.expose().clone() };
+            return Ok((proof, BY_SHARED_KEY.into()));
         }
         let (key, ours) = match (auth.certs.first(), &auth.pubkey) {
             (Some(certificate), _) => {
@@ -96,10 +100,11 @@ impl Prove<'_> {
         };
         let kind =
             KeyKind::of(key.public_key()).map_err(|why| format!("our {ours} cannot be used: {why}"))?;
-        match taken.hashes {
+        let proof = match taken.hashes {
             [] => self.sign_the_old_way(key.as_ref(), kind, taken),
             _ => self.sign(key.as_ref(), kind, taken),
-        }
+        };
+        Ok((proof?, kind.name().into()))
     }
 
     /// `prf(prf(Shared Secret, "Key Pad for IKEv2"), <SignedOctets>)`

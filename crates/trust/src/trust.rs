@@ -1,6 +1,6 @@
 //! The answering machine.
 
-use crate::check::Check;
+use crate::check::{Check, Ends};
 use crate::limits::MAX_REFUSAL;
 use crate::revocation::{Answered, Evidence, Step};
 use crate::secrets::Secrets;
@@ -46,13 +46,14 @@ impl Trust {
     /// Does the job as far as it goes with what was fetched for it.
     pub fn step(&self, job: &Job, evidence: &Evidence) -> Step {
         let outcome = match job {
-            Job::Prove { connection, name, local, remote, prf, octets, peer_hashes, peer_methods } => {
+            Job::Prove { connection, name, round, local, remote, prf, octets, peer_hashes, peer_methods } => {
                 let prover =
                     prove::Prove { suite: &*self.suite, secrets: &self.secrets, local, octets, prf: *prf };
                 let taken = prove::Taken { hashes: peer_hashes, methods: peer_methods };
                 self.connection(*connection, name)
-                    .and_then(|connection| prover.prove(&connection.local, remote.as_ref(), taken))
-                    .map(Answer::Proved)
+                    .and_then(|connection| connection.local_auth(*round).ok_or_else(|| once_only("we do")))
+                    .and_then(|auth| prover.prove(auth, remote.as_ref(), taken))
+                    .map(|(proof, by)| Answer::Proved(proof, by))
                     .map_err(ours)
             }
             Job::Resolve { name, .. } => Err(TrustRefusal {
@@ -60,17 +61,19 @@ impl Trust {
                 reason: format!("The path of connection `{name}` is not looked up where keys are kept."),
             }),
             Job::Route { .. } => Err(ours("routes are no matter of trust".to_string())),
-            Job::Check { connection, name, local, remote, wanted, prf, octets, proof, wall } => {
+            Job::Check { connection, name, round, local, remote, wanted, prf, octets, proof, wall } => {
                 let connection = self.connection(*connection, name).map_err(ours);
                 let (suite, secrets, prf, wall) = (&*self.suite, &self.secrets, *prf, *wall);
                 let outcome = connection.and_then(|connection| {
-                    let check =
-                        Check { connection, suite, secrets, local, remote, wanted, prf, octets, proof, wall };
-                    let verified = check.run()?;
-                    Ok((verified, check))
+                    let auth =
+                        connection.remote_auth(*round).ok_or_else(|| ours(once_only("the peer does")))?;
+                    let ends = Ends { local, remote, wanted };
+                    let check = Check { connection, auth, suite, secrets, ends, prf, octets, proof, wall };
+                    let shown = check.run()?;
+                    Ok((shown, check))
                 });
                 return match outcome {
-                    Ok((verified, check)) => check.revocation(verified, evidence),
+                    Ok((shown, check)) => check.revocation(shown, evidence),
                     Err(refusal) => Step::Answered(Answered::plain(refused(refusal))),
                 };
             }
@@ -111,6 +114,13 @@ impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Trust({:?})", self.secrets)
     }
+}
+
+/// The configuration has changed since the first round.
+fn once_only(who: &str) -> String {
+    format!(
+        "the connection has no second authentication any more that {who}: the configuration was changed meanwhile"
+    )
 }
 
 /// The answer that says no.

@@ -58,6 +58,7 @@ impl Auth {
         let job = Job::Check {
             connection: policy::ConnectionId(0),
             name: "site".to_string(),
+            round: policy::Round::First,
             local: fqdn("us"),
             wanted: IdPattern::Is(remote.clone()),
             remote,
@@ -67,7 +68,7 @@ impl Auth {
             wall,
         };
         match trust.answer(&job) {
-            Answer::Verified(certificate) => Ok(certificate),
+            Answer::Verified(verified) => Ok(verified.certificate),
             Answer::Refused(refusal) => Err(refusal.reason),
             other => panic!("{other:?}"),
         }

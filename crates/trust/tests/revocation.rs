@@ -104,7 +104,7 @@ fn check(trust: &Trust, claim: &Claim, serve: impl Fn(&Request) -> Result<Vec<u8
             }
         };
         let refused = match answered.answer {
-            Answer::Verified(Some(_)) => None,
+            Answer::Verified(verified) if verified.certificate.is_some() => None,
             Answer::Refused(refusal) => {
                 assert!(!refusal.ours, "{}", refusal.reason);
                 Some(refusal.reason)

@@ -1,5 +1,5 @@
-//! Which payloads a message may contain (RFC 7296 §1.2, §1.3, §1.4 and Appendix C; RFC 5723, RFC 6023, RFC 8019,
-//! RFC 9242, RFC 9370).
+//! Which payloads a message may contain (RFC 7296 §1.2, §1.3, §1.4 and Appendix C; RFC 4739, RFC 5723, RFC 6023,
+//! RFC 8019, RFC 9242, RFC 9370).
 //!
 //! An exchange's message in one direction has one or several [`Shape`]s. Order is free (RFC 7296 §2.5 and
 //! Appendix C), vendor ids and notifications may stand anywhere, and payloads that we do not understand are
@@ -60,6 +60,8 @@ pub enum Case {
     Eap,
     /// IKE_AUTH with AUTH only: the initiator's last message after EAP.
     EapEnd,
+    /// IKE_AUTH by whoever has nothing more to prove, while the other goes through another round (RFC 4739 §2.4, §2.5).
+    Proven,
     /// CREATE_CHILD_SA for a new or rekeyed child SA (RFC 7296 §1.3.1, §1.3.3).
     Child,
     /// CREATE_CHILD_SA that rekeys the IKE SA (RFC 7296 §1.3.2).
@@ -225,6 +227,7 @@ shapes! {
         EapStart: one(IDI) maybe(IDR) any(CERTREQ) maybe(CP) maybe(SA) maybe(TSI) maybe(TSR);
         Eap: one(EAP);
         EapEnd: one(AUTH);
+        Proven: ;
     }
     AUTH_RESPONSE {
         // After EAP the last response names the responder no more.
@@ -233,6 +236,8 @@ shapes! {
         AuthWithoutChild: maybe(IDR) any(CERT) one(AUTH) maybe(CP);
         Eap: one(EAP);
         Refusal: error(ERROR);
+        Proven: maybe(CP) one(SA) one(TSI) one(TSR);
+        Proven: maybe(CP);
     }
     // Appendix C.4 and C.5
     CHILD_REQUEST {
@@ -385,6 +390,20 @@ mod tests {
         assert_eq!(case(&with(&[id()])), Ok(Case::EapStart));
         assert_eq!(case(&[id(), auth()]), Ok(Case::AuthWithoutChild));
         assert_eq!(case(&[auth()]), Ok(Case::EapEnd));
+    }
+
+    //= rfc4739 §2.4
+    //= rfc4739 §2.5
+    #[test]
+    fn whoever_has_proved_all_asks_by_nothing_and_answers_with_the_child() {
+        let child = [Payload::Sa(vec![]), Payload::TsI(vec![]), Payload::TsR(vec![])];
+        let case = |direction, message: &[Payload<'_>]| classify(AUTH, direction, &[], message);
+        assert_eq!(case(Direction::Request, &[]), Ok(Case::Proven));
+        assert_eq!(case(Direction::Response, &child), Ok(Case::Proven));
+        assert_eq!(case(Direction::Response, &[]), Ok(Case::Proven));
+        let refused_child = [notify(NotifyType::TS_UNACCEPTABLE)];
+        assert_eq!(case(Direction::Response, &refused_child), Ok(Case::Refusal));
+        assert!(case(Direction::Request, &child).is_err(), "the child is asked for with the first round");
     }
 
     #[test]

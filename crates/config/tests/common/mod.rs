@@ -23,7 +23,8 @@ impl Dir {
         Self(path)
     }
 
-    /// One with `ca.pem`, its CRL `root.crl`, and certificates and keys of `moon` and `sun`, each for `NAME.example.org`.
+    /// One with `ca.pem`, its CRL `root.crl`, and certificates and keys of `moon` and `sun`, each for `NAME.example.org`; and
+    /// `moon-pq.pem` below `pq-ca.pem`, post-quantum and for `moon.example.org` too.
     pub fn with_certificates() -> Self {
         let dir = Self::new();
         let ca = Authority::root(Key::EcdsaP256, "Root");
@@ -39,6 +40,11 @@ impl Dir {
             let certificate = trust::certificate(&Provider::new(), end.der()).unwrap();
             dir.write(&format!("{name}.pub"), trust::facts(&certificate).unwrap().spki);
         }
+        let ca = Authority::root(Key::MlDsa65, "Post-quantum Root");
+        dir.write("pq-ca.pem", ca.pem());
+        let end = ca.issue(Key::MlDsa65, "moon-pq", &["moon.example.org"]);
+        dir.write("moon-pq.pem", end.pem());
+        dir.write_private("moon-pq.key", end.key_pem());
         dir
     }
 

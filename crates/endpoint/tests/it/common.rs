@@ -145,6 +145,8 @@ pub fn connection(me: &str, peer: &str) -> Connection {
             pubkeys: Vec::new(),
             revocation: policy::Revocation::default(),
         },
+        local2: None,
+        remote2: None,
         children: vec![child("lan", &lan(me), &lan(peer))],
         encap: EncapChoice::Auto,
         fragmentation: true,
@@ -232,7 +234,7 @@ impl End {
         match job {
             Job::Resolve { .. } => Answer::Resolved(Err("These tests have no names.".to_string())),
             Job::Prove { prf, octets, .. } => {
-                Answer::Proved(AuthProof { method: 2, data: auth(prf, octets) })
+                Answer::Proved(AuthProof { method: 2, data: auth(prf, octets) }, "pre-shared key".into())
             }
             // No connection of these tests has PPKs.
             Job::Ppk(_) => Answer::Ppk(sa::PpkAnswer::default()),
@@ -241,7 +243,7 @@ impl End {
             Job::Check { prf, octets, proof, remote, wanted, .. } => {
                 let known = policy::match_identity(wanted, remote).is_ok();
                 if known && proof.method == 2 && proof.data == auth(prf, octets) {
-                    Answer::Verified(None)
+                    Answer::Verified(sa::Verified::default())
                 } else {
                     let reason = format!("The PSK of `{remote}` does not fit.");
                     Answer::Refused(TrustRefusal { ours: false, reason })

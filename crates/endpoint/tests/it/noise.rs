@@ -97,7 +97,7 @@ fn an_unprotected_hint_makes_us_ask_and_nothing_more() {
 #[test]
 fn an_answer_to_nobody_changes_nothing() {
     let mut pair = Pair::established();
-    pair.answer_a(sa::JobId(12_345), sa::Answer::Verified(None));
+    pair.answer_a(sa::JobId(12_345), sa::Answer::Verified(sa::Verified::default()));
     pair.order_a(Order::Status);
     let status = |e: &Reply| matches!(e, Reply::Status(all) if all.len() == 1 && all[0].children.len() == 1);
     assert!(status(&pair.a.replies[1].1));

@@ -7,6 +7,7 @@ mod features;
 mod keeping;
 mod matrix;
 mod mobike;
+mod multiple_auth;
 mod postquantum;
 mod redirect;
 mod rekeying;
@@ -68,6 +69,8 @@ struct Setup<'a> {
     charon: &'a str,
     charon_psk: &'a str,
     psk: &'a str,
+    /// strongSwan's certificates besides.
+    charon_second: Option<&'a Credentials>,
     /// Whether strongSwan is the newer one.
     newer: bool,
 }
@@ -92,6 +95,7 @@ impl Default for Setup<'_> {
             charon: "",
             charon_psk: PSK,
             psk: PSK,
+            charon_second: None,
             newer: false,
         }
     }
@@ -123,6 +127,7 @@ impl Setup<'_> {
         let charon_suite = self.charon_suite.unwrap_or(self.suite);
         let mut charon = CharonConfig::new(theirs, charon_suite.0, charon_suite.1, self.charon_psk);
         charon.credentials = credentials.map_or(Ok(self.charon_psk), Err);
+        charon.second = self.charon_second;
         charon.connection = self.charon_connection;
         charon.child = self.charon_child;
         charon.selectors = self.charon_selectors;

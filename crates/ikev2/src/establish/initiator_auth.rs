@@ -3,6 +3,7 @@
 use super::initiator_check::{Checking, Claim};
 use super::initiator_init::Agreement;
 use super::initiator_resume::in_words;
+use super::initiator_second::Working;
 use super::rivals::{Followed, Rivals};
 use super::{
     Deadline, Secrets, begin_after_nat, cert_payloads, cert_requests, float, initiator_puzzle, is_fatal,
@@ -18,8 +19,11 @@ use crate::sent::Sent;
 use crate::{Common, Cx, limits, resume};
 use base::Instant;
 use crypto::Spis;
-use policy::{Child, Childless, Connection, IdPattern, Identity};
-use sa::{Answer, Fate, Job, JobId, Memory, PairKey, Reason, Refusal, RefusalKind, Side, SignedOctets};
+use policy::{Child, Childless, Connection, IdPattern, Identity, Round};
+use sa::{
+    Answer, Fate, Job, JobId, Means, Memory, PairKey, Proven, Reason, Refusal, RefusalKind, Side,
+    SignedOctets,
+};
 use std::sync::Arc;
 use wire::num::{AuthMethod, ExchangeType, NotifyType};
 use wire::{Authentication, Notify, Octets, Payload};
@@ -38,6 +42,15 @@ enum Made {
     First(Option<SignedOctets>),
     /// What stands in NO_PPK_AUTH; this is in AUTH.
     WithoutPpk(Authentication<'static>),
+}
+
+/// What proves who we are.
+struct Proof {
+    auth: Authentication<'static>,
+    /// The AUTH value without a PPK, where the responder may do without.
+    without_ppk: Option<Octets<'static>>,
+    /// What we have proved, and by what.
+    ours: Vec<Proven>,
 }
 
 /// All that the IKE_AUTH request is made of, but AUTH.
@@ -76,7 +89,8 @@ impl Proving {
             let data = secrets.resumption_auth(cx, Side::Initiator, &id).expose().clone().into();
             let ready = Ready { rivals, chosen, secrets, local, cert_asked, puzzle };
             let auth = Authentication { method: AuthMethod::SHARED_KEY, data };
-            return AwaitAuth::begin(sa, cx, ready, (auth, None));
+            let ours = ready.secrets.former.as_ref().map_or(Vec::new(), |former| former.ours.clone());
+            return AwaitAuth::begin(sa, cx, ready, Proof { auth, without_ppk: None, ours });
         }
         let octets = secrets.signed_octets(cx, Side::Initiator, &id);
         //= rfc8784 §3
@@ -93,16 +107,32 @@ impl Proving {
         let job = Job::Prove {
             connection: chosen.id,
             name: chosen.connection.name.clone(),
+            round: Round::First,
             local: local.clone(),
             remote: expected(chosen),
             prf: secrets.suite.prf,
             octets,
             peer_hashes: secrets.agreed.hashes.clone(),
-            peer_methods: secrets.agreed.auth_methods.clone(),
+            peer_methods: ext::methods_in(Round::First, &chosen.connection, &secrets.agreed),
         };
         let job = cx.out.job(sa.id, job);
         let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
         Box::new(Self { ready, job, until, made })
+    }
+
+    fn on_proved(self, sa: &mut Common, cx: &mut Cx<'_>, auth: Authentication<'static>, by: Means) -> Next {
+        let (auth, without_ppk) = match self.made {
+            Made::First(Some(octets)) => {
+                return Self::prove(sa, cx, self.ready, octets, Made::WithoutPpk(auth));
+            }
+            Made::First(None) => (auth, None),
+            //= rfc8784 §3
+            //# the authentication method used for computing the authentication data MUST be the same as the method indicated
+            //# in the AUTH payload.
+            Made::WithoutPpk(first) => (first, Some(auth.data)),
+        };
+        let ours = vec![Proven { id: self.ready.local.clone(), by }];
+        AwaitAuth::begin(sa, cx, self.ready, Proof { auth, without_ppk, ours })
     }
 }
 
@@ -156,19 +186,9 @@ impl Stage for Proving {
     fn answer(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, answer: Answer) -> Next {
         match answer {
             _ if job != self.job => self,
-            Answer::Proved(proof) => {
+            Answer::Proved(proof, by) => {
                 let data = proof.data.into();
-                let auth = Authentication { method: AuthMethod(proof.method), data };
-                match self.made {
-                    Made::First(Some(octets)) => {
-                        Self::prove(sa, cx, self.ready, octets, Made::WithoutPpk(auth))
-                    }
-                    Made::First(None) => AwaitAuth::begin(sa, cx, self.ready, (auth, None)),
-                    //= rfc8784 §3
-                    //# the authentication method used for computing the authentication data MUST be the same as the method
-                    //# indicated in the AUTH payload.
-                    Made::WithoutPpk(first) => AwaitAuth::begin(sa, cx, self.ready, (first, Some(auth.data))),
-                }
+                self.on_proved(sa, cx, Authentication { method: AuthMethod(proof.method), data }, by)
             }
             Answer::Refused(why) => {
                 let refusal = Refusal {
@@ -210,6 +230,10 @@ pub(super) struct Attempt {
     pub(super) chosen: Chosen,
     pub(super) secrets: Secrets,
     pub(super) local: Identity,
+    /// What we have proved.
+    pub(super) ours: Vec<Proven>,
+    /// The peer sent a CERTREQ.
+    pub(super) cert_asked: bool,
     /// The child SA that it proposes.
     pub(super) proposed: Option<Proposed>,
     /// Why the request lacks the solution of a puzzle.
@@ -238,45 +262,13 @@ impl Followed for Attempt {
 }
 
 impl AwaitAuth {
-    /// `auth`: our AUTH value, and the one without a PPK where the responder may do without.
-    fn begin(
-        sa: &mut Common,
-        cx: &mut Cx<'_>,
-        from: Ready,
-        (auth, without_ppk): (Authentication<'static>, Option<Octets<'static>>),
-    ) -> Next {
-        let connection = &from.chosen.connection;
-        let can = from.secrets.agreed.childless;
-        let wanted = first_child(sa, &before_reply(&from.chosen.connection));
-        let first = match connection.extensions.childless {
-            Childless::Never | Childless::Allow => wanted,
-            Childless::Prefer => wanted.filter(|_| !can),
-            Childless::Force => None,
+    fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Ready, proof: Proof) -> Next {
+        let proposed = match to_propose(sa, &from.chosen.connection, from.secrets.agreed.childless) {
+            Ok(first) => first.map(|child| Proposed::new(sa, cx, child, false)),
+            Err(refusal) => return from.end(sa, cx, Fate::Refused(refusal)),
         };
-        let never = connection.extensions.childless == Childless::Never;
-        //= rfc6023 §4
-        //# the initiator may leave SA, TSi and TSr out only when the responder has sent CHILDLESS_IKEV2_SUPPORTED
-        if first.is_none() && (!can || never) {
-            let reason = match (never, connection.children.is_empty()) {
-                (true, _) => "The connection has no children, and `childless = \"never\"`: add a child.",
-                (false, true) => {
-                    "The connection has no children, and the peer does not support an IKE SA without one \
-                         (RFC 6023): add a child."
-                }
-                (false, false) => {
-                    "`childless = \"force\"`, and the peer does not support an IKE SA without a child (RFC 6023)."
-                }
-            };
-            let refusal = Refusal {
-                kind: RefusalKind::NoConnection,
-                by_peer: !never,
-                connection: Some(connection.name.clone()),
-                reason: reason.to_string(),
-            };
-            return from.end(sa, cx, Fate::Refused(refusal));
-        }
-        let proposed = first.map(|child| Proposed::new(sa, cx, child, false));
         let Ready { rivals, chosen, mut secrets, local, cert_asked, puzzle } = from;
+        let Proof { auth, without_ppk, ours } = proof;
         let connection = &chosen.connection;
         let mut payloads = vec![Payload::IdI(contents::identification(&local))];
         //= rfc5723 §4.3.3
@@ -284,7 +276,7 @@ impl AwaitAuth {
         //# optionally by the client) in this exchange MUST also be identical to the value included in the ticket.
         let resumed = secrets.former.as_ref().map(|former| former.remote.clone());
         if resumed.is_none() {
-            payloads.extend(cert_payloads(connection, cert_asked));
+            payloads.extend(cert_payloads(connection, Round::First, cert_asked));
         }
         let first_contact = is_first_contact(cx, &chosen, &local);
         secrets.agreed.memory = remembered(cx, connection);
@@ -302,9 +294,9 @@ impl AwaitAuth {
         };
         ext::offer(Moment::AuthRequest, &mut facts, &mut payloads);
         if resumed.is_none() {
-            let only = || std::iter::once(&**connection);
-            payloads.extend(ext::auth_announcement(cx.suite, only(), &secrets.agreed));
-            payloads.extend(cert_requests(only()));
+            let only = std::iter::once(&**connection);
+            payloads.extend(ext::auth_announcements(cx.suite, only.clone(), &secrets.agreed));
+            payloads.extend(cert_requests(only));
         }
         let remote = resumed.or_else(|| expected(&chosen));
         payloads.extend(remote.map(|id| Payload::IdR(contents::identification(&id))));
@@ -324,7 +316,8 @@ impl AwaitAuth {
         match request {
             Some(request) => {
                 let obstacle = puzzle.obstacle;
-                let attempt = Attempt { chosen, secrets, local, proposed, obstacle, request };
+                let attempt =
+                    Attempt { chosen, secrets, local, ours, cert_asked, proposed, obstacle, request };
                 Box::new(Self { attempt, rivals })
             }
             // A new channel has all its message ids.
@@ -384,7 +377,13 @@ impl AwaitAuth {
         let (id_r, auth) = (id_r.clone(), auth.clone());
         let Self { attempt, mut rivals } = *self;
         rivals.forget(cx);
-        Checking::begin(sa, cx, attempt, Claim { contents, id_r, auth })
+        let resumed = attempt.secrets.former.is_some();
+        let again = attempt.chosen.connection.has_second_round() || ext::another_auth_follows(&contents);
+        let claim = Claim { contents, id_r, auth };
+        match again && !resumed {
+            true => Working::begin(sa, cx, attempt, claim),
+            false => Checking::begin(sa, cx, attempt, claim),
+        }
     }
 
     fn refused_by_peer(&self, kind: NotifyType) -> Refusal {
@@ -393,7 +392,7 @@ impl AwaitAuth {
             NotifyType::AUTHENTICATION_FAILED => {
                 return super::not_accepted(
                     connection,
-                    &self.attempt.local,
+                    (Round::First, &self.attempt.local),
                     self.attempt.secrets.agreed.ppk.id(),
                 );
             }
@@ -411,6 +410,37 @@ impl AwaitAuth {
             reason,
         }
     }
+}
+
+/// The child that goes with IKE_AUTH, if there is to be one. `can`: the peer takes an IKE_AUTH without.
+fn to_propose(sa: &Common, connection: &Connection, can: bool) -> Result<Option<Arc<Child>>, Refusal> {
+    let wanted = first_child(sa, &before_reply(connection));
+    let first = match connection.extensions.childless {
+        Childless::Never | Childless::Allow => wanted,
+        Childless::Prefer => wanted.filter(|_| !can),
+        Childless::Force => None,
+    };
+    let never = connection.extensions.childless == Childless::Never;
+    //= rfc6023 §4
+    //# the initiator may leave SA, TSi and TSr out only when the responder has sent CHILDLESS_IKEV2_SUPPORTED
+    if first.is_some() || (can && !never) {
+        return Ok(first);
+    }
+    let reason = match (never, connection.children.is_empty()) {
+        (true, _) => "The connection has no children, and `childless = \"never\"`: add a child.",
+        (false, true) => {
+            "The connection has no children, and the peer does not support an IKE SA without one (RFC 6023): add a child."
+        }
+        (false, false) => {
+            "`childless = \"force\"`, and the peer does not support an IKE SA without a child (RFC 6023)."
+        }
+    };
+    Err(Refusal {
+        kind: RefusalKind::NoConnection,
+        by_peer: !never,
+        connection: Some(connection.name.clone()),
+        reason: reason.to_string(),
+    })
 }
 
 /// The child that goes with IKE_AUTH: the first that is wished for.

@@ -1,4 +1,4 @@
-//! The end of the initiator's IKE_AUTH: the peer's AUTH value is checked.
+//! The end of the initiator's IKE_AUTH: the peer's last AUTH value is checked.
 
 use super::initiator_auth::Attempt;
 use super::initiator_ppk;
@@ -15,7 +15,7 @@ use crate::ticket::Former;
 use crate::{Common, Cx, limits, redirect, resume};
 use base::{Instant, Secret};
 use crypto::Spis;
-use policy::{Connection, Identity};
+use policy::{Connection, Identity, Round};
 use sa::{Answer, Fate, Job, JobId, Reason, Refusal, RefusalKind, Side};
 use wire::num::{AuthMethod, NotifyType};
 use wire::{Authentication, Identification};
@@ -30,12 +30,23 @@ pub(super) struct Claim<'a> {
 /// The peer's AUTH value is being checked.
 pub(crate) struct Checking {
     answered: Answered,
+    /// Who the peer says it is.
+    claimed: Identity,
     job: JobId,
     until: Deadline,
 }
 
+/// What IKE_AUTH has led to before its last response is read.
+pub(super) struct Exchanged {
+    pub(super) chosen: Chosen,
+    pub(super) secrets: Secrets,
+    pub(super) identities: Identities,
+    /// The child SA that is proposed.
+    pub(super) proposed: Option<Proposed>,
+}
+
 /// What the response has led to, if the peer is who it says.
-struct Answered {
+pub(super) struct Answered {
     chosen: Chosen,
     secrets: Secrets,
     identities: Identities,
@@ -53,67 +64,70 @@ enum Judge {
 }
 
 impl Checking {
+    /// Goes on with the only round that there is.
     pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Attempt, claim: Claim<'_>) -> Next {
-        let Attempt { mut chosen, mut secrets, local, proposed, .. } = from;
-        let remote = contents::identity(&claim.id_r);
+        let Attempt { chosen, mut secrets, local, ours, proposed, .. } = from;
+        let mut identities = Identities::new(local, contents::identity(&claim.id_r));
+        identities.ours = ours;
         let settled = initiator_ppk::settle(sa, cx, &chosen.connection, &mut secrets, &claim.contents);
         let judge = match (settled, &secrets.former) {
             (Err(refusal), _) => Judge::Nobody(refusal),
-            (Ok(()), Some(former)) => Judge::Ours(flaw(cx, &secrets, former, &claim)),
-            (Ok(()), None) => Judge::Keys(ask(sa, cx, &chosen, &secrets, (&local, &claim))),
-        };
-        let contents = claim.contents;
-        let mut agreed = secrets.agreed.clone();
-        let facts = Facts {
-            suite: cx.suite,
-            settings: cx.settings,
-            rng: cx.rng,
-            spis: Spis { initiator: sa.spi_i, responder: sa.spi_r },
-            path: sa.path,
-            connection: &chosen.connection,
-            agreed: &secrets.agreed,
-            addresses: cx.addresses,
-            first_contact: false,
-            resumes: false,
-        };
-        ext::inspect(Moment::AuthResponse, &facts, &contents, &mut agreed);
-        secrets.agreed = agreed;
-        let first =
-            proposed.map(|proposed| first_child_of(&chosen, (sa, secrets.agreed.nat), proposed, &contents));
-        let mut first = with_addresses(&mut chosen, &mut secrets.agreed, &remote, first);
-        if let Some(FirstChild::Refused(_, refusal) | FirstChild::Unacceptable(_, refusal)) = &mut first {
-            without_families(&chosen.connection.configuration, &secrets.agreed, refusal);
-        }
-        let identities = Identities::new(local, remote);
-        let answered = Answered { chosen, secrets, identities, first };
-        match judge {
-            Judge::Keys(job) => {
-                let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
-                Box::new(Self { answered, job, until })
+            (Ok(()), Some(former)) => {
+                identities.theirs.clone_from(&former.theirs);
+                Judge::Ours(flaw(cx, &secrets, former, &claim))
             }
+            (Ok(()), None) => {
+                Judge::Keys(ask(sa, cx, (&chosen, &secrets), (Round::First, &identities), &claim))
+            }
+        };
+        let claimed = identities.remote.clone();
+        let exchanged = Exchanged { chosen, secrets, identities, proposed };
+        let answered = Answered::read(sa, cx, exchanged, &claim.contents);
+        match judge {
+            Judge::Keys(job) => Self::wait(cx, answered, claimed, job),
             Judge::Ours(None) => answered.on_verified(sa, cx),
             Judge::Nobody(refusal) => answered.refuse(sa, cx, Fate::Refused(refusal)),
             Judge::Ours(Some(flaw)) => answered.refuse(sa, cx, Fate::Fault(flaw.to_string())),
         }
     }
+
+    /// Goes on with the peer's second round.
+    pub(super) fn second(sa: &mut Common, cx: &mut Cx<'_>, from: Exchanged, claim: Claim<'_>) -> Next {
+        let Exchanged { chosen, secrets, identities, .. } = &from;
+        let job = ask(sa, cx, (chosen, secrets), (Round::Second, identities), &claim);
+        let claimed = contents::identity(&claim.id_r);
+        let answered = Answered::read(sa, cx, from, &claim.contents);
+        Self::wait(cx, answered, claimed, job)
+    }
+
+    fn wait(cx: &Cx<'_>, answered: Answered, claimed: Identity, job: JobId) -> Next {
+        let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
+        Box::new(Self { answered, claimed, job, until })
+    }
 }
 
 /// Has the peer's AUTH value checked.
-fn ask(
+pub(super) fn ask(
     sa: &Common,
     cx: &mut Cx<'_>,
-    chosen: &Chosen,
-    secrets: &Secrets,
-    (local, claim): (&Identity, &Claim<'_>),
+    (chosen, secrets): (&Chosen, &Secrets),
+    (round, identities): (Round, &Identities),
+    claim: &Claim<'_>,
 ) -> JobId {
     let Claim { contents, id_r, auth } = claim;
+    let connection = &chosen.connection;
+    let wanted = &connection.remote_auth(round).unwrap_or(&connection.remote).id;
     let job = Job::Check {
         connection: chosen.id,
-        name: chosen.connection.name.clone(),
-        local: local.clone(),
+        name: connection.name.clone(),
+        round,
+        local: identities.last().1.clone(),
         remote: contents::identity(id_r),
-        wanted: chosen.connection.remote.id.clone(),
+        wanted: wanted.after(&identities.remote),
         prf: secrets.suite.prf,
+        //= rfc4739 §2.1
+        //# The AUTH payloads are calculated as specified in [IKEv2] Sections 2.15 and 2.16, where IDi' refers to the latest IDi
+        //# payload sent by the initiator, and IDr' refers to the latest IDr payload sent by the responder.
         octets: secrets.signed_octets(cx, Side::Responder, &id_r.octets_to_sign()),
         proof: contents.proof(auth),
         wall: cx.now.wall,
@@ -134,23 +148,51 @@ fn flaw(cx: &Cx<'_>, secrets: &Secrets, former: &Former, claim: &Claim<'_>) -> O
         }
         () if contents::identity(id_r) != former.remote => Some("the peer says that it is somebody else"),
         () if !contents.certs.is_empty() => Some("the peer sends a certificate"),
+        () if ext::another_auth_follows(contents) => Some("the peer announces a second authentication"),
         () => None,
     }
 }
 
 impl Answered {
+    /// Reads the last response.
+    pub(super) fn read(sa: &mut Common, cx: &mut Cx<'_>, from: Exchanged, contents: &Contents<'_>) -> Self {
+        let Exchanged { mut chosen, mut secrets, identities, proposed } = from;
+        let mut agreed = secrets.agreed.clone();
+        let facts = Facts {
+            suite: cx.suite,
+            settings: cx.settings,
+            rng: cx.rng,
+            spis: Spis { initiator: sa.spi_i, responder: sa.spi_r },
+            path: sa.path,
+            connection: &chosen.connection,
+            agreed: &secrets.agreed,
+            addresses: cx.addresses,
+            first_contact: false,
+            resumes: false,
+        };
+        ext::inspect(Moment::AuthResponse, &facts, contents, &mut agreed);
+        secrets.agreed = agreed;
+        let first =
+            proposed.map(|proposed| first_child_of(&chosen, (sa, secrets.agreed.nat), proposed, contents));
+        let mut first = with_addresses(&mut chosen, &mut secrets.agreed, &identities.remote, first);
+        if let Some(FirstChild::Refused(_, refusal) | FirstChild::Unacceptable(_, refusal)) = &mut first {
+            without_families(&chosen.connection.configuration, &secrets.agreed, refusal);
+        }
+        Self { chosen, secrets, identities, first }
+    }
+
     fn known(&self) -> Known<'_> {
         Known {
             connection: Some(&*self.chosen.connection),
-            local_id: Some(&self.identities.local),
-            remote_id: Some(&self.identities.remote),
+            identities: Some(&self.identities),
             suite: Some(self.secrets.suite),
             ppk: self.secrets.agreed.ppk.id(),
             ..Known::default()
         }
     }
 
-    fn on_verified(self, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
+    /// The peer is who it says, as often as it had to show it.
+    pub(super) fn on_verified(self, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
         let Self { chosen, mut secrets, identities, first } = self;
         //= rfc5685 §6
         //# the client MUST verify the gateway's AUTH payload before acting on the REDIRECT payload
@@ -162,6 +204,12 @@ impl Answered {
             return redirect::before_it_stands(sa, cx, &chosen.connection, &redirect, channel);
         }
         Established::as_initiator(sa, cx, Authenticated { chosen, secrets, identities }, first)
+    }
+
+    fn refuse_proof(self, sa: &mut Common, cx: &mut Cx<'_>, reason: String) -> Next {
+        let (kind, by_peer) = (RefusalKind::AuthenticationFailed, false);
+        let connection = Some(self.chosen.connection.name.clone());
+        self.refuse(sa, cx, Fate::Refused(Refusal { kind, by_peer, connection, reason }))
     }
 
     /// The peer is not who it should be: it is told, since it takes the IKE SA to be established.
@@ -274,15 +322,16 @@ impl Stage for Checking {
     fn answer(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, answer: Answer) -> Next {
         match answer {
             _ if job != self.job => self,
-            Answer::Verified(_) => self.answered.on_verified(sa, cx),
+            Answer::Verified(proof) => {
+                let Self { mut answered, claimed, .. } = *self;
+                match answered.identities.verified(claimed, proof) {
+                    Ok(()) => answered.on_verified(sa, cx),
+                    Err(why) => answered.refuse_proof(sa, cx, why),
+                }
+            }
             Answer::Refused(why) => {
-                let refusal = Refusal {
-                    kind: RefusalKind::AuthenticationFailed,
-                    by_peer: false,
-                    connection: Some(self.answered.chosen.connection.name.clone()),
-                    reason: with_ppk(why.reason, &self.answered.secrets),
-                };
-                self.answered.refuse(sa, cx, Fate::Refused(refusal))
+                let reason = with_ppk(why.reason, &self.answered.secrets);
+                self.answered.refuse_proof(sa, cx, reason)
             }
             _ => self,
         }

@@ -1,10 +1,9 @@
 //! The initiator's IKE_SA_INIT: from an order to keys.
 
-use super::initiator_ppk::{is_wanting, not_spoken};
 use super::initiator_puzzle::{self, Plan, Solving, SolvingAuth};
 use super::rivals::{First, Rivals};
 use super::secrets::{Ingredients, Source};
-use super::{Secrets, Transcript, init};
+use super::{Secrets, Transcript, init, initiator_ppk, initiator_second};
 use crate::contents::{self, Contents};
 use crate::ext::{self, Agreed, Facts, Moment};
 use crate::ike_sa::{Chosen, Datagram, End, Gone, IkeSa, Known, Next, Stage, Wish};
@@ -13,7 +12,7 @@ use crate::trace::Trace;
 use crate::{Common, Cx, Origin, limits, redirect};
 use base::{IkeSpi, Instant, MessageId};
 use crypto::{KePrivate, Spis};
-use policy::{IkeSuite, Offer};
+use policy::{Connection, IkeSuite, Offer};
 use sa::{Answer, Drop, Event, Fate, IkeSaId, JobId, Path, Puzzle, Reason, Refusal, RefusalKind, Side};
 use wire::num::{ExchangeType, KeMethod, NotifyType, ProtocolId};
 use wire::{Header, KeyExchange, Notify, Payload};
@@ -458,10 +457,10 @@ impl AwaitInit {
         datagram: &Datagram<'_>,
     ) -> Result<Next, Noise<Self>> {
         match self.agree(sa, cx, datagram.path, datagram.bytes) {
-            Some(agreement) if is_wanting(&self.chosen.connection, agreement.secrets.agreed.ppk.way) => {
-                Ok(self.without_ppk(cx))
-            }
             Some(agreement) => {
+                if let Some(refusal) = wanting(&self.chosen.connection, &agreement.secrets) {
+                    return Ok(self.listen_on(cx, refusal));
+                }
                 init::accepted(sa, cx, datagram.path, datagram.bytes);
                 let rivals = Rivals::new(self, sa.path, &agreement.secrets);
                 Ok(SolvingAuth::first(sa, cx, rivals, agreement))
@@ -470,12 +469,11 @@ impl AwaitInit {
         }
     }
 
-    /// An answer without the PPK that is required; anybody could have sent it.
+    /// An answer without something that is required; anybody could have sent it.
     //= rfc8784 §6
     //# it is RECOMMENDED that […] the initiator not abort the exchange immediately. Instead, it waits for more response
     //# messages, retransmitting the request as if no responses were received at all
-    fn without_ppk(mut self: Box<Self>, cx: &Cx<'_>) -> Next {
-        let refusal = not_spoken(&self.chosen.connection);
+    fn listen_on(mut self: Box<Self>, cx: &Cx<'_>, refusal: Refusal) -> Next {
         self.hint.get_or_insert((cx.now.mono + limits::ERROR_PATIENCE, refusal));
         self
     }
@@ -550,6 +548,18 @@ impl First for AwaitInit {
         let puzzle = contents.notify(NotifyType::PUZZLE).and_then(|notify| Puzzle::parse(&notify.data));
         Some(Agreement { spi_r, secrets, cert_asked, puzzle, solution: None, obstacle: None })
     }
+}
+
+/// Why a first answer is of no use to the connection, if it is not. One to a ticket is: what it lacks was there before.
+pub(super) fn wanting(connection: &Connection, secrets: &Secrets) -> Option<Refusal> {
+    let Secrets { agreed, former, .. } = secrets;
+    if former.is_some() {
+        return None;
+    }
+    initiator_ppk::wanting(connection, agreed.ppk.way).or_else(|| {
+        let lacks = connection.has_second_round() && !agreed.multiple_auth;
+        lacks.then(|| initiator_second::not_spoken(connection))
+    })
 }
 
 /// What IKE_SA_INIT has led to.

@@ -167,23 +167,21 @@ pub(super) fn end(
     Box::new(Gone)
 }
 
-/// Whether a first message of the responder's leaves us without the PPK that is required.
+/// Why there is no IKE SA with a responder that does not speak of PPKs, where one is required.
 //= rfc8784 §3
 //# If the responder did not include the USE_PPK notification and the flag mandatory_or_not indicates that using PPKs is
 //# mandatory for communication with this responder, then the initiator MUST abort the exchange.
-pub(super) fn is_wanting(connection: &Connection, way: PpkWay) -> bool {
-    connection.extensions.ppk.required && way == PpkWay::None
-}
-
-/// Why there is no IKE SA with a responder that does not speak of PPKs.
-pub(super) fn not_spoken(connection: &Connection) -> Refusal {
+pub(super) fn wanting(connection: &Connection, way: PpkWay) -> Option<Refusal> {
+    if !connection.extensions.ppk.required || way != PpkWay::None {
+        return None;
+    }
     let reason = format!(
         "The peer answers without a word of PPKs, and `ppk_required = true` for connection `{}`: have the peer use a PPK \
          (RFC 8784) with us, or set `ppk_required = false`.",
         connection.name
     );
     let connection = Some(connection.name.clone());
-    Refusal { kind: RefusalKind::PeerError, by_peer: true, connection, reason }
+    Some(Refusal { kind: RefusalKind::PeerError, by_peer: true, connection, reason })
 }
 
 /// The responder's IKE_AUTH response tells whether it has used the PPK. Where it has not, the keys are those without it; an

@@ -20,6 +20,8 @@
 //!   Checking    (the peer's AUTH is checked)
 //!   Established (the child SA is installed)
 //! ```
+//! Where a side authenticates twice (RFC 4739), another IKE_AUTH exchange follows, and the child SA and all else that the last
+//! response has comes with it: see initiator_second, responder_second.
 //! An IKE SA that is resumed (RFC 5723) begins with IKE_SESSION_RESUME in place of IKE_SA_INIT, and makes and checks AUTH
 //! by itself: see initiator_resume, responder_resume.
 
@@ -31,6 +33,7 @@ mod initiator_intermediate;
 mod initiator_ppk;
 mod initiator_puzzle;
 mod initiator_resume;
+mod initiator_second;
 mod responder_auth;
 mod responder_check;
 mod responder_init;
@@ -40,14 +43,16 @@ mod responder_ppk;
 mod responder_prove;
 mod responder_puzzle;
 mod responder_resume;
+mod responder_second;
 mod rivals;
 mod secrets;
 
+use crate::contents::Contents;
 use crate::ext::PpkWay;
 use crate::ike_sa::{Chosen, IkeSa, Wish};
 use crate::{Again, Common, Cx, Origin, limits, redirect, resume};
 use base::Instant;
-use policy::{AuthMethod, Connection, Identity, SendCert};
+use policy::{AuthMethod, Connection, Identity, Round, SendCert};
 pub(crate) use responder_init::knock;
 use sa::{IkeSaId, Path, Reason, Refusal, RefusalKind};
 pub(crate) use secrets::{Secrets, Transcript, ciphers};
@@ -76,21 +81,68 @@ fn local_identity(connection: &Connection, sa: &Common) -> Identity {
     })
 }
 
-/// Our CERT payloads, where they are due: our chain, or our public key as it is. `asked`: the peer has sent a CERTREQ.
-fn cert_payloads(connection: &Connection, asked: bool) -> impl Iterator<Item = Payload<'static>> {
-    let due = connection.local.method == AuthMethod::Pubkey
-        && match connection.send_cert {
-            SendCert::Always => true,
-            SendCert::IfAsked => asked,
-            SendCert::Never => false,
-        };
-    let local = &connection.local;
+/// Who we are in that round, where we are `first` in the first one.
+fn identity_in(connection: &Connection, round: Round, first: &Identity) -> Identity {
+    match round {
+        Round::First => first.clone(),
+        Round::Second => connection.local2.as_ref().and_then(|own| own.id.as_ref()).unwrap_or(first).clone(),
+    }
+}
+
+/// Our CERT payloads of that round, where they are due: our chain, or our public key as it is. `asked`: the peer has sent a
+/// CERTREQ.
+fn cert_payloads(connection: &Connection, round: Round, asked: bool) -> Vec<Payload<'static>> {
+    let due = match connection.send_cert {
+        SendCert::Always => true,
+        SendCert::IfAsked => asked,
+        SendCert::Never => false,
+    };
+    let local = connection.local_auth(round).filter(|local| due && local.method == AuthMethod::Pubkey);
+    let Some(local) = local else { return Vec::new() };
     //= rfc7296 §3.6
     //# if a certificate chain is sent […] the first one MUST contain the public key used to sign AUTH
     let chain = local.certs.iter().map(|cert| (CertEncoding::X509_SIGNATURE, cert.der.to_vec()));
     let key = local.pubkey.iter().map(|key| (CertEncoding::RAW_PUBLIC_KEY, key.spki.to_vec()));
-    let certs = chain.chain(key).filter(move |_| due);
-    certs.map(|(encoding, data)| Payload::Cert(Certificate { encoding, data: data.into() }))
+    let payload = |(encoding, data): (_, Vec<u8>)| Payload::Cert(Certificate { encoding, data: data.into() });
+    chain.chain(key).map(payload).collect()
+}
+
+/// Which rounds of authentication there are, and which one is under way.
+#[derive(Clone, Copy, Debug)]
+struct Rounds {
+    now: Round,
+    /// We go through a second one.
+    ours: bool,
+    /// The peer does.
+    theirs: bool,
+}
+
+impl Rounds {
+    /// The first one; `theirs`: the peer has announced another one.
+    fn first(connection: &Connection, secrets: &Secrets, theirs: bool) -> Self {
+        // An IKE SA that is resumed rests on all rounds of the one before.
+        let ours = connection.local2.is_some() && secrets.former.is_none();
+        Self { now: Round::First, ours, theirs }
+    }
+
+    /// Whether another one follows.
+    fn follows(self) -> bool {
+        self.now == Round::First && (self.ours || self.theirs)
+    }
+
+    /// Whether we authenticate in the present one.
+    fn is_ours(self) -> bool {
+        self.now == Round::First || self.ours
+    }
+}
+
+/// Of a peer that goes on and on.
+const THIRD_ROUND: &str = "The peer announces a third authentication, and two are the most that a connection here can want (`remote`, `remote2`).";
+
+/// What a message of IKE_AUTH may not have before its last round.
+fn has_child_payloads(contents: &Contents<'_>) -> bool {
+    let Contents { sa, ts_i, ts_r, cp, .. } = contents;
+    sa.is_some() || ts_i.is_some() || ts_r.is_some() || !cp.is_empty()
 }
 
 /// The CERTREQ payloads where they are due: with the authorities of these connections, so many of them as may be, and for
@@ -100,9 +152,10 @@ fn cert_payloads(connection: &Connection, asked: bool) -> impl Iterator<Item = P
 fn cert_requests<'a>(connections: impl Iterator<Item = &'a Connection>) -> Vec<Payload<'static>> {
     let mut raw = false;
     let mut hashes: Vec<[u8; 20]> = Vec::new();
-    for connection in connections.filter(|c| c.send_certreq && c.remote.method == AuthMethod::Pubkey) {
-        raw |= !connection.remote.pubkeys.is_empty();
-        for authority in &connection.remote.authorities {
+    let remotes = connections.filter(|connection| connection.send_certreq).flat_map(Connection::remotes);
+    for remote in remotes.filter(|remote| remote.method == AuthMethod::Pubkey) {
+        raw |= !remote.pubkeys.is_empty();
+        for authority in &remote.authorities {
             if hashes.len() < limits::MAX_AUTHORITIES && !hashes.contains(&authority.spki_sha1) {
                 hashes.push(authority.spki_sha1);
             }
@@ -174,20 +227,25 @@ fn begin_after_nat(sa: &mut Common, cx: &mut Cx<'_>, connection: &str) -> bool {
 }
 
 /// The peer answered AUTHENTICATION_FAILED: what that can mean on our side.
-pub(crate) fn not_accepted(connection: &Connection, local: &Identity, ppk: Option<&str>) -> Refusal {
+pub(crate) fn not_accepted(
+    connection: &Connection,
+    (round, local): (Round, &Identity),
+    ppk: Option<&str>,
+) -> Refusal {
     let ppk = ppk.map_or(String::new(), |id| {
         format!(" Or the PPK `{id}` is not known there, or is another key: compare its secret on both sides.")
     });
-    let proof = match connection.local.method {
+    let proof = match connection.local_auth(round).unwrap_or(&connection.local).method {
         AuthMethod::Psk => "the pre-shared key",
         AuthMethod::Pubkey => "our certificate and the authorities that the peer trusts",
     };
+    let again = if round == Round::Second { " in the second round" } else { "" };
     Refusal {
         kind: RefusalKind::AuthenticationFailed,
         by_peer: true,
         connection: Some(connection.name.clone()),
         reason: format!(
-            "The peer did not accept that we are `{local}`, or has no connection for us: compare {proof} and the \
+            "The peer did not accept that we are `{local}`{again}, or has no connection for us: compare {proof} and the \
              identities on both sides.{ppk} Its log knows more."
         ),
     }

@@ -4,6 +4,7 @@ use super::{Deadline, Secrets, Transcript, responder_intermediate, responder_ppk
 use crate::channel::{Authentic, Incoming, Message, Request};
 use crate::closing::Lingering;
 use crate::contents::{self, Contents};
+use crate::ext;
 use crate::fault::Fault;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
 use crate::trace::{Trace, Way};
@@ -181,6 +182,14 @@ pub(super) fn read<'a>(
         ));
     }
     let id_i = contents.id_i.clone().ok_or_else(|| Fault::missing("IDi"))?;
+    //= rfc4739 §3.2
+    //# The ANOTHER_AUTH_FOLLOWS notification payload is included in an IKE_AUTH message containing an AUTH payload
+    if ext::another_auth_follows(&contents)
+        && (contents.auth.is_none() || !contents.has(NotifyType::MULTIPLE_AUTH_SUPPORTED))
+    {
+        let what = "ANOTHER_AUTH_FOLLOWS came without AUTH or without MULTIPLE_AUTH_SUPPORTED";
+        return Err(Fault::syntax("RFC 4739 §2.1", what));
+    }
     let auth = match &contents.auth {
         Some(auth) => auth.clone(),
         // RFC 7296 §2.16: the wish to authenticate by EAP. No connection of ours does; a method that
@@ -212,7 +221,9 @@ fn choose(
         num::AuthMethod::SHARED_KEY => AuthMethod::Psk,
         _ => AuthMethod::Pubkey,
     };
-    let claims = Claims { peer: &peer, us: us.as_ref(), method: Some(method), suite: Some(&secrets.suite) };
+    let rounds = Some(ext::announced_rounds(&claim.contents, &secrets.agreed));
+    let suite = Some(&secrets.suite);
+    let claims = Claims { peer: &peer, us: us.as_ref(), method: Some(method), suite, rounds };
     let fitting = policy::by_claims(policy, among, claims).map_err(|none| {
         let connection = none.nearest.and_then(|id| policy.connection(id)).map(|c| c.name.clone());
         Refusal { kind: RefusalKind::AuthenticationFailed, by_peer: false, connection, reason: none.reason }

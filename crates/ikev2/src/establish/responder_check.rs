@@ -1,10 +1,12 @@
 //! The middle of the responder's IKE_AUTH: the peer's AUTH value is checked, and whether it is welcome.
+//! A peer that proves itself twice comes here twice.
 
 use super::responder_auth::{Claim, refuse_with};
 use super::responder_lease::Leasing;
-use super::{Deadline, Secrets, local_identity, with_ppk};
+use super::responder_prove::Proving;
+use super::{Deadline, Rounds, Secrets, identity_in, local_identity, with_ppk};
 use crate::channel::Request;
-use crate::child::{ChildRequest, Decided, NoChild};
+use crate::child::{Decided, NoChild};
 use crate::contents::{self, Contents};
 use crate::established::Identities;
 use crate::ext::configuration::Leases;
@@ -13,7 +15,7 @@ use crate::ike_sa::{Chosen, Datagram, End, Known, Next, Stage};
 use crate::{Common, Cx, Superseded, unique};
 use base::{Instant, Secret};
 use crypto::Spis;
-use policy::{ChildKe, Childless, Unique};
+use policy::{Childless, Connection, Identity, Round, Unique};
 use sa::{Answer, IkeSaId, Job, JobId, Reason, Refusal, RefusalKind, Side};
 use wire::Payload;
 use wire::num::NotifyType;
@@ -29,16 +31,19 @@ pub(super) struct Claimed {
     pub(super) chosen: Chosen,
     pub(super) secrets: Secrets,
     pub(super) identities: Identities,
+    pub(super) rounds: Rounds,
+    /// Who the peer says it is in this round.
+    pub(super) claimed: Identity,
     pub(super) to: Request,
-    /// The peer's message, for what is decided once the peer is known.
+    /// What is decided once the peer is known.
     pub(super) wants: Wants,
-    until: Deadline,
+    pub(super) until: Deadline,
 }
 
 /// What an authenticated peer wants besides the IKE SA.
 pub(super) struct Wants {
     pub(super) child: Option<Result<Decided, NoChild>>,
-    /// What a child is decided on when its addresses are known.
+    /// What a child is decided on when the peer has proved who it is, and its addresses are known.
     pub(super) undecided: Option<Box<Contents<'static>>>,
     pub(super) cert_asked: bool,
     /// Notifications for the response, whatever becomes of the child.
@@ -58,40 +63,26 @@ impl Wants {
     }
 }
 
-/// Who judges the peer's AUTH value.
-enum Judge {
-    /// Whoever holds the keys: a job.
-    Keys(JobId),
-    /// The keys of the IKE SA itself, which is resumed: whether it was made with them.
-    Ours(bool),
-}
-
-/// Has the peer's AUTH value checked.
-fn judge(
-    sa: &Common,
-    cx: &mut Cx<'_>,
-    chosen: &Chosen,
-    secrets: &Secrets,
-    (identities, claim): (&Identities, &Claim<'_>),
-) -> Judge {
-    let Claim { contents, id_i, auth, .. } = claim;
-    let id = id_i.octets_to_sign();
-    if secrets.former.is_some() {
-        let own = secrets.resumption_auth(cx, Side::Initiator, &id);
-        return Judge::Ours(own == Secret::from(&auth.data[..]));
-    }
+/// Has the peer's AUTH value checked by whoever holds the keys.
+fn ask(sa: &Common, cx: &mut Cx<'_>, claimed: &Claimed, claim: &Claim<'_>) -> JobId {
+    let Claimed { chosen, secrets, identities, rounds, .. } = claimed;
+    let connection = &chosen.connection;
+    let wanted = &connection.remote_auth(rounds.now).unwrap_or(&connection.remote).id;
+    // Of two that authenticate twice, each speaks to who the other is in this round.
+    let round = if rounds.is_ours() { rounds.now } else { Round::First };
     let job = Job::Check {
         connection: chosen.id,
-        name: chosen.connection.name.clone(),
-        local: identities.local.clone(),
-        remote: identities.remote.clone(),
-        wanted: chosen.connection.remote.id.clone(),
+        name: connection.name.clone(),
+        round: rounds.now,
+        local: identity_in(connection, round, &identities.local),
+        remote: claimed.claimed.clone(),
+        wanted: wanted.after(&identities.remote),
         prf: secrets.suite.prf,
-        octets: secrets.signed_octets(cx, Side::Initiator, &id),
-        proof: contents.proof(auth),
+        octets: secrets.signed_octets(cx, Side::Initiator, &claim.id_i.octets_to_sign()),
+        proof: claim.contents.proof(&claim.auth),
         wall: cx.now.wall,
     };
-    Judge::Keys(cx.out.job(sa.id, job))
+    cx.out.job(sa.id, job)
 }
 
 impl Checking {
@@ -109,8 +100,8 @@ impl Checking {
             (None, Some(id)) if connection.local.id.is_none() => contents::identity(id),
             _ => local_identity(connection, sa),
         };
-        let identities = Identities::new(local, contents::identity(&claim.id_i));
-        let judge = judge(sa, cx, &chosen, &secrets, (&identities, &claim));
+        let claimed = contents::identity(&claim.id_i);
+        let mut identities = Identities::new(local, claimed.clone());
         let mut agreed = secrets.agreed.clone();
         let facts = Facts {
             suite: cx.suite,
@@ -127,41 +118,52 @@ impl Checking {
         ext::inspect(Moment::AuthRequest, &facts, &claim.contents, &mut agreed);
         secrets.agreed = agreed;
         secrets.channel.cut_at(secrets.agreed.fragmentation.then_some(connection.fragment_size));
-        //= rfc6023 §3
-        //# a request without SA, TSi and TSr asks for an IKE SA without a child SA
-        let request =
-            ChildRequest { contents: &claim.contents, ke: ChildKe::Without, nat: secrets.agreed.nat };
-        let decide = |sa: &Common, cx: &mut Cx<'_>| match connection.extensions.childless {
-            Childless::Force => {
-                let reason = "`childless = \"force\"`: the child is to be asked for by CREATE_CHILD_SA.";
-                Err(NoChild::new(RefusalKind::Busy, NotifyType::NO_ADDITIONAL_SAS, connection, reason))
-            }
-            _ => Decided::new(sa, cx, connection, &request),
-        };
-        let waits =
-            !connection.configuration.pools.is_empty() && connection.extensions.childless != Childless::Force;
-        let wanted = claim.contents.sa.is_some();
-        let child = (wanted && !waits).then(|| decide(sa, cx));
-        let cert_asked = !claim.contents.cert_requests.is_empty();
-        let undecided = (wanted && waits).then(|| Box::new(claim.contents.child_owned()));
-        let wants = Wants {
-            child,
-            undecided,
-            cert_asked,
-            notifies: Vec::new(),
-            reply: None,
-            leases: Leases::default(),
-        };
-        let claimed = Claimed { chosen, secrets, identities, to: claim.to, wants, until: claim.until };
-        match judge {
-            Judge::Keys(job) => Box::new(Self { claimed, job }),
-            Judge::Ours(true) => claimed.on_verified(sa, cx),
-            Judge::Ours(false) => {
+        let rounds = Rounds::first(connection, &secrets, ext::another_auth_follows(&claim.contents));
+        let resumed = secrets.former.as_ref().map(|former| {
+            (identities.ours, identities.theirs) = (former.ours.clone(), former.theirs.clone());
+            let id = claim.id_i.octets_to_sign();
+            secrets.resumption_auth(cx, Side::Initiator, &id) == Secret::from(&claim.auth.data[..])
+        });
+        let wants = Wants::of(connection, &claim.contents);
+        let (to, until) = (claim.to, claim.until);
+        let claimed = Claimed { chosen, secrets, identities, rounds, claimed, to, wants, until };
+        match resumed {
+            None => Self::judge(sa, cx, claimed, &claim),
+            Some(true) => claimed.on_verified(sa, cx),
+            Some(false) => {
                 let reason =
                     "The peer's AUTH value was not made with the keys of the IKE SA that it resumes.";
                 let refusal = claimed.refusal(reason.to_string());
                 claimed.refuse(sa, cx, refusal)
             }
+        }
+    }
+
+    /// Whoever holds the keys is asked.
+    pub(super) fn judge(sa: &Common, cx: &mut Cx<'_>, claimed: Claimed, claim: &Claim<'_>) -> Next {
+        let job = ask(sa, cx, &claimed, claim);
+        Box::new(Self { claimed, job })
+    }
+}
+
+impl Wants {
+    /// What the first request wants.
+    //= rfc6023 §3
+    //# a request without SA, TSi and TSr asks for an IKE SA without a child SA
+    fn of(connection: &Connection, contents: &Contents<'_>) -> Self {
+        let wanted = contents.sa.is_some();
+        let forced = wanted && connection.extensions.childless == Childless::Force;
+        let child = forced.then(|| {
+            let reason = "`childless = \"force\"`: the child is to be asked for by CREATE_CHILD_SA.";
+            Err(NoChild::new(RefusalKind::Busy, NotifyType::NO_ADDITIONAL_SAS, connection, reason))
+        });
+        Self {
+            child,
+            undecided: (wanted && !forced).then(|| Box::new(contents.child_copy())),
+            cert_asked: !contents.cert_requests.is_empty(),
+            notifies: Vec::new(),
+            reply: None,
+            leases: Leases::default(),
         }
     }
 }
@@ -170,8 +172,7 @@ impl Claimed {
     pub(super) fn known(&self) -> Known<'_> {
         Known {
             connection: Some(&*self.chosen.connection),
-            local_id: Some(&self.identities.local),
-            remote_id: Some(&self.identities.remote),
+            identities: Some(&self.identities),
             suite: Some(self.secrets.suite),
             ppk: self.secrets.agreed.ppk.id(),
             ..Known::default()
@@ -207,11 +208,19 @@ impl Claimed {
         self.refuse_with(sa, cx, NotifyType::UNEXPECTED_NAT_DETECTED, refusal)
     }
 
-    /// The peer is who it says. Is it welcome a second time?
+    /// The peer is who it says. Unless this is its last round, we prove who we are, and the next one follows.
     fn on_verified(self, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
         if self.secrets.agreed.unexpected_nat {
             return self.refuse_nat(sa, cx);
         }
+        match self.rounds.follows() {
+            true => Proving::begin(sa, cx, self),
+            false => self.admit(sa, cx),
+        }
+    }
+
+    /// The peer has proved who it is, as often as it has to. Is it welcome beside its other IKE SAs?
+    pub(super) fn admit(self, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
         let connection = &self.chosen.connection;
         let pair = &self.identities.pair;
         let former = self
@@ -282,7 +291,16 @@ impl Stage for Checking {
     fn answer(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, answer: Answer) -> Next {
         match answer {
             _ if job != self.job => self,
-            Answer::Verified(_) => self.claimed.on_verified(sa, cx),
+            Answer::Verified(proof) => {
+                let Self { mut claimed, .. } = *self;
+                match claimed.identities.verified(claimed.claimed.clone(), proof) {
+                    Ok(()) => claimed.on_verified(sa, cx),
+                    Err(why) => {
+                        let refusal = claimed.refusal(why);
+                        claimed.refuse(sa, cx, refusal)
+                    }
+                }
+            }
             Answer::Refused(why) => {
                 let refusal = self.claimed.refusal(with_ppk(why.reason, &self.claimed.secrets));
                 self.claimed.refuse(sa, cx, refusal)

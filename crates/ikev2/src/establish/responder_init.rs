@@ -171,7 +171,7 @@ struct Hosts {
     puzzle: Option<Puzzle>,
 }
 
-fn hosts_of<'a>(cx: &'a Cx<'_>, among: &'a [ConnectionId]) -> impl Iterator<Item = &'a Connection> {
+fn hosts_of<'a>(cx: &'a Cx<'_>, among: &'a [ConnectionId]) -> impl Iterator<Item = &'a Connection> + Clone {
     among.iter().filter_map(|id| cx.policy.connection(*id)).map(|connection| &**connection)
 }
 
@@ -242,7 +242,8 @@ fn open(
     let mut agreed = Agreed::default();
     let asked = Spis { initiator: knock.spi_i, responder: IkeSpi::ZERO };
     let welcome = hosts_of(cx, &among).any(|connection| connection.extensions.ppk.any());
-    let before = Agreed { ppk: Ppk { welcome, ..Ppk::default() }, ..Agreed::default() };
+    let multiple_auth = hosts_of(cx, &among).any(Connection::has_second_round);
+    let before = Agreed { ppk: Ppk { welcome, ..Ppk::default() }, multiple_auth, ..Agreed::default() };
     let mut facts = Facts {
         suite: cx.suite,
         settings: cx.settings,
@@ -266,7 +267,7 @@ fn open(
     facts.agreed = &agreed;
     ext::offer(Moment::InitResponse, &mut facts, &mut payloads);
     payloads.extend(puzzle.map(|puzzle| Payload::Notify(Notify::new(NotifyType::PUZZLE, puzzle.emit()))));
-    payloads.extend(ext::auth_announcement(cx.suite, hosts_of(cx, &among), &agreed));
+    payloads.extend(ext::auth_announcements(cx.suite, hosts_of(cx, &among), &agreed));
     payloads.extend(cert_requests(hosts_of(cx, &among)));
     let trace = Trace::new(ExchangeType::IKE_SA_INIT, MessageId(0), true, &payloads);
     let response = init::emit(ExchangeType::IKE_SA_INIT, spis, Side::Responder, payloads);

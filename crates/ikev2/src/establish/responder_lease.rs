@@ -26,6 +26,7 @@ impl Leasing {
     pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, mut checked: Claimed, alone: bool) -> Next {
         let pools = &checked.chosen.connection.configuration.pools;
         if pools.is_empty() {
+            checked.decide_child(sa, cx);
             return Proving::begin(sa, cx, checked);
         }
         let asked = checked.secrets.agreed.asked.clone();
@@ -72,16 +73,21 @@ impl Leasing {
         checked.wants.leases.gave(leased, &selectors, &connection);
         checked.wants.reply = Some(asked.reply(pools, leased));
         checked.chosen.connection = filled_in(&connection, &[], &selectors);
-        if let Some(contents) = checked.wants.undecided.take() {
-            let nat = checked.secrets.agreed.nat;
-            let request = ChildRequest { contents: &contents, ke: ChildKe::Without, nat };
-            checked.wants.child = Some(Decided::new(sa, cx, &checked.chosen.connection, &request));
-        }
+        checked.decide_child(sa, cx);
         Proving::begin(sa, cx, checked)
     }
 }
 
 impl Claimed {
+    /// The peer is known, and what addresses it has.
+    fn decide_child(&mut self, sa: &Common, cx: &mut Cx<'_>) {
+        if let Some(contents) = self.wants.undecided.take() {
+            let nat = self.secrets.agreed.nat;
+            let request = ChildRequest { contents: &contents, ke: ChildKe::Without, nat };
+            self.wants.child = Some(Decided::new(sa, cx, &self.chosen.connection, &request));
+        }
+    }
+
     /// The child does not come; the IKE SA does.
     fn refuse_child(&mut self, notify: NotifyType, why: &str) {
         let connection = &self.chosen.connection;

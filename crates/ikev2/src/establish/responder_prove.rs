@@ -2,7 +2,8 @@
 
 use super::responder_auth::refuse;
 use super::responder_check::{Claimed, Wants, ended, late};
-use super::{Deadline, Secrets, cert_payloads};
+use super::responder_second::Halfway;
+use super::{Deadline, Rounds, Secrets, cert_payloads, identity_in};
 use crate::channel::Request;
 use crate::contents;
 use crate::established::{AuthAnswer, Authenticated, Established, Identities};
@@ -11,7 +12,8 @@ use crate::ike_sa::{Chosen, Datagram, End, Known, Next, Stage};
 use crate::{Common, Cx, limits};
 use base::Instant;
 use crypto::Spis;
-use sa::{Answer, Job, JobId, Reason, Refusal, RefusalKind, Side};
+use policy::Identity;
+use sa::{Answer, Job, JobId, Proven, Reason, Refusal, RefusalKind, Side};
 use wire::num;
 use wire::{Authentication, Payload};
 
@@ -23,33 +25,41 @@ pub(crate) struct Proving {
 }
 
 /// All that the response is made of, but AUTH.
-struct Ready {
-    chosen: Chosen,
-    secrets: Secrets,
-    identities: Identities,
+pub(super) struct Ready {
+    pub(super) chosen: Chosen,
+    pub(super) secrets: Secrets,
+    pub(super) identities: Identities,
+    pub(super) rounds: Rounds,
     to: Request,
-    wants: Wants,
+    pub(super) wants: Wants,
 }
 
 impl Proving {
     pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Claimed) -> Next {
-        let Claimed { chosen, secrets, identities, to, wants, .. } = from;
-        let id = contents::identification(&identities.local).octets_to_sign();
-        let mut ready = Ready { chosen, secrets, identities, to, wants };
-        if ready.secrets.former.is_some() {
-            let data = ready.secrets.resumption_auth(cx, Side::Responder, &id).expose().clone().into();
-            return ready.on_proved(sa, cx, Authentication { method: num::AuthMethod::SHARED_KEY, data });
+        let Claimed { chosen, secrets, identities, rounds, to, wants, .. } = from;
+        let ready = Ready { chosen, secrets, identities, rounds, to, wants };
+        if !ready.rounds.is_ours() {
+            return ready.on_proved(sa, cx, None);
         }
-        let Ready { chosen, secrets, identities, .. } = &mut ready;
+        let Ready { chosen, secrets, identities, rounds, .. } = &ready;
+        let local = ready.local();
+        let id = contents::identification(&local).octets_to_sign();
+        if secrets.former.is_some() {
+            let data = secrets.resumption_auth(cx, Side::Responder, &id).expose().clone().into();
+            let auth = Authentication { method: num::AuthMethod::SHARED_KEY, data };
+            return ready.on_proved(sa, cx, Some(auth));
+        }
+        let remote = identities.theirs.last().map_or(&identities.remote, |proven| &proven.id);
         let job = Job::Prove {
             connection: chosen.id,
             name: chosen.connection.name.clone(),
-            local: identities.local.clone(),
-            remote: Some(identities.remote.clone()),
+            round: rounds.now,
+            local,
+            remote: Some(remote.clone()),
             prf: secrets.suite.prf,
             octets: secrets.signed_octets(cx, Side::Responder, &id),
             peer_hashes: secrets.agreed.hashes.clone(),
-            peer_methods: std::mem::take(&mut secrets.agreed.auth_methods),
+            peer_methods: ext::methods_in(rounds.now, &chosen.connection, &secrets.agreed),
         };
         let job = cx.out.job(sa.id, job);
         let until = Deadline(cx.now.mono + limits::JOB_PATIENCE);
@@ -63,27 +73,39 @@ impl Ready {
         refuse(sa, cx, self.secrets, self.to, refusal)
     }
 
-    fn on_proved(self, sa: &mut Common, cx: &mut Cx<'_>, auth: Authentication<'static>) -> Next {
-        let Self { chosen, secrets, identities, to, mut wants } = self;
-        let mut payloads = vec![Payload::IdR(contents::identification(&identities.local))];
+    /// Who we are in this round.
+    fn local(&self) -> Identity {
+        identity_in(&self.chosen.connection, self.rounds.now, &self.identities.local)
+    }
+
+    /// IDr, CERT and AUTH, where we authenticate in this round.
+    fn proof(&self, auth: Option<Authentication<'static>>) -> Vec<Payload<'static>> {
+        let Some(auth) = auth else { return Vec::new() };
+        let mut payloads = vec![Payload::IdR(contents::identification(&self.local()))];
         //= rfc5723 §4.3.3
         //# A CERT payload MUST NOT be included in this exchange
-        if secrets.former.is_none() {
-            payloads.extend(cert_payloads(&chosen.connection, wants.cert_asked));
+        if self.secrets.former.is_none() {
+            payloads.extend(cert_payloads(&self.chosen.connection, self.rounds.now, self.wants.cert_asked));
         }
         payloads.push(Payload::Auth(auth));
-        let mut facts = Facts {
-            suite: cx.suite,
-            settings: cx.settings,
-            rng: cx.rng,
-            spis: Spis { initiator: sa.spi_i, responder: sa.spi_r },
-            path: sa.path,
-            connection: &chosen.connection,
-            agreed: &secrets.agreed,
-            addresses: cx.addresses,
-            first_contact: false,
-            resumes: false,
-        };
+        payloads
+    }
+
+    /// Answers the first of two rounds.
+    fn on_first(mut self, sa: &mut Common, cx: &mut Cx<'_>, auth: Authentication<'static>) -> Next {
+        let mut payloads = self.proof(Some(auth));
+        let mut facts = facts(sa, cx, (&self.chosen, &self.secrets));
+        ext::offer(Moment::FirstAuthResponse, &mut facts, &mut payloads);
+        self.secrets.channel.respond(sa, cx, self.to, &payloads);
+        Halfway::begin(sa, cx, self)
+    }
+
+    /// Answers the last round.
+    fn on_proved(self, sa: &mut Common, cx: &mut Cx<'_>, auth: Option<Authentication<'static>>) -> Next {
+        let mut payloads = self.proof(auth);
+        let Self { chosen, mut secrets, identities, to, mut wants, .. } = self;
+        // They are of no more use.
+        secrets.agreed.auth_methods = Vec::new();
         let guest = Guest {
             connection: &chosen.connection,
             client: sa.path.remote.ip(),
@@ -104,7 +126,7 @@ impl Ready {
                 AuthAnswer { to, payloads, reply: None, leases: wants.leases, child: None, leaves: true };
             return Established::as_responder(sa, cx, Authenticated { chosen, secrets, identities }, answer);
         }
-        ext::offer(Moment::AuthResponse, &mut facts, &mut payloads);
+        ext::offer(Moment::AuthResponse, &mut facts(sa, cx, (&chosen, &secrets)), &mut payloads);
         let Wants { child, notifies, reply, leases, .. } = wants;
         payloads.extend(notifies);
         let answer = AuthAnswer { to, payloads, reply, leases, child, leaves: false };
@@ -112,12 +134,26 @@ impl Ready {
     }
 }
 
+fn facts<'a>(sa: &Common, cx: &'a mut Cx<'_>, (chosen, secrets): (&'a Chosen, &'a Secrets)) -> Facts<'a> {
+    Facts {
+        suite: cx.suite,
+        settings: cx.settings,
+        rng: cx.rng,
+        spis: Spis { initiator: sa.spi_i, responder: sa.spi_r },
+        path: sa.path,
+        connection: &chosen.connection,
+        agreed: &secrets.agreed,
+        addresses: cx.addresses,
+        first_contact: false,
+        resumes: false,
+    }
+}
+
 impl Stage for Proving {
     fn known(&self) -> Known<'_> {
         Known {
             connection: Some(&*self.ready.chosen.connection),
-            local_id: Some(&self.ready.identities.local),
-            remote_id: Some(&self.ready.identities.remote),
+            identities: Some(&self.ready.identities),
             suite: Some(self.ready.secrets.suite),
             ..Known::default()
         }
@@ -131,9 +167,15 @@ impl Stage for Proving {
     fn answer(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, job: JobId, answer: Answer) -> Next {
         match answer {
             _ if job != self.job => self,
-            Answer::Proved(proof) => {
-                let method = num::AuthMethod(proof.method);
-                self.ready.on_proved(sa, cx, Authentication { method, data: proof.data.into() })
+            Answer::Proved(proof, by) => {
+                let Self { mut ready, .. } = *self;
+                let auth = Authentication { method: num::AuthMethod(proof.method), data: proof.data.into() };
+                let id = ready.local();
+                ready.identities.ours.push(Proven { id, by });
+                match ready.rounds.follows() {
+                    true => ready.on_first(sa, cx, auth),
+                    false => ready.on_proved(sa, cx, Some(auth)),
+                }
             }
             Answer::Refused(why) => {
                 let refusal = Refusal {
@@ -163,5 +205,9 @@ impl Stage for Proving {
     fn close(self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>, _: End) -> Next {
         let refusal = ended(Some(&self.ready.chosen));
         self.ready.refuse(sa, cx, refusal)
+    }
+
+    fn is_half_open(&self) -> bool {
+        self.ready.rounds.follows()
     }
 }

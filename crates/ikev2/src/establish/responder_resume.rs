@@ -133,7 +133,8 @@ fn examine(cx: &Cx<'_>, shown: &Shown<'_>) -> Result<(Chosen, Former), Option<Re
 fn host(cx: &Cx<'_>, path: Path, name: &str, former: &Former) -> Option<Chosen> {
     let among = policy::candidates(cx.policy, path.local.ip(), path.remote.ip()).ok()?;
     let Former { local, remote, method, suite, .. } = former;
-    let claims = Claims { peer: remote, us: Some(local), method: Some(*method), suite: Some(suite) };
+    let claims =
+        Claims { peer: remote, us: Some(local), method: Some(*method), suite: Some(suite), rounds: None };
     let fitting = policy::by_claims(cx.policy, &among, claims).ok()?;
     let mut all = fitting.into_iter().filter_map(|id| Some((id, cx.policy.connection(id)?)));
     let (id, connection) = all.find(|(_, connection)| connection.name == name)?;
@@ -224,6 +225,7 @@ pub(super) fn welcome(
             Err(refuse("wants to talk to somebody else than us"))
         }
         () if !contents.certs.is_empty() => Err(refuse("sends a certificate")),
+        () if ext::another_auth_follows(contents) => Err(refuse("announces a second authentication")),
         () if claim.auth.method != AuthMethod::SHARED_KEY => {
             Err(refuse("does not prove by its keys that it had it"))
         }

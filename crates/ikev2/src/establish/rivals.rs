@@ -3,8 +3,7 @@
 //! Nothing tells them apart before the first protected request: the keys of a forged answer fit nobody. So the initiator goes on
 //! with the first one, keeps the others, and changes to the next whenever that request has had no response for one wait. What somebody slips in before the real answer costs seconds, not the IKE SA.
 
-use super::initiator_init::Agreement;
-use super::initiator_ppk::is_wanting;
+use super::initiator_init::{Agreement, wanting};
 use super::initiator_puzzle::SolvingAuth;
 use super::{Secrets, init};
 use crate::contents::Contents;
@@ -125,8 +124,7 @@ impl Rivals {
                 Rival::Heard { path, bytes } => {
                     let agreement = self.first.agree(sa, cx, path, &bytes);
                     let connection = self.chosen().connection.clone();
-                    let agreement =
-                        agreement.filter(|new| !is_wanting(&connection, new.secrets.agreed.ppk.way));
+                    let agreement = agreement.filter(|new| wanting(&connection, &new.secrets).is_none());
                     if let Some(agreement) = agreement.filter(|new| self.are_new_keys(&new.secrets)) {
                         return Some(Turn::New(Box::new(agreement)));
                     }

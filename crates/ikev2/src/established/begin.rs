@@ -18,8 +18,8 @@ use crate::resume::Resumption;
 use crate::{Common, Cx, limits, unique};
 use base::{EspSpi, Secret};
 use crypto::{Nonces, SharedSecrets};
-use policy::{Identity, IkeSuite, Unique};
-use sa::{Event, PairKey, Refusal, RefusalKind, Side};
+use policy::{Identity, IkeSuite, Round, Unique};
+use sa::{Event, PairKey, Proven, Refusal, RefusalKind, Side, Verified};
 use std::collections::VecDeque;
 use wire::Payload;
 use wire::num::NotifyType;
@@ -27,17 +27,46 @@ use wire::num::NotifyType;
 /// Both ends of an IKE SA.
 #[derive(Clone, Debug)]
 pub(crate) struct Identities {
+    /// Who we are: in the first round, if there are several.
     pub(crate) local: Identity,
     pub(crate) remote: Identity,
     /// Both as one key.
     pub(crate) pair: PairKey,
+    /// What we have proved, round by round.
+    pub(crate) ours: Vec<Proven>,
+    /// What the peer has.
+    pub(crate) theirs: Vec<Proven>,
+    /// SHA-1 of the key that has signed for the peer last.
+    key: Option<[u8; 20]>,
 }
 
 impl Identities {
     pub(crate) fn new(local: Identity, remote: Identity) -> Self {
         let body = |identity| contents::identification(identity).octets_to_sign();
         let pair = PairKey::new(&body(&local), &body(&remote));
-        Self { local, remote, pair }
+        Self { local, remote, pair, ours: Vec::new(), theirs: Vec::new(), key: None }
+    }
+
+    /// The peer has proved to be `id` in another round. An error says that this is no other proof than the one before.
+    ///
+    /// Two certificates may be below one authority: whoever has broken the key of the first one would else show it twice.
+    pub(crate) fn verified(&mut self, id: Identity, proof: Verified) -> Result<(), String> {
+        let Verified { by, key, .. } = proof;
+        if key.is_some() && key == self.key {
+            return Err(format!(
+                "The peer `{id}` signs with the same key ({by}) in both rounds, which proves no more than one: `remote2` wants another \
+                 key than `remote`."
+            ));
+        }
+        self.key = key;
+        self.theirs.push(Proven { id, by });
+        Ok(())
+    }
+
+    /// The round in which we have proved ourselves last, and as whom.
+    pub(crate) fn last(&self) -> (Round, &Identity) {
+        let round = if self.ours.len() > 1 { Round::Second } else { Round::First };
+        (round, self.ours.last().map_or(&self.local, |proven| &proven.id))
     }
 }
 

@@ -1,6 +1,6 @@
 //! SUPPORTED_AUTH_METHODS (RFC 9593): each side says how the other may prove who it is.
 //!
-//! Ours stands beside the CERTREQ payloads, where `establish` puts it ([`announcement`]). The peer's goes with the job that
+//! Ours stands beside the CERTREQ payloads, where `establish` puts it ([`announcements`]). The peer's goes with the job that
 //! makes our proof, which chooses by it or says why nothing fits. A link to one of several authorities is not heeded: our
 //! chain is what it is.
 
@@ -8,7 +8,7 @@ use super::{Agreed, Extension, Facts, Moment};
 use crate::contents::Contents;
 use crate::limits;
 use crypto::{SignatureScheme as Scheme, Suite, signature_identifier};
-use policy::Connection;
+use policy::{Connection, Round};
 use sa::AnnouncedAuth;
 use wire::num::{AuthMethod, NotifyType};
 use wire::{Notify, Payload};
@@ -25,14 +25,32 @@ impl Extension for SupportedAuthMethods {
     }
 }
 
-/// What a message announces, as far as it is understood.
+/// What a message announces, as far as it is understood: a list for each notification that has something.
+fn announced(contents: &Contents<'_>) -> Vec<Vec<AnnouncedAuth>> {
+    let all = contents.notifies.iter().filter(|notify| notify.kind == NotifyType::SUPPORTED_AUTH_METHODS);
+    let mut room = limits::MAX_ANNOUNCED_METHODS;
+    let lists = all.map(|notify| {
+        let list: Vec<_> = Announcements(&notify.data).flatten().take(room).collect();
+        room -= list.len();
+        list
+    });
+    lists.filter(|list| !list.is_empty()).collect()
+}
+
+/// What the peer takes of us in that round.
 //= rfc9593 §3.1
 //# If multiple SUPPORTED_AUTH_METHODS notifications are included in a message, all their announcements form a single
 //# ordered list
-fn announced(contents: &Contents<'_>) -> Vec<AnnouncedAuth> {
-    let all = contents.notifies.iter().filter(|notify| notify.kind == NotifyType::SUPPORTED_AUTH_METHODS);
-    let announced = all.flat_map(|notify| Announcements(&notify.data).flatten());
-    announced.take(limits::MAX_ANNOUNCED_METHODS).collect()
+//= rfc9593 §4
+//# In the situation when peers are going to use Multiple Authentication Exchanges [RFC4739], they MAY include multiple
+//# SUPPORTED_AUTH_METHODS notifications (instead of one), each containing authentication methods appropriate for each
+//# authentication round.
+pub(crate) fn methods_in(round: Round, connection: &Connection, agreed: &Agreed) -> Vec<AnnouncedAuth> {
+    match (agreed.auth_methods.as_slice(), round) {
+        ([first, _, ..], Round::First) if connection.local2.is_some() => first.clone(),
+        ([_, second, ..], Round::Second) => second.clone(),
+        (lists, _) => lists.concat(),
+    }
 }
 
 /// Signatures that are announced, the one that we like best first. SHA-1 is not taken (RFC 8247 §3.2).
@@ -57,18 +75,38 @@ const SIGNATURES: [Scheme; 14] = [
 const OLD_METHODS: [AuthMethod; 4] =
     [AuthMethod::ECDSA_256, AuthMethod::ECDSA_384, AuthMethod::ECDSA_521, AuthMethod::RSA];
 
-/// What we say of how a peer of these connections may prove who it is. Nothing, rather than an empty notification: that one
-/// promises the list for IKE_INTERMEDIATE.
+/// What we say of how a peer of these connections may prove who it is, for the first round and then, where that is something
+/// else, for the second. Nothing, rather than an empty notification: that one promises the list for IKE_INTERMEDIATE.
 //= rfc9593 §3
 //# each party may send to its peer a list of the authentication methods it supports and is configured to use
-pub(crate) fn announcement<'a>(
+pub(crate) fn announcements<'a>(
     suite: &dyn Suite,
-    connections: impl Iterator<Item = &'a Connection>,
+    connections: impl Iterator<Item = &'a Connection> + Clone,
     agreed: &Agreed,
-) -> Option<Payload<'static>> {
+) -> impl Iterator<Item = Payload<'static>> {
+    let mut lists = Round::ALL.map(|round| {
+        let methods =
+            connections.clone().filter_map(|connection| Some(connection.remote_auth(round)?.method));
+        announcement(suite, methods, agreed)
+    });
+    if let [first, second] = &mut lists
+        && first == second
+    {
+        second.clear();
+    }
+    let lists = lists.into_iter().filter(|list| !list.is_empty());
+    lists.map(|data| Payload::Notify(Notify::new(NotifyType::SUPPORTED_AUTH_METHODS, data)))
+}
+
+/// The notification's data for who authenticates by one of these methods.
+fn announcement(
+    suite: &dyn Suite,
+    methods: impl Iterator<Item = policy::AuthMethod>,
+    agreed: &Agreed,
+) -> Vec<u8> {
     let (mut signs, mut shares) = (false, false);
-    for connection in connections {
-        match connection.remote.method {
+    for method in methods {
+        match method {
             policy::AuthMethod::Pubkey => signs = true,
             policy::AuthMethod::Psk => shares = true,
         }
@@ -88,7 +126,7 @@ pub(crate) fn announcement<'a>(
     if shares {
         data.extend([2, AuthMethod::SHARED_KEY.0]);
     }
-    (!data.is_empty()).then(|| Payload::Notify(Notify::new(NotifyType::SUPPORTED_AUTH_METHODS, data)))
+    data
 }
 
 /// The Cert Link of what goes with any authority (RFC 9593 §3.2.2).
@@ -155,10 +193,9 @@ mod tests {
     fn several_notifications_are_one_list_of_bounded_length() {
         let notify = |data: &[u8]| Notify::new(NotifyType::SUPPORTED_AUTH_METHODS, data.to_vec());
         let of = |notifies| announced(&Contents { notifies, ..Contents::default() });
-        assert_eq!(
-            of(vec![notify(&[3, 9, 0]), notify(&[]), notify(&[2, 2])]),
-            [method(9, &[]), method(2, &[])]
-        );
-        assert_eq!(of(vec![notify(&[2, 2].repeat(60)), notify(&[2, 13].repeat(60))]).len(), 64);
+        let two = of(vec![notify(&[3, 9, 0]), notify(&[]), notify(&[2, 2])]);
+        assert_eq!(two, [[method(9, &[])], [method(2, &[])]]);
+        let many = of(vec![notify(&[2, 2].repeat(60)), notify(&[2, 13].repeat(60)), notify(&[2, 2])]);
+        assert_eq!(many.iter().map(Vec::len).collect::<Vec<_>>(), [60, 4]);
     }
 }

@@ -12,6 +12,7 @@ mod full_transcript;
 mod initial_contact;
 mod intermediate;
 pub(crate) mod mobike;
+mod multiple_auth;
 mod nat;
 mod ppk;
 mod redirect;
@@ -19,9 +20,10 @@ mod resumption;
 mod signature_hashes;
 mod window;
 
-pub(crate) use auth_methods::announcement as auth_announcement;
+pub(crate) use auth_methods::{announcements as auth_announcements, methods_in};
 pub(crate) use crash::{shows as shows_token, token as crash_token};
 pub(crate) use intermediate::is_named as names_intermediate;
+pub(crate) use multiple_auth::{announced as announced_rounds, follows as another_auth_follows};
 pub(crate) use nat::{destination as nat_destination, payloads as nat_payloads, read as read_nat};
 pub(crate) use ppk::{
     Ppk, PpkWay, Proposed as PpkProposal, UsedPpk, announces as announces_ppk, chosen as ppk_chosen,
@@ -50,6 +52,7 @@ const ALL: &[&dyn Extension] = &[
     &ppk::PostQuantumPresharedKeys,
     &signature_hashes::SignatureHashes,
     &auth_methods::SupportedAuthMethods,
+    &multiple_auth::MultipleAuthentication,
     &childless::Childless,
     &clone::Cloning,
     &initial_contact::InitialContact,
@@ -96,6 +99,9 @@ pub(crate) enum Moment {
     InitRequest,
     InitResponse,
     AuthRequest,
+    /// The response to the first IKE_AUTH request where another round of authentication follows (RFC 4739).
+    FirstAuthResponse,
+    /// The last response of IKE_AUTH.
     AuthResponse,
     /// An INFORMATIONAL request of an IKE SA that stands.
     Told,
@@ -140,9 +146,12 @@ pub(crate) struct Agreed {
     pub(crate) ppk: Ppk,
     /// The hashes that the peer takes in signatures; empty: it does not speak RFC 7427.
     pub(crate) hashes: Vec<u16>,
-    /// How the peer lets us prove who we are, the way that it likes best first; empty: it does not say. The job that makes
-    /// our proof takes it away.
-    pub(crate) auth_methods: Vec<AnnouncedAuth>,
+    /// How the peer lets us prove who we are, the way that it likes best first, a list for each of its notifications; empty: it
+    /// does not say. They go with our last proof.
+    pub(crate) auth_methods: Vec<Vec<AnnouncedAuth>>,
+    /// Both support several authentications in a row, as far as they have said; before IKE_SA_INIT is answered: we do with a
+    /// connection that may be meant.
+    pub(crate) multiple_auth: bool,
     /// The peer takes an IKE_AUTH without a child SA.
     pub(crate) childless: bool,
     /// Another IKE SA may stand beside this one without another proof.

@@ -17,7 +17,7 @@ pub(crate) struct PostQuantumPresharedKeys;
 pub(crate) struct Ppk {
     /// As responder: a connection that may be meant has PPKs.
     pub(crate) welcome: bool,
-    /// How one gets into the keys.
+    /// How one gets into the keys, as long as that is not over.
     pub(crate) way: PpkWay,
     /// Those that are in the keys, the last one that was mixed in first.
     pub(crate) used: Vec<UsedPpk>,
@@ -88,7 +88,9 @@ impl Extension for PostQuantumPresharedKeys {
             (Moment::AuthRequest, PpkWay::Auth, Some(id)) => say(NotifyType::PPK_IDENTITY, identity(id)),
             //= rfc8784 §3
             //# sends back a response, which includes the PPK_IDENTITY notification with no data to indicate that the PPK is used
-            (Moment::AuthResponse, PpkWay::Auth, Some(_)) => say(NotifyType::PPK_IDENTITY, Vec::new()),
+            (Moment::AuthResponse | Moment::FirstAuthResponse, PpkWay::Auth, Some(_)) => {
+                say(NotifyType::PPK_IDENTITY, Vec::new());
+            }
             _ => {}
         }
     }

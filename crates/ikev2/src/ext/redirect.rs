@@ -38,7 +38,9 @@ impl Extension for Redirection {
             Moment::InitRequest => {
                 (agreed.redirectable, agreed.redirected_from) = (is_redirectable(contents), from(contents));
             }
-            Moment::InitResponse | Moment::AuthResponse | Moment::Told => {
+            //= rfc5685 §6
+            //# the client MUST accept the REDIRECT notification only in the first IKE_AUTH response or the last IKE_AUTH response.
+            Moment::InitResponse | Moment::FirstAuthResponse | Moment::AuthResponse | Moment::Told => {
                 let told = contents.notify(NotifyType::REDIRECT).and_then(|notify| parse(&notify.data));
                 agreed.redirect = told.filter(|_| facts.connection.extensions.follow_redirects);
             }

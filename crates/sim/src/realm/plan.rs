@@ -46,7 +46,9 @@ pub(super) fn lay_out(seed: u64, span: Span, kit: &Kit, speak: bool) -> Realm {
     let manner = Manner { is_gentle, ..manner(&mut dice, span, mesh) };
     let (sites, links) = if mesh { mesh_of(&mut dice, &manner) } else { star_of(&mut dice, &manner) };
     let places = additional(&mut SimRng::new(seed, "additional key exchanges"));
-    let sites: Vec<Site> = sites.into_iter().map(|site| site.following_up(&places)).collect();
+    let twice = SimRng::new(seed, "second rounds").chance(150);
+    let of_all = |site: Site| if twice { site.proving_twice().wanting_two() } else { site };
+    let sites: Vec<Site> = sites.into_iter().map(|site| of_all(site.following_up(&places))).collect();
     let names = sites.iter().map(|site| site_name(&site.name)).collect();
     let mobile = sites.iter().map(|site| site.connections.iter().all(|c| c.mobike)).collect();
     world.weather = if is_gentle { Weather::fair() } else { weather(&mut dice) };

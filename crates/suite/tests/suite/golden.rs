@@ -157,6 +157,7 @@ fn check_auth(
     let job = |octets: &[u8]| Job::Check {
         connection: ConnectionId(0),
         name: "net".to_string(),
+        round: policy::Round::First,
         local: ids[usize::from(!read.header.flags.response)].clone(),
         wanted: IdPattern::Is(remote.clone()),
         remote: remote.clone(),

@@ -39,6 +39,7 @@ mod ml_dsa;
 mod mobike;
 mod model;
 mod month;
+mod multiple_auth;
 mod nat;
 mod ppk;
 mod ppk_fresh;

@@ -129,7 +129,7 @@ struct Liar {
 impl Keeper for Liar {
     fn answer(&mut self, job: &Job) -> Answer {
         let mut answer = self.inner.answer(job);
-        if let Answer::Proved(proof) = &mut answer {
+        if let Answer::Proved(proof, _) = &mut answer {
             (self.change)(&mut proof.data);
         }
         answer

@@ -589,7 +589,7 @@ fn s139_a_forged_answer_without_ppks_does_not_end_it() {
     assert!(shown(&mut world, "bob").contains("the PPK `blue`"));
 }
 
-fn stripped(message: &[u8], kinds: &[NotifyType]) -> Vec<u8> {
+pub(crate) fn stripped(message: &[u8], kinds: &[NotifyType]) -> Vec<u8> {
     let message = wire::Message::parse(message).unwrap().into_owned();
     let payloads = message.payloads.into_iter();
     let left = payloads

@@ -5,7 +5,7 @@ use base::{Secret, WallClock};
 use crypto::{SigningKey, Suite};
 use policy::{
     AddressPattern, AuthMethod, Certificate, Configuration, Connection, ConnectionId, EncapChoice,
-    Extensions, IdPattern, Identity, IkeLifetime, LocalAuth, Policy, RemoteAuth, SendCert, Unique,
+    Extensions, IdPattern, Identity, IkeLifetime, LocalAuth, Policy, RemoteAuth, Round, SendCert, Unique,
 };
 use provider::Provider;
 use sa::{Answer, AuthProof, Job, PeerProof, SignedOctets, TrustRefusal};
@@ -84,6 +84,8 @@ fn connection(local: LocalAuth, remote: RemoteAuth) -> Connection {
         proposals: policy::default_ike(),
         local,
         remote,
+        local2: None,
+        remote2: None,
         children: vec![],
         encap: EncapChoice::Auto,
         fragmentation: true,
@@ -135,6 +137,7 @@ pub fn prove_job(local: Identity, remote: Option<Identity>, hashes: &[u16]) -> J
     Job::Prove {
         connection: ConnectionId(0),
         name: "site".to_string(),
+        round: Round::First,
         local,
         remote,
         prf: Prf::HMAC_SHA2_256,
@@ -146,7 +149,7 @@ pub fn prove_job(local: Identity, remote: Option<Identity>, hashes: &[u16]) -> J
 
 pub fn proof(trust: &Trust, hashes: &[u16]) -> Result<AuthProof, TrustRefusal> {
     match trust.answer(&prove_job(fqdn("peer"), Some(fqdn("us")), hashes)) {
-        Answer::Proved(proof) => Ok(proof),
+        Answer::Proved(proof, _) => Ok(proof),
         Answer::Refused(refusal) => Err(refusal),
         other => panic!("{other:?}"),
     }
@@ -174,6 +177,7 @@ impl Claim {
         Job::Check {
             connection: ConnectionId(0),
             name: "site".to_string(),
+            round: Round::First,
             local: fqdn("us"),
             remote: self.remote.clone(),
             wanted: self.wanted.clone(),
@@ -192,7 +196,7 @@ impl Claim {
 
     pub fn check(&self, trust: &Trust) -> Result<Option<Certificate>, TrustRefusal> {
         match trust.answer(&self.job()) {
-            Answer::Verified(certificate) => Ok(certificate),
+            Answer::Verified(verified) => Ok(verified.certificate),
             Answer::Refused(refusal) => Err(refusal),
             other => panic!("{other:?}"),
         }
