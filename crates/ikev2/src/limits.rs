@@ -57,6 +57,10 @@ pub const FRAGMENT_PATIENCE: Duration = Duration::from_secs(60);
 /// proposal and a large key exchange, have some 3 KiB.
 pub const MAX_INIT: usize = 8_192;
 
+/// Octets of an IKE_SA_INIT response that pass any network in one piece: an IPv6 packet of 1,280 octets less its headers. What can
+/// be told later is told later beyond that.
+pub const INIT_ROOM: usize = 1_280 - 40 - 8;
+
 /// Authorities that a CERTREQ of ours names before the peer is authenticated: the answer to a forged first
 /// message must not be many times as large as the message.
 pub const MAX_AUTHORITIES: usize = 20;

@@ -89,6 +89,7 @@ impl Round {
         //# the responder selects this PPK and returns its identity in the PPK_IDENTITY notification.
         let identity = |ppk: &MixedPpk| Notify::new(NotifyType::PPK_IDENTITY, ext::ppk_identity(&ppk.id));
         payloads.extend(ppk.iter().flatten().map(identity).map(Payload::Notify));
+        payloads.extend(secrets.agreed.announcement.take().map(Payload::Notify));
         let ours = secrets.channel.intermediate_octets(to.id, None, &payloads);
         secrets.channel.respond(sa, cx, to, &payloads);
         secrets.cover(cx, &octets, &ours);

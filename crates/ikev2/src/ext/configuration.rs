@@ -73,7 +73,12 @@ impl Extension for ConfigurationPayload {
                 let says = (contents.has(NotifyType::IP4_ALLOWED), contents.has(NotifyType::IP6_ALLOWED));
                 agreed.families = Some(says).filter(|(v4, v6)| *v4 || *v6);
             }
-            Moment::InitRequest | Moment::InitResponse | Moment::Told | Moment::Heard | Moment::Renewed => {}
+            Moment::InitRequest
+            | Moment::InitResponse
+            | Moment::Intermediate
+            | Moment::Told
+            | Moment::Heard
+            | Moment::Renewed => {}
         }
     }
 }

@@ -19,7 +19,7 @@ mod resumption;
 mod signature_hashes;
 mod window;
 
-pub(crate) use auth_methods::announcement as auth_announcement;
+pub(crate) use auth_methods::{announcement as auth_announcement, put_off as put_off_announcement};
 pub(crate) use crash::{shows as shows_token, token as crash_token};
 pub(crate) use intermediate::is_named as names_intermediate;
 pub(crate) use nat::{destination as nat_destination, payloads as nat_payloads, read as read_nat};
@@ -95,6 +95,8 @@ pub(crate) struct Guest<'a> {
 pub(crate) enum Moment {
     InitRequest,
     InitResponse,
+    /// The response to an IKE_INTERMEDIATE request of ours.
+    Intermediate,
     AuthRequest,
     AuthResponse,
     /// An INFORMATIONAL request of an IKE SA that stands.
@@ -143,6 +145,8 @@ pub(crate) struct Agreed {
     /// How the peer lets us prove who we are, the way that it likes best first; empty: it does not say. The job that makes
     /// our proof takes it away.
     pub(crate) auth_methods: Vec<AnnouncedAuth>,
+    /// How we let the peer prove who it is, where that had no room in our IKE_SA_INIT response and was not told since.
+    pub(crate) announcement: Option<Notify<'static>>,
     /// The peer takes an IKE_AUTH without a child SA.
     pub(crate) childless: bool,
     /// Another IKE SA may stand beside this one without another proof.
