@@ -53,6 +53,13 @@ pub const MAX_MESSAGE: usize = 65_536;
 /// (42 s of ours), each of which may bring what is missing.
 pub const FRAGMENT_PATIENCE: Duration = Duration::from_secs(60);
 
+/// After a fragment of a response what is missing of it is asked for in this time, if nothing more of it comes: fragments of one
+/// message come close together. Each further time that takes twice as long.
+pub const REST_WAIT: Duration = Duration::from_millis(250);
+
+/// So often the missing part of one response is asked for: by then the waits are as long as between transmissions.
+pub const REST_REQUESTS: u32 = 6;
+
 /// Octets of an IKE_SA_INIT message. Both are kept until the peer is authenticated; the longest honest ones, with every
 /// proposal and a large key exchange, have some 3 KiB.
 pub const MAX_INIT: usize = 8_192;

@@ -328,6 +328,10 @@ impl Stage for Mixing {
         let channel = &mut self.attempt.agreement.secrets.channel;
         match channel.take(sa, cx, |awaited| awaited == id, datagram) {
             Some(Incoming::Response(message)) => self.on_response(sa, cx, &message),
+            Some(Incoming::Part(_)) => {
+                self.attempt.request.heard_in_part(cx.now.mono);
+                self
+            }
             Some(Incoming::Request(_)) | None => self,
         }
     }
@@ -338,7 +342,7 @@ impl Stage for Mixing {
 
     fn time(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
         self.attempt.agreement.secrets.channel.tidy(cx.now.mono);
-        if cx.now.mono < self.attempt.request.due() {
+        if cx.now.mono < self.attempt.request.due() || self.attempt.request.ask_for_rest(sa, cx) {
             return self;
         }
         // One wait has gone by without a response: the turn of another answer, or of the same request again.
