@@ -75,6 +75,8 @@ pub(crate) enum Incoming {
     Request(Authentic<Message>),
     /// The response that is waited for.
     Response(Authentic<Message>),
+    /// A fragment of the response to that request of ours, of which others are missing.
+    Part(MessageId),
 }
 
 /// Keys, message ids, the last response, and the fragments of what is not complete.
@@ -342,7 +344,7 @@ impl Channel {
         }
     }
 
-    /// Takes a datagram in: `None` when it is noise, a fragment, or a request that has its answer.
+    /// Takes a datagram in: `None` when it is noise, a fragment of a request, or a request that has its answer.
     /// `awaits` tells whether a request of ours has no response yet.
     pub(crate) fn take(
         &mut self,
@@ -360,7 +362,7 @@ impl Channel {
             }
             Ok(Received::Piece) => {
                 sa.heard = cx.now.mono;
-                None
+                header.flags.response.then_some(Incoming::Part(header.message_id))
             }
             Ok(Received::Repeated(id)) => {
                 self.transmit_kept(sa, cx, path, id);
@@ -368,7 +370,10 @@ impl Channel {
             }
             Ok(Received::Whole(incoming)) => {
                 let (Incoming::Request(Authentic(message)) | Incoming::Response(Authentic(message))) =
-                    &incoming;
+                    &incoming
+                else {
+                    return None;
+                };
                 let chain = wire::parse_chain(message.first, &message.plain, 0).unwrap_or_default();
                 let trace = Trace::new(message.exchange, message.id, header.flags.response, &chain);
                 let trace = trace.message(sa, Way::inward(message.octets, message.datagrams));

@@ -147,7 +147,7 @@ impl Stage for Closing {
                     Last::Other => self,
                 }
             }
-            None => self,
+            Some(Incoming::Part(_)) | None => self,
         }
     }
 
@@ -234,7 +234,7 @@ impl Stage for Finishing {
                 Last::Deleted => self.finish(cx),
                 Last::Other => self,
             },
-            None => self,
+            Some(Incoming::Part(_)) | None => self,
         }
     }
 
@@ -332,7 +332,7 @@ impl Stage for Replaced {
                     Last::Other => self,
                 }
             }
-            Some(Incoming::Response(_)) | None => self,
+            Some(Incoming::Response(_) | Incoming::Part(_)) | None => self,
         }
     }
 

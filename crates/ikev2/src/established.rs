@@ -213,6 +213,11 @@ impl Stage for Established {
         let awaits = |id| asking.iter().any(|asking| asking.request.id == id);
         let after = match self.channel.take(sa, cx, awaits, datagram) {
             None => return self,
+            Some(Incoming::Part(id)) => {
+                let asking = self.asking.iter_mut().find(|asking| asking.request.id == id);
+                asking.into_iter().for_each(|asking| asking.request.heard_in_part(cx.now.mono));
+                return self;
+            }
             Some(Incoming::Request(message)) => {
                 move_path::on_message(&mut self, sa, cx, path, (false, message.id()));
                 self.on_request(sa, cx, path, &message)

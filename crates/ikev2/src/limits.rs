@@ -53,9 +53,20 @@ pub const MAX_MESSAGE: usize = 65_536;
 /// (42 s of ours), each of which may bring what is missing.
 pub const FRAGMENT_PATIENCE: Duration = Duration::from_secs(60);
 
+/// After a fragment of a response what is missing of it is asked for in this time, if nothing more of it comes: fragments of one
+/// message come close together. Each further time that takes twice as long.
+pub const REST_WAIT: Duration = Duration::from_millis(250);
+
+/// So often the missing part of one response is asked for: by then the waits are as long as between transmissions.
+pub const REST_REQUESTS: u32 = 6;
+
 /// Octets of an IKE_SA_INIT message. Both are kept until the peer is authenticated; the longest honest ones, with every
 /// proposal and a large key exchange, have some 3 KiB.
 pub const MAX_INIT: usize = 8_192;
+
+/// Octets of an IKE_SA_INIT response that pass any network in one piece: an IPv6 packet of 1,280 octets less its headers. What can
+/// be told later is told later beyond that.
+pub const INIT_ROOM: usize = 1_280 - 40 - 8;
 
 /// Authorities that a CERTREQ of ours names before the peer is authenticated: the answer to a forged first
 /// message must not be many times as large as the message.

@@ -3,7 +3,7 @@
 use crate::trace::{Trace, Way};
 use crate::{Common, Cx, limits};
 use base::{Instant, MessageId};
-use sa::{Event, Fate, MessageTrace, Path};
+use sa::{Branch, Event, Fate, MessageTrace, Path};
 
 /// The datagrams of a request, and when they go out again.
 pub(crate) struct Sent {
@@ -20,6 +20,10 @@ pub(crate) struct Sent {
     first: Instant,
     last: Instant,
     next: Instant,
+    /// When what is missing of its response is asked for, of which a part has come.
+    rest: Option<Instant>,
+    /// How often that was done.
+    rest_asked: u32,
 }
 
 impl Sent {
@@ -43,6 +47,8 @@ impl Sent {
             first: now,
             last: now,
             next: now,
+            rest: None,
+            rest_asked: 0,
         };
         sent.transmit(sa, cx);
         sent
@@ -89,7 +95,34 @@ impl Sent {
 
     /// When the next transmission, or the end, is due.
     pub(crate) fn due(&self) -> Instant {
-        self.next
+        self.rest.map_or(self.next, |rest| rest.min(self.next))
+    }
+
+    /// A fragment of its response has come, and others are missing. The peer has the request, and need not be waited for.
+    pub(crate) fn heard_in_part(&mut self, now: Instant) {
+        self.rest = self.next_rest(now);
+    }
+
+    /// The waits grow as those between transmissions do.
+    fn next_rest(&self, now: Instant) -> Option<Instant> {
+        (self.rest_asked < limits::REST_REQUESTS)
+            .then(|| now + limits::REST_WAIT * 2_u32.pow(self.rest_asked))
+    }
+
+    /// Asks for what is missing of a response of which a part has come, if that is due and a transmission is not.
+    //= rfc7383 §2.6.1
+    //# that event MUST only trigger a retransmission of the response message (fragmented or not) if the Fragment Number field in
+    //# the received fragment is set to 1
+    pub(crate) fn ask_for_rest(&mut self, sa: &mut Common, cx: &mut Cx<'_>) -> bool {
+        let now = cx.now.mono;
+        if now >= self.next || self.rest.is_none_or(|due| now < due) {
+            return false;
+        }
+        cx.reach(Branch::RestAsked);
+        self.rest_asked += 1;
+        self.rest = self.next_rest(now);
+        self.put_out(sa, cx, 1);
+        true
     }
 
     /// Sends it again if that is due; the fate of the IKE SA when the peer had its last chance.
@@ -102,7 +135,7 @@ impl Sent {
     //# messages) or IKE messages that arrive without cryptographic protection […]. An endpoint MUST conclude that the other
     //# endpoint has failed only when repeated attempts to contact it have gone unanswered for a timeout period
     pub(crate) fn on_time(&mut self, sa: &mut Common, cx: &mut Cx<'_>) -> Result<(), Fate> {
-        if cx.now.mono < self.next {
+        if self.ask_for_rest(sa, cx) || cx.now.mono < self.next {
             return Ok(());
         }
         if self.sent >= self.limit {
@@ -134,10 +167,17 @@ impl Sent {
     fn transmit(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
         self.sent += 1;
         self.last = cx.now.mono;
+        self.rest = None;
         self.next = cx.now.mono + cx.settings.backoff.wait(self.sent - self.before);
-        let trace = self.trace.message(sa, Way::out(&self.datagrams, self.sent - 1));
+        self.put_out(sa, cx, self.datagrams.len());
+    }
+
+    /// Sends the first `count` of its datagrams.
+    fn put_out(&self, sa: &mut Common, cx: &mut Cx<'_>, count: usize) {
+        let datagrams = self.datagrams.get(..count).unwrap_or(&self.datagrams);
+        let trace = self.trace.message(sa, Way::out(datagrams, self.sent + self.rest_asked - 1));
         cx.out.tell(Event::Message(trace));
-        for datagram in &self.datagrams {
+        for datagram in datagrams {
             cx.out.transmit(sa.path, datagram.clone());
         }
         sa.spoke = cx.now.mono;

@@ -56,6 +56,7 @@ branches! {
     RekeyChildStopped "rekey child: both ask with several exchanges, ours stops",
     RekeyChildInSeries "rekey child: not while several exchanges of ours are under way",
     RekeyIkeStopped "rekey IKE SA: both ask with several exchanges, ours stops",
+    RestAsked "retransmission: a part of the response has come, the rest is asked for",
     FollowupAsked "follow up: asked",
     FollowupAnswered "follow up: answered",
     FollowupUnknown "follow up: nothing is known of it",

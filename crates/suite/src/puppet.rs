@@ -46,6 +46,8 @@ pub struct Puppet {
     pub next_id: u32,
     /// The SPI under which it would receive ESP.
     pub esp_spi: EspSpi,
+    /// IntAuth: what AUTH covers of IKE_INTERMEDIATE exchanges (RFC 9242 §3.3.2).
+    pub intermediate: Vec<u8>,
     /// What its IKE_SA_INIT response has besides.
     pub besides: Vec<Payload<'static>>,
     /// Its AUTH and the peer's cover both messages of IKE_SA_INIT (draft-ietf-ipsecme-ikev2-downgrade-prevention).
@@ -84,6 +86,7 @@ impl Puppet {
             channel: None,
             next_id: 0,
             esp_spi: EspSpi(0xc0ff_ee00),
+            intermediate: Vec::new(),
             besides: Vec::new(),
             full_transcript: false,
             suite: Arc::new(Provider::new()),
@@ -333,8 +336,21 @@ impl Puppet {
         };
         let id = prf.compute(key.expose(), &[&id.octets_to_sign()]);
         let mut octets: Vec<&[u8]> = if self.full_transcript { vec![&[0; 8], other] } else { Vec::new() };
-        octets.extend([message.as_slice(), nonce, id.expose()]);
+        octets.extend([message.as_slice(), nonce, id.expose(), &self.intermediate]);
         crypto::psk_auth(prf, &self.psk, &octets).expose().clone()
+    }
+
+    /// Goes over to the keys that an additional key exchange leads to (RFC 9370 §2.2.2).
+    ///
+    /// # Panics
+    /// Before IKE_SA_INIT.
+    pub fn mix(&mut self, shared: &[u8]) {
+        let (initiator, responder) = match self.initiator {
+            true => (&self.nonce, &self.peer_nonce),
+            false => (&self.peer_nonce, &self.nonce),
+        };
+        let mixed = self.channel.as_ref().expect("keys").mixed(Nonces { initiator, responder }, shared);
+        self.channel = Some(mixed);
     }
 
     /// What a PPK Confirmation of that key is (RFC 9867 §3.1).

@@ -190,7 +190,8 @@ pub const fn shapes(exchange: ExchangeType, direction: Direction) -> &'static [S
         (ExchangeType::INFORMATIONAL, _) => INFORMATIONAL,
         (ExchangeType::IKE_SESSION_RESUME, Direction::Request) => RESUME_REQUEST,
         (ExchangeType::IKE_SESSION_RESUME, Direction::Response) => RESUME_RESPONSE,
-        (ExchangeType::IKE_INTERMEDIATE, _) => INTERMEDIATE,
+        (ExchangeType::IKE_INTERMEDIATE, Direction::Request) => INTERMEDIATE_REQUEST,
+        (ExchangeType::IKE_INTERMEDIATE, Direction::Response) => INTERMEDIATE_RESPONSE,
         (ExchangeType::IKE_FOLLOWUP_KE, Direction::Request) => FOLLOWUP_REQUEST,
         (ExchangeType::IKE_FOLLOWUP_KE, Direction::Response) => FOLLOWUP_RESPONSE,
         _ => &[],
@@ -263,9 +264,12 @@ shapes! {
         Refusal: notify(TICKET_NACK);
         Refusal: error(ERROR);
     }
-    // RFC 9242 §3.2, with RFC 9370 §2.2.2: extensions say what else it carries
-    INTERMEDIATE {
+    // RFC 9242 §3.2, with RFC 9370 §2.2.2: extensions say what else it carries; RFC 9593 §3.1 for CERTREQ
+    INTERMEDIATE_REQUEST {
         Normal: maybe(KE);
+    }
+    INTERMEDIATE_RESPONSE {
+        Normal: maybe(KE) any(CERTREQ);
     }
     // RFC 9370 §2.2.4
     FOLLOWUP_REQUEST {

@@ -497,6 +497,10 @@ impl Stage for AwaitAuth {
         let id = self.attempt.request.id;
         match self.attempt.secrets.channel.take(sa, cx, |awaited| awaited == id, datagram) {
             Some(Incoming::Response(message)) => self.on_response(sa, cx, &message),
+            Some(Incoming::Part(_)) => {
+                self.attempt.request.heard_in_part(cx.now.mono);
+                self
+            }
             Some(Incoming::Request(_)) | None => self,
         }
     }
@@ -507,7 +511,10 @@ impl Stage for AwaitAuth {
 
     fn time(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
         self.attempt.secrets.channel.tidy(cx.now.mono);
-        if cx.now.mono >= self.attempt.request.due() { self.on_silence(sa, cx) } else { self }
+        if cx.now.mono < self.attempt.request.due() || self.attempt.request.ask_for_rest(sa, cx) {
+            return self;
+        }
+        self.on_silence(sa, cx)
     }
 
     fn wake(&self, _: &Common) -> Option<(Instant, Reason)> {

@@ -18,13 +18,13 @@ use super::initiator_puzzle;
 use super::rivals::{Followed, Rivals};
 use crate::channel::{Authentic, Incoming, Message};
 use crate::contents::Contents;
-use crate::ext;
+use crate::ext::{self, Facts, Moment};
 use crate::followup::peer_value;
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
 use crate::sent::Sent;
 use crate::{Common, Cx};
 use base::Instant;
-use crypto::IkeKeys;
+use crypto::{IkeKeys, Spis};
 use sa::{Answer, Branch, Fate, JobId, MixedPpk, Reason, Refusal, RefusalKind};
 use std::sync::Arc;
 use wire::num::{ExchangeType, NotifyType};
@@ -128,7 +128,8 @@ impl Mixing {
         match self.attempt.mix(cx, &contents, message) {
             Ok((keys, ppk)) => {
                 cx.reach(Branch::IntermediateDone);
-                let Self { attempt, mut rivals } = *self;
+                let Self { mut attempt, mut rivals } = *self;
+                attempt.inspect(sa, cx, &contents);
                 rivals.forget(cx);
                 attempt.go_on(sa, cx, rivals, (keys, ppk))
             }
@@ -210,6 +211,26 @@ impl Attempt {
         let secrets = &mut self.agreement.secrets;
         secrets.cover(cx, &self.octets, &message.intermediate_octets());
         Ok((keys, ppk))
+    }
+
+    /// Takes up what the response says beside that.
+    fn inspect(&mut self, sa: &Common, cx: &mut Cx<'_>, contents: &Contents<'_>) {
+        let secrets = &mut self.agreement.secrets;
+        let mut agreed = secrets.agreed.clone();
+        let facts = Facts {
+            suite: cx.suite,
+            settings: cx.settings,
+            rng: cx.rng,
+            spis: Spis { initiator: sa.spi_i, responder: sa.spi_r },
+            path: sa.path,
+            connection: &self.chosen.connection,
+            agreed: &secrets.agreed,
+            addresses: cx.addresses,
+            first_contact: false,
+            resumes: false,
+        };
+        ext::inspect(Moment::Intermediate, &facts, contents, &mut agreed);
+        secrets.agreed = agreed;
     }
 
     /// The PPK that the responder has chosen, if it has any of them.
@@ -301,6 +322,10 @@ impl Stage for Mixing {
         let channel = &mut self.attempt.agreement.secrets.channel;
         match channel.take(sa, cx, |awaited| awaited == id, datagram) {
             Some(Incoming::Response(message)) => self.on_response(sa, cx, &message),
+            Some(Incoming::Part(_)) => {
+                self.attempt.request.heard_in_part(cx.now.mono);
+                self
+            }
             Some(Incoming::Request(_)) | None => self,
         }
     }
@@ -311,7 +336,7 @@ impl Stage for Mixing {
 
     fn time(mut self: Box<Self>, sa: &mut Common, cx: &mut Cx<'_>) -> Next {
         self.attempt.agreement.secrets.channel.tidy(cx.now.mono);
-        if cx.now.mono < self.attempt.request.due() {
+        if cx.now.mono < self.attempt.request.due() || self.attempt.request.ask_for_rest(sa, cx) {
             return self;
         }
         // One wait has gone by without a response: the turn of another answer, or of the same request again.

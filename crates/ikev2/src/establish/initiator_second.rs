@@ -360,6 +360,10 @@ impl Stage for AwaitSecond {
         let id = self.request.id;
         match self.halfway.exchanged.secrets.channel.take(sa, cx, |awaited| awaited == id, datagram) {
             Some(Incoming::Response(message)) => self.on_response(sa, cx, &message),
+            Some(Incoming::Part(_)) => {
+                self.request.heard_in_part(cx.now.mono);
+                self
+            }
             Some(Incoming::Request(_)) | None => self,
         }
     }

@@ -269,6 +269,9 @@ fn open(
     payloads.extend(puzzle.map(|puzzle| Payload::Notify(Notify::new(NotifyType::PUZZLE, puzzle.emit()))));
     payloads.extend(ext::auth_announcements(cx.suite, hosts_of(cx, &among), &agreed));
     payloads.extend(cert_requests(hosts_of(cx, &among)));
+    if choice.suite.additional.methods().next().is_some() {
+        agreed.announcement = ext::put_off_announcements(&mut payloads);
+    }
     let trace = Trace::new(ExchangeType::IKE_SA_INIT, MessageId(0), true, &payloads);
     let response = init::emit(ExchangeType::IKE_SA_INIT, spis, Side::Responder, payloads);
     let transcript = Transcript {

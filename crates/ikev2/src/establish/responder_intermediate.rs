@@ -86,6 +86,7 @@ impl Round {
         let Self { to, keys, ke, octets, .. } = self;
         let mut payloads: Vec<Payload<'_>> = ke.into_iter().map(Payload::Ke).collect();
         payloads.extend(ppk.iter().flatten().map(|ppk| ext::ppk_chosen(&ppk.id)));
+        payloads.extend(std::mem::take(&mut secrets.agreed.announcement).into_iter().map(Payload::Notify));
         let ours = secrets.channel.intermediate_octets(to.id, None, &payloads);
         secrets.channel.respond(sa, cx, to, &payloads);
         secrets.cover(cx, &octets, &ours);

@@ -154,7 +154,7 @@ impl Stage for Halfway {
                 let to = Request { path, exchange: message.exchange(), id: message.id() };
                 self.on_request(sa, cx, to, &message)
             }
-            Some(Incoming::Response(_)) | None => self,
+            Some(Incoming::Response(_) | Incoming::Part(_)) | None => self,
         }
     }
 

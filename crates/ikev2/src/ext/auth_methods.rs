@@ -2,7 +2,8 @@
 //!
 //! Ours stands beside the CERTREQ payloads, where `establish` puts it ([`announcements`]). The peer's goes with the job that
 //! makes our proof, which chooses by it or says why nothing fits. A link to one of several authorities is not heeded: our
-//! chain is what it is.
+//! chain is what it is. Where our first response would get too long with it, it goes with IKE_INTERMEDIATE, if that exchange
+//! takes place anyway; for its sake alone none is made.
 
 use super::{Agreed, Extension, Facts, Moment};
 use crate::contents::Contents;
@@ -10,6 +11,7 @@ use crate::limits;
 use crypto::{SignatureScheme as Scheme, Suite, signature_identifier};
 use policy::{Connection, Round};
 use sa::AnnouncedAuth;
+use wire::limits::HEADER_LEN;
 use wire::num::{AuthMethod, NotifyType};
 use wire::{Notify, Payload};
 
@@ -19,7 +21,15 @@ impl Extension for SupportedAuthMethods {
     fn offer(&self, _: Moment, _: &mut Facts<'_>, _: &mut Vec<Payload<'static>>) {}
 
     fn inspect(&self, moment: Moment, _: &Facts<'_>, contents: &Contents<'_>, agreed: &mut Agreed) {
-        if matches!(moment, Moment::InitResponse | Moment::AuthRequest) {
+        //= rfc9593 §3.1
+        //# If the initiator receives the empty SUPPORTED_AUTH_METHODS notification in the IKE_SA_INIT exchange, it means that the
+        //# responder is going to send the list of the supported authentication methods in the IKE_INTERMEDIATE exchange.
+        let told = match moment {
+            Moment::InitResponse | Moment::AuthRequest => true,
+            Moment::Intermediate => contents.has(NotifyType::SUPPORTED_AUTH_METHODS),
+            _ => false,
+        };
+        if told {
             agreed.auth_methods = announced(contents);
         }
     }
@@ -129,6 +139,32 @@ fn announcement(
     data
 }
 
+fn notify(data: Vec<u8>) -> Notify<'static> {
+    Notify::new(NotifyType::SUPPORTED_AUTH_METHODS, data)
+}
+
+/// Leaves the lists out of a first response that they would make too long; they are owed then.
+//= rfc9593 §3.1
+//# the responder MAY choose not to send an actual list of the supported authentication methods in the IKE_SA_INIT exchange and
+//# instead ask the initiator to start the IKE_INTERMEDIATE exchange for the list to be sent in. […] In this case, the responder
+//# includes a SUPPORTED_AUTH_METHODS notification containing no data in the IKE_SA_INIT response.
+pub(crate) fn put_off(response: &mut Vec<Payload<'static>>) -> Vec<Notify<'static>> {
+    let mut chain = Vec::new();
+    wire::emit_chain(response, &mut chain);
+    if HEADER_LEN + chain.len() <= limits::INIT_ROOM {
+        return Vec::new();
+    }
+    let mut owed = Vec::new();
+    response.retain_mut(|payload| match payload {
+        Payload::Notify(list) if list.kind == NotifyType::SUPPORTED_AUTH_METHODS => {
+            owed.push(std::mem::replace(list, notify(Vec::new())));
+            owed.len() == 1
+        }
+        _ => true,
+    });
+    owed
+}
+
 /// The Cert Link of what goes with any authority (RFC 9593 §3.2.2).
 const ANY_AUTHORITY: u8 = 0;
 
@@ -168,6 +204,31 @@ mod tests {
 
     fn method(method: u8, algorithm: &[u8]) -> AnnouncedAuth {
         AnnouncedAuth { method, algorithm: algorithm.to_vec() }
+    }
+
+    /// The formats of two, three and more octets, with the methods that each is for, whatever the Cert Link says.
+    //= rfc9593 §3.2.1
+    //= rfc9593 §3.2.2
+    //= rfc9593 §3.2.3
+    #[test]
+    fn each_format_has_its_methods() {
+        for number in 0..=u8::MAX {
+            let two = matches!(number, 2 | 13).then(|| method(number, &[]));
+            assert_eq!(all(&[2, number]), two.into_iter().collect::<Vec<_>>(), "{number}");
+            for link in [0, 1, 255] {
+                let three = matches!(number, 1 | 3 | 9..=11).then(|| method(number, &[]));
+                assert_eq!(all(&[3, number, link]), three.into_iter().collect::<Vec<_>>(), "{number}");
+                let more = (number == 14).then(|| method(14, &[0x30, 0]));
+                assert_eq!(
+                    all(&[5, number, link, 0x30, 0]),
+                    more.into_iter().collect::<Vec<_>>(),
+                    "{number}"
+                );
+            }
+        }
+        // As long as an announcement can be.
+        let long = [&[255, 14, 7][..], &[0x30; 252], &[2, 2]].concat();
+        assert_eq!(all(&long), [method(14, &[0x30; 252]), method(2, &[])]);
     }
 
     //= rfc9593 §3.2

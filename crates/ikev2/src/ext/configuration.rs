@@ -75,6 +75,7 @@ impl Extension for ConfigurationPayload {
             }
             Moment::InitRequest
             | Moment::InitResponse
+            | Moment::Intermediate
             | Moment::FirstAuthResponse
             | Moment::Told
             | Moment::Heard

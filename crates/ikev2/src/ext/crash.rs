@@ -35,7 +35,11 @@ impl Extension for QuickCrashDetection {
         match moment {
             Moment::AuthRequest | Moment::AuthResponse | Moment::Told => agreed.token = Some(told),
             Moment::Renewed => agreed.next_token = Some(told),
-            Moment::InitRequest | Moment::InitResponse | Moment::FirstAuthResponse | Moment::Heard => {}
+            Moment::InitRequest
+            | Moment::InitResponse
+            | Moment::Intermediate
+            | Moment::FirstAuthResponse
+            | Moment::Heard => {}
         }
     }
 

@@ -20,7 +20,9 @@ mod resumption;
 mod signature_hashes;
 mod window;
 
-pub(crate) use auth_methods::{announcements as auth_announcements, methods_in};
+pub(crate) use auth_methods::{
+    announcements as auth_announcements, methods_in, put_off as put_off_announcements,
+};
 pub(crate) use crash::{shows as shows_token, token as crash_token};
 pub(crate) use intermediate::is_named as names_intermediate;
 pub(crate) use multiple_auth::{announced as announced_rounds, follows as another_auth_follows};
@@ -98,6 +100,8 @@ pub(crate) struct Guest<'a> {
 pub(crate) enum Moment {
     InitRequest,
     InitResponse,
+    /// The response to an IKE_INTERMEDIATE request of ours.
+    Intermediate,
     AuthRequest,
     /// The response to the first IKE_AUTH request where another round of authentication follows (RFC 4739).
     FirstAuthResponse,
@@ -149,6 +153,8 @@ pub(crate) struct Agreed {
     /// How the peer lets us prove who we are, the way that it likes best first, a list for each of its notifications; empty: it
     /// does not say. They go with our last proof.
     pub(crate) auth_methods: Vec<Vec<AnnouncedAuth>>,
+    /// How we let the peer prove who it is, where that had no room in our IKE_SA_INIT response and was not told since.
+    pub(crate) announcement: Vec<Notify<'static>>,
     /// Both support several authentications in a row, as far as they have said; before IKE_SA_INIT is answered: we do with a
     /// connection that may be meant.
     pub(crate) multiple_auth: bool,

@@ -44,7 +44,7 @@ impl Extension for Redirection {
                 let told = contents.notify(NotifyType::REDIRECT).and_then(|notify| parse(&notify.data));
                 agreed.redirect = told.filter(|_| facts.connection.extensions.follow_redirects);
             }
-            Moment::AuthRequest | Moment::Heard | Moment::Renewed => {}
+            Moment::Intermediate | Moment::AuthRequest | Moment::Heard | Moment::Renewed => {}
         }
     }
 

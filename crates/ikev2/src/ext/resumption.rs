@@ -36,7 +36,11 @@ impl Extension for SessionResumption {
                 agreed.ticket_wanted = contents.has(NotifyType::TICKET_REQUEST);
             }
             Moment::AuthResponse | Moment::Heard => agreed.ticket = answer(contents),
-            Moment::InitRequest | Moment::InitResponse | Moment::FirstAuthResponse | Moment::Renewed => {}
+            Moment::InitRequest
+            | Moment::InitResponse
+            | Moment::Intermediate
+            | Moment::FirstAuthResponse
+            | Moment::Renewed => {}
         }
     }
 

@@ -199,3 +199,57 @@ fn a_pre_shared_key_that_the_peer_does_not_take_is_not_shown() {
     world.run(Duration::from_secs(60));
     assert!(is_clean(&mut world));
 }
+
+/// `site` with an additional key exchange, and with so many authorities for its peers that its first response would be long.
+fn hybrid(site: Site, authorities: usize) -> Site {
+    let further: Vec<_> = (0..authorities)
+        .map(|n| Authority::root(Key::EcdsaP256, &format!("Further {n}")))
+        .map(|root| certified(bob(), &root.issue(Key::EcdsaP256, "bob", &["bob.example"]), &root))
+        .flat_map(|site| site.connections[0].remote.authorities.clone())
+        .collect();
+    site.with(|connection| {
+        connection.proposals = policy::parse_ike("aes256gcm16-prfsha384-modp3072-ke1_mlkem768").unwrap();
+        connection.remote.authorities.extend(further);
+    })
+}
+
+/// A list that would make the first response long goes with IKE_INTERMEDIATE, where that takes place anyway, and is heeded there.
+/// Limits: INIT_ROOM.
+//= rfc9593 §3.1
+//# the responder includes a SUPPORTED_AUTH_METHODS notification containing no data in the IKE_SA_INIT response.
+#[test]
+fn a_long_list_goes_with_ike_intermediate() {
+    use suite::answered;
+    for (n, (authorities, is_long)) in [(0, false), (19, true)].into_iter().enumerate() {
+        let psk = hybrid(alice(), 0);
+        let mut world = world(60 + n as u64).peers(psk, hybrid(wanting(), authorities));
+        let order = world.up("alice");
+        world.until(answered);
+        let response = world.wire.iter().map(|(_, datagram)| datagram.message()).find(|message| {
+            wire::Header::parse(message)
+                .is_ok_and(|h| h.exchange == ExchangeType::IKE_SA_INIT && h.flags.response)
+        });
+        let response = response.expect("a response");
+        assert!(response.len() <= ikev2::limits::INIT_ROOM, "{} octets", response.len());
+        let payloads = wire::Message::parse(response).unwrap().payloads;
+        assert_eq!(announced(&payloads).is_empty(), is_long);
+        assert!(suite::notifies(&payloads).contains(&NotifyType::SUPPORTED_AUTH_METHODS), "empty or not");
+        // Only who has heard the list knows that a pre-shared key is not taken.
+        let Some(sa::Reply::Refused(refusal)) = world.reply(order) else {
+            panic!("{:?}", world.reply(order))
+        };
+        assert!(refusal.reason.contains("announces to take MlDsa65"), "{}", refusal.reason);
+        world.run(Duration::from_secs(60));
+        assert!(is_clean(&mut world));
+    }
+}
+
+/// Whoever has it in IKE_INTERMEDIATE authenticates by it.
+#[test]
+fn a_list_in_ike_intermediate_does_not_hinder_a_handshake() {
+    let ours = certified(alice(), &root().issue(Key::MlDsa65, "alice", &["alice.example"]), &root());
+    let mut world = world(63).peers(hybrid(ours, 0), hybrid(wanting(), 19));
+    world.up("alice");
+    world.until(suite::established);
+    assert!(world.is_mirrored());
+}

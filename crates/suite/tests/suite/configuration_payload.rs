@@ -23,7 +23,7 @@ use wire::{CfgAttribute, CfgValue, Configuration, IpSelector, Notify, Payload, T
 const ANY: [&str; 1] = ["0.0.0.0"];
 
 /// A client that asks for these addresses.
-fn client(site: Site, vips: &[&str]) -> Site {
+pub(crate) fn client(site: Site, vips: &[&str]) -> Site {
     let vips: Vec<IpAddr> = vips.iter().map(|vip| ip(vip)).collect();
     site.with(|c| c.configuration.vips = vips).child(|child| child.local_ts.clear())
 }
@@ -44,13 +44,13 @@ fn range(text: &str) -> AddressRange {
     }
 }
 
-fn pool(addrs: &[&str]) -> Pool {
+pub(crate) fn pool(addrs: &[&str]) -> Pool {
     let addrs = addrs.iter().map(|text| range(text)).collect();
     Pool { name: "road".into(), addrs, ..Pool::default() }
 }
 
 /// A gateway for whoever has the PSK.
-fn gateway(pool: Pool) -> Site {
+pub(crate) fn gateway(pool: Pool) -> Site {
     bob()
         .with(|c| {
             c.remote_addrs = vec![AddressPattern::Any];
@@ -71,7 +71,7 @@ fn up(world: &mut World, name: &str) -> Reply {
 }
 
 /// Our addresses, as the gateway gave them.
-fn addresses(world: &mut World, name: &str) -> Vec<String> {
+pub(crate) fn addresses(world: &mut World, name: &str) -> Vec<String> {
     let list = world.status(name);
     let received = list.iter().filter_map(|ike| ike.received.clone());
     received
@@ -87,7 +87,7 @@ fn refused(reply: &Reply) -> RefusalKind {
 }
 
 /// Nothing of any address is left anywhere.
-fn all_given_back(world: &World) {
+pub(crate) fn all_given_back(world: &World) {
     for host in &world.hosts {
         assert_eq!(host.leases.holders(), 0, "{}", host.name);
         assert!(host.dataplane.address_count() == 0 && host.resolver.is_empty(), "{}", host.name);
@@ -272,11 +272,11 @@ fn addresses_pass_over_to_the_ike_sa_that_replaces_another() {
     assert_eq!(world.host("bob").leases.holders(), 1);
 }
 
-fn cp(kind: CfgType, attributes: Vec<CfgAttribute<'static>>) -> Payload<'static> {
+pub(crate) fn cp(kind: CfgType, attributes: Vec<CfgAttribute<'static>>) -> Payload<'static> {
     Payload::Cp(Configuration { kind, attributes })
 }
 
-fn empty(kind: CfgAttributeType) -> CfgAttribute<'static> {
+pub(crate) fn empty(kind: CfgAttributeType) -> CfgAttribute<'static> {
     CfgAttribute::new(kind, &CfgValue::Empty)
 }
 
@@ -284,7 +284,7 @@ fn raw(kind: u16, octets: &[u8]) -> CfgAttribute<'static> {
     CfgAttribute { kind: CfgAttributeType(kind), value: octets.to_vec().into() }
 }
 
-fn all(v4: bool) -> TrafficSelector<'static> {
+pub(crate) fn all(v4: bool) -> TrafficSelector<'static> {
     let range = match v4 {
         true => wire::AddressRange::V4([0, 0, 0, 0].into(), [255; 4].into()),
         false => wire::AddressRange::V6([0_u8; 16].into(), [255_u8; 16].into()),
@@ -309,7 +309,11 @@ fn auth_with(
     puppet.ask(world, ExchangeType::IKE_AUTH, &payloads).expect("an answer")
 }
 
-fn ask_for_address(puppet: &mut Puppet, world: &mut World, more: &[CfgAttribute<'static>]) -> Option<String> {
+pub(crate) fn ask_for_address(
+    puppet: &mut Puppet,
+    world: &mut World,
+    more: &[CfgAttribute<'static>],
+) -> Option<String> {
     let mut attributes = more.to_vec();
     attributes.push(empty(CfgAttributeType::INTERNAL_IP4_ADDRESS));
     let answer = auth_with(puppet, world, Some(cp(CfgType::REQUEST, attributes)), true);
@@ -320,7 +324,7 @@ fn ask_for_address(puppet: &mut Puppet, world: &mut World, more: &[CfgAttribute<
 }
 
 /// What a CFG_REPLY says.
-fn reply(payloads: &[Payload<'_>]) -> Option<Vec<(CfgAttributeType, CfgValue)>> {
+pub(crate) fn reply(payloads: &[Payload<'_>]) -> Option<Vec<(CfgAttributeType, CfgValue)>> {
     payloads.iter().find_map(|payload| match payload {
         Payload::Cp(cp) if cp.kind == CfgType::REPLY => {
             Some(cp.attributes.iter().map(|a| (a.kind, a.decode().expect("a value"))).collect())

@@ -1,13 +1,16 @@
 //! IKE_FOLLOWUP_KE (RFC 9370 §2.2.4): series of exchanges that make an SA, and what becomes of those that break off.
 
+use crate::configuration_payload::{
+    addresses, all, all_given_back, ask_for_address, client, cp, empty, gateway, pool, reply,
+};
 use crypto::Suite;
 use policy::{parse_esp, parse_ike};
 use sa::{Event, Fate, Order, Target};
 use sim::{Site, established};
 use std::time::Duration;
-use suite::{Puppet, World, alice, bob, notifies, world};
-use wire::num::{ExchangeType, KeMethod, NotifyType, PayloadType, TransformType};
-use wire::{KeyExchange, Notify, Payload, Transform};
+use suite::{Puppet, World, alice, answered, bob, notifies, world};
+use wire::num::{CfgAttributeType, CfgType, ExchangeType, KeMethod, NotifyType, PayloadType, TransformType};
+use wire::{CfgValue, KeyExchange, Notify, Payload, Transform};
 
 const IKE: &str = "aes256gcm16-prfsha256-x25519";
 const ESP: &str = "aes256gcm16-x25519-ke1_mlkem768-ke2_ecp256";
@@ -388,4 +391,167 @@ fn a_series_that_is_begun_anew_takes_the_place_of_the_one_before() {
         follow(&mut world, &mut alice, (KeMethod::ML_KEM_768, value(KeMethod::ML_KEM_768)), &links[2]);
     follow(&mut world, &mut alice, (KeMethod::ECP_256, value(KeMethod::ECP_256)), &link(&second));
     assert_eq!(world.status("bob")[0].children.len(), 2, "the old one, and its successor");
+}
+
+/// A gateway with addresses to give, and a puppet that has one.
+fn roads(seed: u64, window: u8) -> (World, Puppet) {
+    let hybrid = parse_ike("aes256gcm16-prfsha256-x25519-ke1_mlkem768").unwrap();
+    let site = three(gateway(pool(&["10.3.0.0/24"]))).with(|connection| {
+        connection.proposals.extend(hybrid);
+        connection.window = window;
+    });
+    let mut world = world(seed).site(site);
+    let mut alice = Puppet::alice();
+    assert_eq!(ask_for_address(&mut alice, &mut world, &[]), Some("10.3.0.1".into()));
+    (world, alice)
+}
+
+fn for_address() -> Payload<'static> {
+    cp(CfgType::REQUEST, vec![empty(CfgAttributeType::INTERNAL_IP4_ADDRESS)])
+}
+
+/// CREATE_CHILD_SA with a CFG_REQUEST for another child with three key exchanges, for whatever address comes.
+fn asked_with_address(alice: &mut Puppet) -> Vec<Payload<'static>> {
+    alice.esp_spi.0 += 1;
+    let mut payloads = vec![for_address()];
+    payloads.extend(asked(alice));
+    for payload in &mut payloads {
+        if let Payload::TsI(selectors) = payload {
+            *selectors = vec![all(true)];
+        }
+    }
+    payloads
+}
+
+fn remote_ts(world: &World) -> Vec<String> {
+    let last = world.host("bob").dataplane.sad().last().expect("a child");
+    last.remote_ts.iter().map(ToString::to_string).collect()
+}
+
+/// The address is told with the first answer of the series, and the child for it comes with the last.
+//= rfc7296 §2.19
+//= rfc9370 §2.2.4
+#[test]
+fn an_address_is_asked_for_with_a_series() {
+    let (mut world, mut alice) = roads(70, 1);
+    let payloads = asked_with_address(&mut alice);
+    let answer = alice.ask(&mut world, ExchangeType::CREATE_CHILD_SA, &payloads).expect("an answer");
+    let value = CfgValue::Ip4([10, 3, 0, 2].into());
+    assert_eq!(reply(&answer), Some(vec![(CfgAttributeType::INTERNAL_IP4_ADDRESS, value)]));
+    let kinds: Vec<PayloadType> = answer.iter().map(Payload::kind).collect();
+    let place = |kind| kinds.iter().position(|found| *found == kind);
+    assert!(place(PayloadType::CP) < place(PayloadType::SA), "{kinds:?}");
+    assert_eq!(world.host("bob").dataplane.sad().count(), 1, "nothing stands before the last exchange");
+    let public = value_of(KeMethod::ML_KEM_768);
+    let second = follow(&mut world, &mut alice, public, &link(&answer));
+    assert_eq!(reply(&second), None, "it was told");
+    let last = follow(&mut world, &mut alice, value_of(KeMethod::ECP_256), &link(&second));
+    assert!(notifies(&last).is_empty() && reply(&last).is_none());
+    assert_eq!(remote_ts(&world), ["10.3.0.2/32"], "for this address");
+    world.down("bob");
+    world.run(Duration::from_secs(60));
+    all_given_back(&world);
+}
+
+fn value_of(method: KeMethod) -> (KeMethod, Vec<u8>) {
+    (method, value(method))
+}
+
+/// Series that bring addresses and are not gone on with: the addresses are the peer's, so many and no more, until its IKE SA
+/// ends.
+#[test]
+fn addresses_of_series_that_break_off_are_bounded() {
+    let (mut world, mut alice) = roads(71, 1);
+    for _ in 0..2 * sa::limits::MAX_LEASED_ADDRESSES {
+        let payloads = asked_with_address(&mut alice);
+        alice.ask(&mut world, ExchangeType::CREATE_CHILD_SA, &payloads).expect("an answer");
+        world.run(ikev2::limits::FOLLOWUP_PATIENCE + Duration::from_secs(1));
+        assert!(world.status("bob")[0].leased.len() <= sa::limits::MAX_LEASED_ADDRESSES);
+        assert_eq!(world.host("bob").dataplane.sad().count(), 1);
+    }
+    assert_eq!(world.status("bob")[0].leased.len(), sa::limits::MAX_LEASED_ADDRESSES);
+    world.down("bob");
+    world.run(Duration::from_secs(60));
+    all_given_back(&world);
+}
+
+/// CREATE_CHILD_SA for an IKE SA in this one's place, with ML-KEM-768 as ADDKE1.
+fn asked_for_ike(alice: &mut Puppet) -> Vec<Payload<'static>> {
+    let mut payloads = alice.init_payloads();
+    if let Payload::Sa(list) = &mut payloads[0] {
+        list[0].spi = vec![0xaa; 8].into();
+        list[0].transforms.push(Transform::new(TransformType::ADDKE1, KeMethod::ML_KEM_768.0, None));
+    }
+    payloads
+}
+
+/// While a series gives the IKE SA new keys no child is made, and no address is given for one; INFORMATIONAL still gives one.
+//= rfc7296 §2.25.2
+//= rfc7296 §2.19
+#[test]
+fn an_address_is_asked_for_while_the_ike_sa_gets_new_keys() {
+    let (mut world, mut alice) = roads(72, 1);
+    let payloads = asked_for_ike(&mut alice);
+    let begun = alice.ask(&mut world, ExchangeType::CREATE_CHILD_SA, &payloads).expect("an answer");
+    let payloads = asked_with_address(&mut alice);
+    let busy = alice.ask(&mut world, ExchangeType::CREATE_CHILD_SA, &payloads).expect("an answer");
+    assert_eq!(notifies(&busy), [NotifyType::TEMPORARY_FAILURE]);
+    assert_eq!(world.status("bob")[0].leased.len(), 1);
+    let two = cp(CfgType::REQUEST, vec![empty(CfgAttributeType::INTERNAL_IP4_ADDRESS); 2]);
+    let told = alice.ask(&mut world, ExchangeType::INFORMATIONAL, &[two]).expect("an answer");
+    assert_eq!(reply(&told).map(|told| told.len()), Some(2));
+    let last = follow(&mut world, &mut alice, value_of(KeMethod::ML_KEM_768), &link(&begun));
+    assert!(last.iter().any(|payload| payload.kind() == PayloadType::KE), "{}", wire::summary(&last));
+    let successor = world.status("bob").into_iter().find(|sa| sa.spi_i.0 == u64::from_be_bytes([0xaa; 8]));
+    let successor = successor.expect("the new IKE SA");
+    assert_eq!((successor.leased.len(), successor.children.len()), (2, 1), "it inherits both");
+}
+
+/// The keeper of addresses is still asked for a child when the last exchange of a series for the IKE SA comes: the answer would
+/// be owed under keys that are gone.
+//= rfc7296 §2.25
+#[test]
+fn a_series_for_the_ike_sa_does_not_overtake_a_wish_for_an_address() {
+    let (mut world, mut alice) = roads(73, 4);
+    let payloads = asked_for_ike(&mut alice);
+    let begun = alice.ask(&mut world, ExchangeType::CREATE_CHILD_SA, &payloads).expect("an answer");
+    world.host_mut("bob").forget_jobs();
+    let two = cp(CfgType::REQUEST, vec![empty(CfgAttributeType::INTERNAL_IP4_ADDRESS); 2]);
+    let waits = alice.request(ExchangeType::INFORMATIONAL, &[two]);
+    alice.send(&mut world, &waits);
+    let refused = follow(&mut world, &mut alice, value_of(KeMethod::ML_KEM_768), &link(&begun));
+    assert_eq!(notifies(&refused), [NotifyType::TEMPORARY_FAILURE]);
+    world.run(Duration::from_secs(25));
+    assert_eq!(world.status("bob").len(), 1);
+    assert_eq!(world.status("bob")[0].leased.len(), 1, "the keeper said nothing");
+}
+
+/// Both ends have everything: a client with an address of its gateway's, and new keys of all kinds by several exchanges.
+//= rfc7296 §3.15.1
+#[test]
+fn a_client_keeps_its_address_over_series_for_the_ike_sa() {
+    let hybrid = |site: Site| {
+        three(site).with(|connection| {
+            connection.proposals = parse_ike("aes256gcm16-prfsha256-x25519-ke1_mlkem768-ke2_ecp256").unwrap();
+        })
+    };
+    let mut world =
+        world(74).peers(hybrid(client(alice(), &["0.0.0.0"])), hybrid(gateway(pool(&["10.3.0.0/24"]))));
+    world.up("alice");
+    world.until(answered);
+    for name in ["alice", "bob", "alice"] {
+        world.order(name, Order::Rekey(Target::Connection("net".to_string())));
+        world.run(Duration::from_secs(30));
+        world.order(name, Order::Rekey(Target::Child("net".to_string(), "lan".to_string())));
+        world.run(Duration::from_secs(30));
+        one_child(&mut world);
+        assert_eq!(addresses(&mut world, "alice"), ["10.3.0.1"]);
+        assert_eq!((world.status("bob")[0].leased.len(), world.host("bob").leases.holders()), (1, 1));
+    }
+    let rekeyed = world.host("alice").count(|event| matches!(event, Event::IkeRekeyed { .. }));
+    assert_eq!(rekeyed, 3);
+    world.down("alice");
+    world.until(answered);
+    world.run(Duration::from_secs(1));
+    all_given_back(&world);
 }

@@ -262,3 +262,77 @@ fn fragments_are_not_kept_for_ever() {
         }
     }
 }
+
+/// How many fragments of IKE_AUTH were sent, of requests and of responses.
+fn fragments_of_ike_auth(world: &suite::World) -> (usize, usize) {
+    let all = world.wire.iter().filter_map(|(_, datagram)| datagram.peek());
+    let auth: Vec<_> = all.filter(|peek| peek.exchange == 35 && peek.fragment.is_some()).collect();
+    let responses = auth.iter().filter(|peek| peek.response).count();
+    (auth.len() - responses, responses)
+}
+
+/// A fragment of the response is lost: the first fragment of the request alone brings it, and long before the request would have
+/// gone out again.
+//= rfc7383 §2.6.1
+//# that event MUST only trigger a retransmission of the response message (fragmented or not) if the Fragment Number field in
+//# the received fragment is set to 1
+#[test]
+fn what_is_missing_of_a_response_is_asked_for_soon() {
+    let mut whole = world(50).peers(small(alice()), small(bob()));
+    whole.up("alice");
+    whole.until(established);
+    let (requests, responses) = fragments_of_ike_auth(&whole);
+    assert!(requests > 2 && responses > 2);
+    for lost in 1..=responses as u16 {
+        let mut world = world(50).peers(small(alice()), small(bob()));
+        let mut left = 1;
+        world.attack(move |scene| {
+            let peek = scene.datagram.peek();
+            let number =
+                peek.filter(|peek| peek.exchange == 35 && peek.response).and_then(|peek| peek.fragment);
+            if left > 0 && number.is_some_and(|(number, _)| number == lost) {
+                left = 0;
+                scene.take();
+            }
+        });
+        let begun = world.now();
+        world.up("alice");
+        world.until(established);
+        assert!(world.now().since(begun) < Duration::from_secs(1), "fragment {lost}");
+        let (asked, answered) = fragments_of_ike_auth(&world);
+        assert_eq!((asked, answered), (requests + 1, 2 * responses), "fragment {lost}");
+    }
+}
+
+/// A fragment that never comes: the rest is asked for a few times, then with every transmission of the request and no more.
+/// Limits: REST_REQUESTS, REST_WAIT.
+//= rfc7296 §2.4
+#[test]
+fn what_does_not_come_is_not_asked_for_without_end() {
+    let mut world = world(51).peers(small(alice()), small(bob()));
+    world.attack(|scene| {
+        let peek = scene.datagram.peek().filter(|peek| peek.exchange == 35 && peek.response);
+        if peek.and_then(|peek| peek.fragment).is_some_and(|(number, _)| number == 2) {
+            scene.take();
+        }
+    });
+    world.up("alice");
+    world.until(answered);
+    let mut times: Vec<_> = world
+        .wire
+        .iter()
+        .filter(|(_, datagram)| {
+            let peek = datagram.peek().filter(|peek| peek.exchange == 35 && !peek.response);
+            peek.and_then(|peek| peek.fragment).is_some_and(|(number, _)| number == 1)
+        })
+        .map(|(at, _)| *at)
+        .collect();
+    let transmissions = sa::Settings::default().backoff.transmissions + ikev2::limits::LAST_CHANCES;
+    let count = times.len() as u32;
+    assert!(count <= transmissions + ikev2::limits::REST_REQUESTS && count > transmissions, "{count}");
+    times.dedup();
+    let waits: Vec<_> = times.windows(2).map(|pair| pair[1].since(pair[0])).collect();
+    // As long as no transmission comes between them.
+    let grow = |n: usize| waits[n] >= ikev2::limits::REST_WAIT * (1 << n);
+    assert!(grow(0) && grow(1) && grow(2), "{waits:?}");
+}

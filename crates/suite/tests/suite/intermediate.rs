@@ -346,3 +346,105 @@ fn a_forged_round_changes_nothing() {
     world.until(established);
     assert!(dropped(&world, "alice", sa::Drop::BadIcv) + dropped(&world, "bob", sa::Drop::BadIcv) >= 2);
 }
+
+/// `IntAuth_A | IntAuth_P`, put together as figure 1 of RFC 9242 §3.3.2 shows it: `header` up to the message id, what stands in the
+/// clear, and the payloads inside, of which the first is KE.
+fn covered(header: &[u8], clear: &[u8], inner: &[u8]) -> Vec<u8> {
+    let (payload, reserved) = ((4 + inner.len()) as u16, 0);
+    let length = (28 + clear.len() + 4 + inner.len()) as u32;
+    let generic = [&[PayloadType::KE.0, reserved][..], &payload.to_be_bytes()].concat();
+    [&header[..24], &length.to_be_bytes(), clear, &generic, inner].concat()
+}
+
+/// A payload that stands before the encrypted one, in the clear, is covered by AUTH whether the message is cut or not; what
+/// only stands before a later fragment is no part of it.
+//= rfc9242 §3.3.2
+#[test]
+fn what_stands_in_the_clear_is_covered_whole_and_in_fragments() {
+    let unknown = Payload::Unknown { kind: PayloadType(200), critical: false, body: vec![7; 13].into() };
+    let clear = [&[PayloadType::SK.0, 0, 0, 17][..], &[7; 13]].concat();
+    let provider = provider::Provider::new();
+    for (n, (pieces, everywhere, right)) in
+        [(1, false, true), (3, false, true), (3, true, true), (1, false, false), (3, false, false)]
+            .into_iter()
+            .enumerate()
+    {
+        let mut world = world(60 + n as u64).site(hybrid_bob());
+        let (mut alice, _) = fragmenting(&mut world);
+        let method = provider.key_exchange(KeMethod::ML_KEM_768).unwrap();
+        let (private, public) = method.generate(&mut sim::SimRng::new(3, "value")).unwrap();
+        let ke = Payload::Ke(KeyExchange { method: KeMethod::ML_KEM_768, data: public.into() });
+        let mut inner = Vec::new();
+        let first = wire::emit_chain(&[ke], &mut inner);
+        let header = alice.header(ExchangeType::IKE_INTERMEDIATE, false, 1);
+        alice.next_id = 2;
+        alice.deaf(&world);
+        let size = inner.len().div_ceil(pieces);
+        let mut covers = Vec::new();
+        for (index, piece) in inner.chunks(size).enumerate() {
+            let fragment = wire::Fragment { number: index as u16 + 1, total: pieces as u16 };
+            let channel = alice.channel.as_mut().unwrap();
+            channel.before = (index == 0 || everywhere).then(|| unknown.clone());
+            let first = if index == 0 { first } else { PayloadType::NONE };
+            let datagram = channel.seal_octets(&header, (pieces > 1).then_some(fragment), first, piece);
+            if index == 0 {
+                let clear = if right { &clear[..] } else { &[] };
+                let mut octets = covered(&datagram, clear, &inner);
+                octets[16] = if right { 200 } else { PayloadType::SK.0 };
+                covers = octets;
+            }
+            channel.before = None;
+            alice.send(&mut world, &datagram);
+        }
+        let answer = alice.hear(&mut world).expect("an answer");
+        let channel = alice.channel.as_ref().unwrap();
+        let opened = channel.open(&answer).expect("its keys");
+        let prf = provider.prf(channel.algorithms.prf).unwrap();
+        let request = prf.compute(channel.keys.pi.expose(), &[&covers]);
+        let response = prf.compute(channel.keys.pr.expose(), &[&covered(&answer, &[], &opened.inner)]);
+        let payloads = opened.payloads();
+        let theirs = payloads.iter().find_map(|payload| match payload {
+            Payload::Ke(ke) => Some(ke.data.to_vec()),
+            _ => None,
+        });
+        alice.mix(private.finish(&theirs.expect("KE")).unwrap().expose());
+        alice.intermediate = [request.expose(), response.expose(), &2_u32.to_be_bytes()[..]].concat();
+        let payloads = alice.auth_payloads();
+        let answer = alice.ask(&mut world, ExchangeType::IKE_AUTH, &payloads).expect("an answer");
+        let stands = answer.iter().any(|payload| payload.kind() == PayloadType::AUTH);
+        assert_eq!(stands, right, "{pieces} pieces: {}", wire::summary(&answer));
+        if !right {
+            assert_eq!(notifies(&answer), [NotifyType::AUTHENTICATION_FAILED]);
+        }
+    }
+}
+
+/// A puppet as [`puppet`] has it, which also cuts messages.
+fn fragmenting(world: &mut World) -> (Puppet, Vec<Payload<'static>>) {
+    let mut alice = Puppet::alice();
+    let (mut payloads, extra) = hybrid_payloads(&mut alice);
+    payloads.extend(extra);
+    payloads.push(Payload::Notify(Notify::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, Vec::new())));
+    let request = alice.init_request(payloads);
+    alice.send(world, &request);
+    let response = alice.hear(world).expect("a response");
+    let answer = alice.accept_init(&response);
+    (alice, answer)
+}
+
+/// One that is marked critical is refused before its key exchange is done.
+//= rfc7296 §2.5
+#[test]
+fn an_unknown_critical_payload_in_the_clear_is_refused() {
+    let mut world = world(70).site(hybrid_bob());
+    let (mut alice, _) = puppet(&mut world, true);
+    let unknown = Payload::Unknown { kind: PayloadType(200), critical: true, body: vec![7; 13].into() };
+    alice.channel.as_mut().unwrap().before = Some(unknown);
+    let round = [Payload::Ke(KeyExchange { method: KeMethod::ML_KEM_768, data: encapsulation_key().into() })];
+    let request = alice.request(ExchangeType::IKE_INTERMEDIATE, &round);
+    alice.channel.as_mut().unwrap().before = None;
+    alice.deaf(&world);
+    alice.send(&mut world, &request);
+    let answer = alice.hear(&mut world).expect("an answer");
+    assert_eq!(notifies(&alice.open(&answer).1), [NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD]);
+}

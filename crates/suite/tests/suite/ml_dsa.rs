@@ -263,10 +263,10 @@ fn losses_cost_time_and_not_the_handshake() {
     let mut fewest = 0;
     for (loss, stand, median, datagrams) in [
         (0, 50, 100, 100),
-        (50, 50, 5_000, 250),
-        (100, 50, 8_000, 350),
-        (200, 45, 30_000, 500),
-        (300, 20, 60_000, 700),
+        (50, 50, 3_000, 220),
+        (100, 50, 4_000, 260),
+        (200, 48, 10_000, 350),
+        (300, 40, 20_000, 420),
     ] {
         let mut times = Vec::new();
         let mut sent = 0;

@@ -496,6 +496,41 @@ fn junk_in_place_of_ike_auth_brings_a_puzzle_before_ike_auth() {
     }
 }
 
+/// Where IKE_INTERMEDIATE is the first protected exchange the solution goes with that, before its first fragment, and AUTH covers
+/// it.
+//= rfc8019 §7.2.2
+//= rfc9242 §3.3.2
+#[test]
+fn junk_in_place_of_ike_auth_brings_a_puzzle_before_ike_intermediate() {
+    for (method, fragment_size, cut) in
+        [("mlkem512", 1280, false), ("mlkem768", 576, true), ("mlkem1024", 1280, true)]
+    {
+        let proposals = policy::parse_ike(&format!("aes256gcm16-prfsha256-x25519-ke1_{method}")).unwrap();
+        let ours = proposals.clone();
+        let small = alice().with(|connection| {
+            (connection.fragment_size, connection.proposals) = (fragment_size, ours);
+        });
+        let theirs = suspicious(fragment_size).with(|connection| connection.proposals.extend(proposals));
+        let mut world = world(16).peers(small, theirs);
+        junk(&mut world);
+        let from = world.wire.len();
+        world.up("alice");
+        world.until(|world| world.host("alice").dataplane.sad().count() == 1 && world.is_quiet());
+        let of = |exchange| -> Vec<String> {
+            let all = world.wire[from..].iter().map(|(_, datagram)| read(datagram.message()));
+            all.filter(|message| message.header.exchange == exchange && !message.header.flags.response)
+                .map(|message| wire::summary(&message.payloads).to_string())
+                .collect()
+        };
+        let asked = of(ExchangeType::IKE_INTERMEDIATE);
+        assert_eq!(asked.len() > 1, cut, "{asked:?}");
+        assert!(asked[0].starts_with(if cut { "PS SKF" } else { "PS SK" }), "{asked:?}");
+        assert!(asked[1..].iter().all(|fragment| fragment.starts_with("SKF")), "{asked:?}");
+        assert!(of(ExchangeType::IKE_AUTH).iter().all(|message| message.starts_with("SK")), "solved once");
+        assert!(world.is_mirrored());
+    }
+}
+
 //= rfc8019 §7.2.4
 #[test]
 fn without_a_solution_no_keys_are_computed_for_ike_auth() {
