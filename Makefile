@@ -32,4 +32,5 @@ soak:
 
 lossy:
 	cargo build --release --locked --package handfast
-	for loss in 0 5 10 20 30; do scripts/lossy.sh $$loss $(or $(N),20); done
+	cargo build --release --locked --package handfast-testcerts --example chain
+	scripts/lossy.sh all $(or $(N),50)

@@ -10,9 +10,11 @@ cd "$(dirname "$0")/.."
 here=$PWD
 loss=${1:?loss in per cent, or all} count=${2:-50} who=${3:-handfast} proof=${4:-psk}
 if [ "$loss" = all ]; then
+    scripts/packages.sh gcc iproute2 nftables procps
     # strongSwan has no ML-DSA yet.
     for kind in "handfast psk" "strongswan psk" "handfast mldsa87" "handfast ecdsa" "strongswan ecdsa"; do
         echo "$kind"
+        if [ "${kind%% *}" = strongswan ] && ! scripts/peers.sh find strongswan6 >/dev/null; then continue; fi
         runs=()
         # shellcheck disable=SC2086
         for loss in 0 5 10 20 30; do scripts/lossy.sh "$loss" "$count" $kind & runs+=($!); done

@@ -121,7 +121,7 @@ const TAKEN: &[(&str, u64)] = &[
     ("rekey child: both ask with several exchanges, ours stops", 2),
     ("rekey child: not while several exchanges of ours are under way", 2),
     ("rekey IKE SA: both ask with several exchanges, ours stops", 5),
-    ("retransmission: a part of the response has come, the rest is asked for", 50),
+    ("retransmission: a part of the response has come, the rest is asked for", 1000),
     ("follow up: asked", 2000),
     ("follow up: answered", 2000),
     ("follow up: nothing is known of it", 5),
