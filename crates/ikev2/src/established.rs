@@ -17,7 +17,7 @@ mod responses;
 mod tasks;
 mod wishes;
 
-pub(crate) use begin::{AuthAnswer, Authenticated, Core, FirstChild, Identities, Waiting};
+pub(crate) use begin::{AuthAnswer, Authenticated, Core, FirstChild, Identities, Waiting, pair_key};
 pub(crate) use granting::{Granting, on_create as grant_on_create};
 pub(crate) use lifetimes::ChildDues;
 pub(crate) use tasks::Task;
@@ -191,6 +191,7 @@ impl Stage for Established {
             identities: Some(&self.identities),
             suite: Some(self.suite),
             ppk: self.peer.ppk.id(),
+            before: self.peer.post_quantum,
             full_transcript: self.peer.full_transcript,
             nat_local: self.nat.local,
             nat_remote: self.nat.remote,

@@ -214,17 +214,9 @@ pub(crate) fn settle(
         return Ok(());
     }
     let ids: Vec<_> = offered.iter().map(|ppk| format!("`{}`", ppk.id)).collect();
-    let missing = match ids.is_empty() {
-        true => "No PPK could be proposed for the new keys".to_string(),
-        false => format!("The peer takes none of our PPKs ({}) for the new keys", ids.join(", ")),
-    };
+    let missing = format!("The peer takes none of our PPKs ({}) for the new keys", ids.join(", "));
     if of.is_wanting(cx, None) {
-        cx.reach(Branch::PpkFreshRequired);
-        let reason = format!(
-            "{missing}, there is none in those of the IKE SA, and `ppk_required = true`: give both sides the same (RFC 9867), or \
-             set `ppk_required = false`."
-        );
-        return Err(of.refusal(RefusalKind::NoProposalChosen, reason));
+        return Err(wanting(of, cx, &missing));
     }
     if !ids.is_empty() {
         cx.reach(Branch::PpkFreshWithout);
@@ -237,7 +229,25 @@ pub(crate) fn settle(
     Ok(())
 }
 
+/// Why there are no new keys: a PPK is required, and `missing` says what became of it.
+fn wanting(of: &Established, cx: &mut Cx<'_>, missing: &str) -> Refusal {
+    cx.reach(Branch::PpkFreshRequired);
+    let reason = format!(
+        "{missing}, there is none in those of the IKE SA, and `ppk_required = true`: give both sides the same (RFC 9867), or set \
+         `ppk_required = false`."
+    );
+    of.refusal(RefusalKind::NoProposalChosen, reason)
+}
+
 impl Established {
+    /// Why our next request for an SA is not made: what came of it could only be thrown away, and the peer may have moved its
+    /// child SAs there.
+    pub(crate) fn why_not_ask(&self, cx: &mut Cx<'_>) -> Option<Refusal> {
+        let offers = matches!(&self.offering, Offering::Ready(offer) if !offer.ppks.is_empty());
+        (!offers && self.is_wanting(cx, None))
+            .then(|| wanting(self, cx, "No PPK can be proposed for the new keys"))
+    }
+
     /// The PPKs of its connection, as the configuration in force has them: a reload brings fresh ones.
     fn ppks<'a>(&'a self, cx: &'a Cx<'_>) -> &'a Ppks {
         let own = &self.chosen.connection;

@@ -7,7 +7,9 @@ use crate::fate::refusal_of;
 use crate::{Cx, Origin, limits, move_path};
 use base::{EspSpi, IkeSpi, Instant, MessageId};
 use dataplane::{ChildId, Op, Selector};
-use policy::{Configuration, Connection, ConnectionId, Gateway, Identity, IkeSuite, PostQuantum, Unique};
+use policy::{
+    Besides, Configuration, Connection, ConnectionId, Gateway, Identity, IkeSuite, PostQuantum, Unique,
+};
 use sa::{
     Answer, Branch, Event, Fate, IkeFacts, IkeSaId, IkeStatus, JobId, OrderId, Path, Proven, Reason, Refusal,
     Reply, Side,
@@ -15,6 +17,7 @@ use sa::{
 use std::sync::Arc;
 use std::time::Duration;
 use wire::Header;
+use wire::num::KeMethod;
 
 /// What is true of an IKE SA in every stage.
 #[derive(Debug)]
@@ -95,6 +98,8 @@ pub(crate) struct Known<'a> {
     pub(crate) suite: Option<IkeSuite>,
     /// The identity of the PPK that is in the keys.
     pub(crate) ppk: Option<&'a str>,
+    /// What withstands a quantum computer in the keys that its own come of.
+    pub(crate) before: Option<KeMethod>,
     /// AUTH covered both messages of IKE_SA_INIT.
     pub(crate) full_transcript: bool,
     pub(crate) nat_local: bool,
@@ -124,7 +129,8 @@ impl Known<'_> {
     /// Whether the IKE SA withstands a quantum computer; `None` while its suite or its connection is not known.
     fn post_quantum(&self) -> Option<PostQuantum> {
         let proposals = &self.connection?.proposals;
-        Some(PostQuantum::of(self.suite.as_ref()?, proposals, self.ppk, self.full_transcript))
+        let besides = Besides { ppk: self.ppk, before: self.before, whole: self.full_transcript };
+        Some(PostQuantum::of(self.suite.as_ref()?, proposals, besides))
     }
 }
 

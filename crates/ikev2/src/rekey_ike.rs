@@ -183,7 +183,7 @@ fn stop_if_redundant(of: &mut Established, sa: &Common, cx: &mut Cx<'_>, draft: 
 }
 
 /// The new IKE SA would lack the PPK that is required: it goes at once, and with it this one, whose place it has taken at the
-/// peer's.
+/// peer's; unless the peer's own one stays there (RFC 7296 §2.8.2).
 fn forgo(
     of: &mut Established,
     sa: &mut Common,
@@ -201,7 +201,7 @@ fn forgo(
     if let Ok(fresh) = Fresh::derive(cx, &parent, draft, shared) {
         close(of.chosen.clone(), sa, cx, fresh);
     }
-    match of.rival.take() {
+    match of.rival.take_if(|rival| draft.lowest() < rival.lowest) {
         Some(rival) => After::Handed(rival.take_over(Remains::PeerDeletes)),
         None => After::Close(Fate::Refused(refusal)),
     }
@@ -427,6 +427,7 @@ pub(crate) fn hand_over(
     let is_asking = !of.asking.is_empty();
     of.clear_series(cx);
     of.turn_away_consulting(sa, cx);
+    of.turn_away_granting(sa, cx);
     of.requeue_asked();
     cx.directory.leave(&of.identities.pair, sa.id);
     let connection = of.chosen.connection.clone();
@@ -461,6 +462,7 @@ impl Established {
     /// Goes on with the keys of a new IKE SA; gives back the old channel.
     fn renew(&mut self, sa: &Common, cx: &mut Cx<'_>, fresh: Fresh) -> Channel {
         let Fresh { suite, sk_d, channel, ppk, .. } = fresh;
+        self.peer.post_quantum = self.suite.post_quantum().or(self.peer.post_quantum);
         (self.suite, self.sk_d) = (suite, sk_d);
         ppk.into_iter().for_each(|ppk| self.peer.ppk.add(ppk));
         self.rival = None;
@@ -475,6 +477,7 @@ impl Established {
     pub(crate) fn beside(&self, fresh: Fresh) -> Self {
         let Fresh { suite, sk_d, channel, ppk, .. } = fresh;
         let mut peer = self.peer.clone();
+        peer.post_quantum = self.suite.post_quantum().or(peer.post_quantum);
         ppk.into_iter().for_each(|ppk| peer.ppk.add(ppk));
         let mut stage = Self::bare(Core {
             channel,

@@ -19,10 +19,16 @@ fn is_rival(sa: &Common, origin: Option<Origin>) -> bool {
     origin.is_some_and(|origin| origin.side != sa.side && origin.since >= sa.born)
 }
 
-/// The older IKE SAs with the same peer, without those that came up while this one was being made from the other side.
+/// The older IKE SAs with the same peer, without those that came up while this one was being made from the other side, and those
+/// for which it has proved more: whoever has broken one of two proofs must not end what rests on both.
 pub(crate) fn older<'a>(sa: &'a Common, cx: &'a Cx<'_>, pair: &PairKey) -> impl Iterator<Item = IkeSaId> {
-    let origins = cx.directory.origins(pair).iter();
+    let origins = pair.no_stronger().flat_map(|pair| cx.directory.origins(&pair));
     origins.filter(|(_, origin)| !is_rival(sa, *origin)).map(|(ike, _)| *ike)
+}
+
+/// Whether an IKE SA with the same peer stands for which it has proved more.
+pub(crate) fn is_outdone(cx: &Cx<'_>, pair: &PairKey) -> bool {
+    pair.stronger().any(|pair| !cx.directory.origins(&pair).is_empty())
 }
 
 /// Whether the peer makes a new IKE SA in the place of the older ones, to prove anew who it is: it has begun them all, and

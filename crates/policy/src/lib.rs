@@ -44,7 +44,7 @@ pub use narrow::{
     propose, propose_pair, select_child,
 };
 pub use offer::{BadAnswer, accept_child, accept_ike, child_offers, first_ke, ike_offers};
-pub use post_quantum::{PostQuantum, is_post_quantum, post_quantum_only};
+pub use post_quantum::{Besides, PostQuantum, is_post_quantum, post_quantum_only};
 pub use ppk::{PpkPattern, Ppks};
 pub use proposal::{
     ADDITIONAL, Additional, ChildSuite, IkeSuite, Offer, Proposal, Transform, without_additional,

@@ -20,18 +20,20 @@ pub struct PostQuantum {
 }
 
 impl PostQuantum {
-    /// Of an IKE SA with this suite, of a connection with these proposals. `ppk`: the identity of the pre-shared key that is
-    /// mixed in (RFC 8784), if one is; `whole`: both ends have proved the whole of IKE_SA_INIT
-    /// (draft-ietf-ipsecme-ikev2-downgrade-prevention).
-    pub fn of(suite: &IkeSuite, ours: &[Proposal], ppk: Option<&str>, whole: bool) -> Self {
+    /// Of an IKE SA with this suite, of a connection with these proposals.
+    pub fn of(suite: &IkeSuite, ours: &[Proposal], besides: Besides<'_>) -> Self {
+        let Besides { ppk, before, whole } = besides;
         let safe = |why| Self { safe: true, why };
         let word = |method| spell(Word::Ke(method));
-        match (suite.key_exchanges().find(|method| is_post_quantum(*method)), ppk) {
+        match (suite.post_quantum(), ppk) {
             (Some(method), None) => safe(format!("{} is part of the key exchange", word(method))),
             (Some(method), Some(id)) => {
                 safe(format!("{} is part of the key exchange, and the PPK `{id}` of the keys", word(method)))
             }
             (None, Some(id)) => safe(format!("the PPK `{id}` is part of the keys")),
+            (None, None) if let Some(method) = before => {
+                safe(format!("{} was part of the key exchange that its keys come of", word(method)))
+            }
             (None, None) => {
                 let all: Vec<String> = suite.key_exchanges().map(word).collect();
                 let wanted = ours.iter().any(|proposal| only_post_quantum(proposal).is_some());
@@ -48,6 +50,24 @@ impl PostQuantum {
                 Self { safe: false, why: format!("{} is not post-quantum; {hint}", all.join(" with ")) }
             }
         }
+    }
+}
+
+/// What else the keys of an IKE SA come of.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Besides<'a> {
+    /// The identity of the pre-shared key that is mixed in (RFC 8784, RFC 9867), if one is.
+    pub ppk: Option<&'a str>,
+    /// What withstands a quantum computer in the IKE SA whose place it has taken, or beside which it was made: from there comes SK_d.
+    pub before: Option<KeMethod>,
+    /// Both ends have proved the whole of its IKE_SA_INIT (draft-ietf-ipsecme-ikev2-downgrade-prevention).
+    pub whole: bool,
+}
+
+impl IkeSuite {
+    /// The first of its key exchanges that withstands a quantum computer.
+    pub fn post_quantum(&self) -> Option<KeMethod> {
+        self.key_exchanges().find(|method| is_post_quantum(*method))
     }
 }
 
@@ -86,7 +106,7 @@ mod tests {
         let offers = ike_offers(&of(suite));
         let ke = IkeKe { sent: None, additional: true };
         let choice = choose_ike(&of(suite), &offers, ke).unwrap();
-        PostQuantum::of(&choice.suite, &of(ours), ppk, whole).to_string()
+        PostQuantum::of(&choice.suite, &of(ours), Besides { ppk, before: None, whole }).to_string()
     }
 
     #[test]
@@ -115,6 +135,17 @@ mod tests {
             told(CLASSICAL, CLASSICAL, None, false),
             "no (ecp384 is not post-quantum; the connection's `proposals` have no other)"
         );
+    }
+
+    #[test]
+    fn new_keys_hold_what_was_in_those_before() {
+        let classical = of("aes256gcm16-prfsha384-ecp384");
+        let suite = choose_ike(&classical, &ike_offers(&classical), IkeKe { sent: None, additional: true })
+            .unwrap()
+            .suite;
+        let besides = Besides { before: Some(KeMethod::ML_KEM_768), ..Besides::default() };
+        let known = PostQuantum::of(&suite, &classical, besides);
+        assert_eq!(known.to_string(), "yes (mlkem768 was part of the key exchange that its keys come of)");
     }
 
     #[test]

@@ -6,18 +6,46 @@ use base::{EspSpi, IkeSpi, Instant, Rng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-/// Both identities of an IKE SA as one key: ours, then the peer's, each as its ID payload has it.
+/// Both identities of an IKE SA as one key: ours, then the peer's, each as its ID payload has it; and how often the peer has to
+/// prove its own.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct PairKey(Box<[u8]>);
 
+/// More proofs of one peer there are not (RFC 4739: two rounds).
+const MOST_PROOFS: u8 = 2;
+
 impl PairKey {
-    /// From the bodies of both ID payloads.
-    pub fn new(local: &[u8], remote: &[u8]) -> Self {
-        let mut key = Vec::with_capacity(local.len() + remote.len() + 4);
+    /// From the bodies of both ID payloads, for a peer with one or two proofs.
+    pub fn new(local: &[u8], remote: &[u8], proofs: u8) -> Self {
+        let mut key = Vec::with_capacity(local.len() + remote.len() + 5);
+        key.push(proofs.clamp(1, MOST_PROOFS));
         key.extend((local.len() as u32).to_be_bytes());
         key.extend(local);
         key.extend(remote);
         Self(key.into_boxed_slice())
+    }
+
+    /// The same two with as many proofs, or fewer.
+    pub fn no_stronger(&self) -> impl Iterator<Item = PairKey> + use<> {
+        self.of(1..=self.proofs())
+    }
+
+    /// The same two with more proofs.
+    pub fn stronger(&self) -> impl Iterator<Item = PairKey> + use<> {
+        self.of(self.proofs() + 1..=MOST_PROOFS)
+    }
+
+    fn proofs(&self) -> u8 {
+        self.0.first().copied().unwrap_or_default()
+    }
+
+    fn of(&self, proofs: std::ops::RangeInclusive<u8>) -> impl Iterator<Item = PairKey> + use<> {
+        let key = self.clone();
+        proofs.map(move |proofs| {
+            let mut key = key.clone();
+            key.0.iter_mut().take(1).for_each(|count| *count = proofs);
+            key
+        })
     }
 }
 
@@ -175,15 +203,25 @@ mod tests {
         let mut directory = Directory::default();
         let place = Whereabouts { proved_as: Side::Responder, remote: ([192, 0, 2, 1], 500).into() };
         let spis = |n| (IkeSpi(n), IkeSpi(9));
-        directory.enter(PairKey::new(b"ab", b"c"), IkeSaId(1), spis(1), place);
-        directory.enter(PairKey::new(b"ab", b"c"), IkeSaId(2), spis(2), place);
-        assert_eq!(directory.with_spis(&PairKey::new(b"ab", b"c"), spis(2)), Some(IkeSaId(2)));
-        assert_eq!(directory.with_spis(&PairKey::new(b"a", b"bc"), spis(2)), None);
-        assert_eq!(directory.between(&PairKey::new(b"a", b"bc")), []);
-        assert_eq!(directory.between(&PairKey::new(b"ab", b"c")), [IkeSaId(1), IkeSaId(2)]);
-        directory.leave(&PairKey::new(b"ab", b"c"), IkeSaId(1));
-        directory.leave(&PairKey::new(b"ab", b"c"), IkeSaId(2));
+        directory.enter(PairKey::new(b"ab", b"c", 1), IkeSaId(1), spis(1), place);
+        directory.enter(PairKey::new(b"ab", b"c", 1), IkeSaId(2), spis(2), place);
+        assert_eq!(directory.with_spis(&PairKey::new(b"ab", b"c", 1), spis(2)), Some(IkeSaId(2)));
+        assert_eq!(directory.with_spis(&PairKey::new(b"a", b"bc", 1), spis(2)), None);
+        assert_eq!(directory.between(&PairKey::new(b"a", b"bc", 1)), []);
+        assert_eq!(directory.between(&PairKey::new(b"ab", b"c", 1)), [IkeSaId(1), IkeSaId(2)]);
+        directory.leave(&PairKey::new(b"ab", b"c", 1), IkeSaId(1));
+        directory.leave(&PairKey::new(b"ab", b"c", 1), IkeSaId(2));
         assert!(directory.is_empty());
+    }
+
+    #[test]
+    fn proofs_are_counted_beside_the_identities() {
+        let [one, two] = [1, 2].map(|proofs| PairKey::new(b"ab", b"c", proofs));
+        assert_ne!(one, two);
+        assert!(one.no_stronger().eq([one.clone()]));
+        assert!(one.stronger().eq([two.clone()]));
+        assert_eq!(two.no_stronger().collect::<Vec<_>>(), [one, two.clone()]);
+        assert_eq!(two.stronger().count(), 0);
     }
 
     #[test]

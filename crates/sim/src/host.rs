@@ -98,7 +98,8 @@ pub struct Host {
     /// How often it has lost its memory.
     pub crashes: u64,
     pub(crate) keeper: Box<dyn Keeper>,
-    pub(crate) keeper_nature: KeeperNature,
+    /// How the keeper answers from now on.
+    pub keeper_nature: KeeperNature,
     /// The NAT box before it, by its number in the world, and the box's address.
     pub(crate) nat: Option<(usize, IpAddr)>,
     pub(crate) rng: SimRng,

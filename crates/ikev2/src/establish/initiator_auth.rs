@@ -12,6 +12,7 @@ use super::{
 use crate::channel::{Authentic, Incoming, Message};
 use crate::child::Proposed;
 use crate::contents;
+use crate::established;
 use crate::ext::configuration::before_reply;
 use crate::ext::{self, Facts, Moment};
 use crate::ike_sa::{Chosen, Datagram, End, Gone, Known, Next, Stage};
@@ -20,10 +21,7 @@ use crate::{Common, Cx, limits, resume};
 use base::Instant;
 use crypto::Spis;
 use policy::{Child, Childless, Connection, IdPattern, Identity, Round};
-use sa::{
-    Answer, Fate, Job, JobId, Means, Memory, PairKey, Proven, Reason, Refusal, RefusalKind, Side,
-    SignedOctets,
-};
+use sa::{Answer, Fate, Job, JobId, Means, Memory, Proven, Reason, Refusal, RefusalKind, Side, SignedOctets};
 use std::sync::Arc;
 use wire::num::{AuthMethod, ExchangeType, NotifyType};
 use wire::{Authentication, Notify, Octets, Payload};
@@ -470,8 +468,8 @@ fn remembered(cx: &mut Cx<'_>, connection: &Connection) -> Memory {
 /// Whether we have no other IKE SA with that peer.
 fn is_first_contact(cx: &Cx<'_>, chosen: &Chosen, local: &Identity) -> bool {
     let Some(remote) = expected(chosen) else { return false };
-    let body = |identity: &Identity| contents::identification(identity).octets_to_sign();
-    cx.directory.between(&PairKey::new(&body(local), &body(&remote))).is_empty()
+    let pair = established::pair_key(local, &remote, &chosen.connection);
+    pair.no_stronger().chain(pair.stronger()).all(|pair| cx.directory.origins(&pair).is_empty())
 }
 
 impl Stage for AwaitAuth {

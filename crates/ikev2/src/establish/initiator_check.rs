@@ -67,7 +67,7 @@ impl Checking {
     /// Goes on with the only round that there is.
     pub(super) fn begin(sa: &mut Common, cx: &mut Cx<'_>, from: Attempt, claim: Claim<'_>) -> Next {
         let Attempt { chosen, mut secrets, local, ours, proposed, .. } = from;
-        let mut identities = Identities::new(local, contents::identity(&claim.id_r));
+        let mut identities = Identities::new(local, contents::identity(&claim.id_r), &chosen.connection);
         identities.ours = ours;
         let settled = initiator_ppk::settle(sa, cx, &chosen.connection, &mut secrets, &claim.contents);
         let judge = match (settled, &secrets.former) {

@@ -63,7 +63,7 @@ impl Working {
         // That it supports a second round is seen to before IKE_AUTH.
         let unfit = Announced { supported: true, follows }.against(connection).next();
         let settled = initiator_ppk::settle(sa, cx, connection, &mut secrets, &claim.contents);
-        let mut identities = Identities::new(local, contents::identity(&claim.id_r));
+        let mut identities = Identities::new(local, contents::identity(&claim.id_r), connection);
         identities.ours = ours;
         let halfway =
             Halfway { exchanged: Exchanged { chosen, secrets, identities, proposed }, cert_asked, rounds };

@@ -101,7 +101,7 @@ impl Checking {
             _ => local_identity(connection, sa),
         };
         let claimed = contents::identity(&claim.id_i);
-        let mut identities = Identities::new(local, claimed.clone());
+        let mut identities = Identities::new(local, claimed.clone(), connection);
         let mut agreed = secrets.agreed.clone();
         let facts = Facts {
             suite: cx.suite,
@@ -232,8 +232,10 @@ impl Claimed {
         // There may be thousands of them: they are looked at where it matters only.
         let others = || unique::older(sa, cx, pair).filter(|other| Some(*other) != former);
         // Whether all addresses that the peer has are free for it.
-        let alone = former.is_some() && others().next().is_none();
-        let is_welcome = unique != Unique::Keep || first_contact || unique::is_succession(sa, cx, others());
+        let outdone = unique::is_outdone(cx, pair);
+        let alone = former.is_some() && others().next().is_none() && !outdone;
+        let is_welcome =
+            unique != Unique::Keep || !outdone && (first_contact || unique::is_succession(sa, cx, others()));
         let others: Vec<_> = match unique {
             Unique::Replace | Unique::Keep => others().collect(),
             Unique::No | Unique::Never => Vec::new(),
@@ -250,13 +252,13 @@ impl Claimed {
             Unique::Never => self.welcome(sa, cx, former, alone),
             _ if first_contact => {
                 unique::first_contact(sa, cx, &self.identities.pair);
-                self.welcome(sa, cx, former, true)
+                self.welcome(sa, cx, former, !outdone)
             }
             Unique::Replace | Unique::Keep => {
                 let by = sa.path.remote.ip();
                 let gone = |ike| Superseded { ike, tell_peer: true, by, heir: None };
                 cx.superseded.extend(others.into_iter().map(gone));
-                self.welcome(sa, cx, former, true)
+                self.welcome(sa, cx, former, !outdone)
             }
             Unique::No => self.welcome(sa, cx, former, alone),
         }

@@ -18,7 +18,7 @@ use crate::resume::Resumption;
 use crate::{Common, Cx, limits, unique};
 use base::{EspSpi, Secret};
 use crypto::{Nonces, SharedSecrets};
-use policy::{Identity, IkeSuite, Round, Unique};
+use policy::{Connection, Identity, IkeSuite, Round, Unique};
 use sa::{Event, PairKey, Proven, Refusal, RefusalKind, Side, Verified};
 use std::collections::VecDeque;
 use wire::Payload;
@@ -40,10 +40,16 @@ pub(crate) struct Identities {
     key: Option<[u8; 20]>,
 }
 
+/// Both identities of an IKE SA of that connection as one key.
+pub(crate) fn pair_key(local: &Identity, remote: &Identity, connection: &Connection) -> PairKey {
+    let body = |identity| contents::identification(identity).octets_to_sign();
+    PairKey::new(&body(local), &body(remote), 1 + u8::from(connection.remote2.is_some()))
+}
+
 impl Identities {
-    pub(crate) fn new(local: Identity, remote: Identity) -> Self {
-        let body = |identity| contents::identification(identity).octets_to_sign();
-        let pair = PairKey::new(&body(&local), &body(&remote));
+    /// Of an IKE SA of that connection.
+    pub(crate) fn new(local: Identity, remote: Identity, connection: &Connection) -> Self {
+        let pair = pair_key(&local, &remote, connection);
         Self { local, remote, pair, ours: Vec::new(), theirs: Vec::new(), key: None }
     }
 

@@ -25,7 +25,7 @@ use base::Instant;
 use policy::Leased;
 use sa::{Event, Job, JobId, LeaseRequest, RefusalKind};
 use wire::num::{CfgType, NotifyType};
-use wire::{Configuration, Payload};
+use wire::{Configuration, Notify, Payload};
 
 /// A request of the peer that waits for an address.
 pub(crate) struct Granting {
@@ -192,6 +192,20 @@ impl Established {
         let job = cx.out.job(sa.id, Job::Lease(Box::new(request)));
         self.leases.asked(job);
         self.granting.push(granting(job, cx.now.mono + limits::JOB_PATIENCE));
+    }
+
+    /// The IKE SA has a successor: requests that wait for an address are answered while the channel is theirs.
+    //= rfc7296 §2.25.2
+    //# If a peer receives a request to create or rekey a Child SA when it is currently rekeying the IKE SA, it SHOULD reply
+    //# with TEMPORARY_FAILURE.
+    pub(crate) fn turn_away_granting(&mut self, sa: &mut Common, cx: &mut Cx<'_>) {
+        for Granting { to, mut payloads, child, job, .. } in std::mem::take(&mut self.granting) {
+            self.leases.forget(sa, cx, job);
+            if child.is_some() {
+                payloads.push(Payload::Notify(Notify::new(NotifyType::TEMPORARY_FAILURE, Vec::new())));
+            }
+            self.channel.respond(sa, cx, to, &payloads);
+        }
     }
 
     /// An address on which its keeper says nothing is none.

@@ -13,7 +13,7 @@ use crate::{
 use base::Instant;
 use dataplane::ChildId;
 use policy::Child;
-use sa::OrderId;
+use sa::{Event, OrderId, Refusal, Reply};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use wire::Payload;
@@ -135,10 +135,36 @@ impl Established {
             }
             let Some(task) = self.todo.pop_front() else { return };
             let makes_sa = task.makes_sa();
-            let asking = self.begin_task(sa, cx, task);
-            self.asking.extend(asking);
+            let why_not = if makes_sa { self.why_not_ask(cx) } else { None };
+            match why_not {
+                Some(refusal) => self.leave_undone(sa, cx, task, refusal),
+                None => {
+                    let asking = self.begin_task(sa, cx, task);
+                    self.asking.extend(asking);
+                }
+            }
             if makes_sa {
                 self.offering = Offering::None;
+            }
+        }
+    }
+
+    /// An SA is not asked for now.
+    fn leave_undone(&mut self, sa: &mut Common, cx: &mut Cx<'_>, task: Task, refusal: Refusal) {
+        match task {
+            Task::Create(child) | Task::CreateWith(child, ..) | Task::CreateFor(child, _) => {
+                self.child_refused(sa, cx, &child.name, refusal);
+                self.settle_wishes(sa, cx);
+            }
+            Task::RekeyChild(id) | Task::RekeyChildWith(id, _) => {
+                cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal });
+                self.rekey_child_refused(cx, id);
+            }
+            Task::CloneIke(wish, _) => cx.out.reply(wish.order, Reply::Refused(refusal)),
+            // Only these make an SA.
+            _ => {
+                cx.out.tell(Event::Refused { ike: Some(sa.id), path: sa.path, refusal });
+                self.rekey_ike_later(cx);
             }
         }
     }

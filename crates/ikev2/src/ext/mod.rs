@@ -43,6 +43,7 @@ use sa::{AnnouncedAuth, Memory, Path, Received, Settings};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use wire::num::KeMethod;
 use wire::{Notify, Payload};
 
 /// Every extension that this implementation speaks.
@@ -144,6 +145,8 @@ pub(crate) struct Agreed {
     pub(crate) fragmentation: bool,
     /// AUTH covers both messages of IKE_SA_INIT.
     pub(crate) full_transcript: bool,
+    /// In an IKE SA that CREATE_CHILD_SA has made: what withstands a quantum computer in the keys that its own come of.
+    pub(crate) post_quantum: Option<KeMethod>,
     /// The peer speaks IKE_INTERMEDIATE.
     pub(crate) intermediate: bool,
     /// Post-quantum pre-shared keys.

@@ -718,6 +718,32 @@ fn an_address_is_asked_for_in_informational() {
     all_given_back(&world);
 }
 
+/// An address that is still being looked for when the IKE SA gets a successor: the request is answered where it came, and the
+/// address goes back.
+#[test]
+fn a_request_for_an_address_is_answered_before_its_ike_sa_is_replaced() {
+    let mut world = world(23).site(gateway(pool(&["10.3.0.0/24"])));
+    let mut alice = Puppet::alice();
+    assert_eq!(ask_for_address(&mut alice, &mut world, &[]), Some("10.3.0.1".into()));
+    world.host_mut("bob").keeper_nature.delay = Duration::from_secs(2)..=Duration::from_secs(2);
+    alice.deaf(&world);
+    world.order("bob", sa::Order::Rekey(sa::Target::Connection("net".to_string())));
+    let (header, theirs) = alice.asked(&mut world).expect("CREATE_CHILD_SA");
+    let any = empty(CfgAttributeType::INTERNAL_IP4_ADDRESS);
+    let asked = alice.request(ExchangeType::INFORMATIONAL, &[cp(CfgType::REQUEST, vec![any.clone(), any])]);
+    alice.send(&mut world, &asked);
+    world.run(Duration::from_millis(100));
+    let answer = crate::ppk_fresh::answer_ike(&theirs);
+    alice.reply(&mut world, &header, &answer);
+    let response = std::iter::from_fn(|| alice.hear(&mut world).map(|datagram| alice.open(&datagram)))
+        .find(|(header, _)| header.flags.response);
+    let (header, payloads) = response.expect("a response under the keys of the request");
+    assert_eq!((header.exchange, reply(&payloads)), (ExchangeType::INFORMATIONAL, None));
+    assert_eq!(world.status("bob").iter().map(|sa| sa.leased.len()).sum::<usize>(), 1);
+    world.run(Duration::from_secs(400));
+    all_given_back(&world);
+}
+
 /// A further child with an address of its own.
 //= rfc7296 §2.19
 #[test]

@@ -455,6 +455,32 @@ fn a_responder_chooses_by_what_is_announced() {
     }
 }
 
+/// Whoever has broken one of alice's two proofs does not end what rests on both, by whatever another connection lets her do with one.
+#[test]
+fn one_proof_does_not_end_what_rests_on_two() {
+    for (n, unique) in [Unique::No, Unique::Replace, Unique::Keep].into_iter().enumerate() {
+        let mut other = bob().with(|c| c.unique = unique);
+        let mut strict = wants(bob(), "alice2").connections.remove(0);
+        strict.name = "strict".to_string();
+        other.connections.push(strict);
+        let mut world = world(90 + n as u64).peers(proves(alice(), "alice2"), other);
+        world.up("alice");
+        world.until(established);
+        let before = only(&mut world, "bob");
+        assert_eq!(before.connection, "strict");
+        let mut thief = Puppet::alice();
+        thief.init(&mut world);
+        let mut payloads = thief.auth_payloads();
+        payloads.push(notify(NotifyType::INITIAL_CONTACT));
+        let answer = thief.ask(&mut world, AUTH, &payloads).expect("an answer");
+        let refused = unique == Unique::Keep;
+        assert_eq!(errors(&answer).contains(&NotifyType::AUTHENTICATION_FAILED), refused, "{unique:?}");
+        let all = world.status("bob");
+        let stands = all.iter().find(|sa| sa.id == before.id).map(|sa| (sa.state, sa.children.len()));
+        assert_eq!(stands, Some(("established", 1)), "{unique:?}: {all:?}");
+    }
+}
+
 fn notify(kind: NotifyType) -> Payload<'static> {
     Payload::Notify(Notify::new(kind, Vec::new()))
 }

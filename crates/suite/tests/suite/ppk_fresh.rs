@@ -290,6 +290,41 @@ fn s139_new_keys_without_the_ppk_that_we_require_are_deleted() {
     }
 }
 
+/// One that requires a PPK and can propose none does not ask for what it would have to throw away: the peer, which can, may.
+//= rfc9867 §3.2
+#[test]
+fn who_has_no_ppk_to_propose_asks_for_nothing() {
+    let patterns = |world: &mut World| {
+        let mut policy = world.host("alice").policy.as_ref().clone();
+        let mut connection = (*policy.connections[0]).clone();
+        connection.extensions.ppk.ids = vec![policy::PpkPattern::EndsIn("".into())];
+        policy.connections[0] = std::sync::Arc::new(connection);
+        let policy = std::sync::Arc::new(policy);
+        world.host_mut("alice").policy = policy.clone();
+        world.order("alice", Order::Reload(policy));
+    };
+    for what in ALL {
+        let mut world = standing(550, [(NONE, false); 2], PLAIN, ESP[1]);
+        world.replace_ppks("alice", JUST_BLUE, true);
+        patterns(&mut world);
+        let before: Vec<_> = world.status("alice").iter().map(|sa| (sa.id, sa.children.len())).collect();
+        let asked = |world: &World| {
+            world.host("alice").count(|event| matches!(event, Event::Message(trace) if trace.sent && !trace.response && trace.exchange == "CREATE_CHILD_SA"))
+        };
+        let earlier = asked(&world);
+        what.ask(&mut world, "alice");
+        assert_eq!(asked(&world), earlier, "{what:?}");
+        let after: Vec<_> = world.status("alice").iter().map(|sa| (sa.id, sa.children.len())).collect();
+        assert_eq!(before, after, "{what:?}: what stands stays");
+        let said = world.host("alice").replies.values().any(|(_, reply)| matches!(reply, Reply::Refused(refusal) if refusal.reason.contains("No PPK can be proposed")));
+        let told = told(&world, "alice");
+        assert!(said || told.contains("No PPK can be proposed for the new keys"), "{what:?}: {told}");
+        world.replace_ppks("bob", JUST_BLUE, false);
+        What::RekeyIke.ask(&mut world, "bob");
+        assert!(shown(&mut world, "alice").contains("the PPK `blue`"), "{what:?}");
+    }
+}
+
 /// Whoever keeps the PPKs does not answer: keys come without, on time.
 #[test]
 fn ppks_on_which_nobody_answers_are_none() {
@@ -420,7 +455,7 @@ fn request_ike(spi: IkeSpi) -> (Box<dyn KePrivate>, Vec<Payload<'static>>) {
 }
 
 /// A right answer to such a request of the peer's.
-fn answer_ike(request: &[Payload<'_>]) -> Vec<Payload<'static>> {
+pub(crate) fn answer_ike(request: &[Payload<'_>]) -> Vec<Payload<'static>> {
     let (provider, method) = (provider::Provider::new(), KeMethod::CURVE25519);
     let group = provider.key_exchange(method).unwrap();
     let (public, _) = group.respond(&mut sim::SimRng::new(2, "ke"), &ke(request).expect("KE").data).unwrap();
