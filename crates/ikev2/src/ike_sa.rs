@@ -1,23 +1,20 @@
 //! One IKE SA: what is true of it always, and the stage that it is in.
 
-use crate::child::ChildSa;
-use crate::established::{Established, Identities};
+use crate::established::Established;
 use crate::ext::configuration::Leases;
 use crate::fate::refusal_of;
+pub(crate) use crate::known::Known;
 use crate::{Cx, Origin, limits, move_path};
 use base::{EspSpi, IkeSpi, Instant, MessageId};
 use dataplane::{ChildId, Op, Selector};
-use policy::{
-    Besides, Configuration, Connection, ConnectionId, Gateway, Identity, IkeSuite, PostQuantum, Unique,
-};
+use policy::{Configuration, Connection, ConnectionId, Gateway, Unique};
 use sa::{
-    Answer, Branch, Event, Fate, IkeFacts, IkeSaId, IkeStatus, JobId, OrderId, Path, Proven, Reason, Refusal,
-    Reply, Side,
+    Answer, Branch, Event, Fate, IkeFacts, IkeSaId, IkeStatus, JobId, OrderId, Path, Reason, Refusal, Reply,
+    Side,
 };
 use std::sync::Arc;
 use std::time::Duration;
 use wire::Header;
-use wire::num::KeMethod;
 
 /// What is true of an IKE SA in every stage.
 #[derive(Debug)]
@@ -86,52 +83,6 @@ pub(crate) struct Datagram<'a> {
 pub(crate) struct Chosen {
     pub(crate) id: ConnectionId,
     pub(crate) connection: Arc<Connection>,
-}
-
-/// What a stage knows of its IKE SA, for people.
-#[derive(Default)]
-pub(crate) struct Known<'a> {
-    pub(crate) connection: Option<&'a Connection>,
-    /// Who we say we are, while it is not known who the peer is.
-    pub(crate) local_id: Option<&'a Identity>,
-    pub(crate) identities: Option<&'a Identities>,
-    pub(crate) suite: Option<IkeSuite>,
-    /// The identity of the PPK that is in the keys.
-    pub(crate) ppk: Option<&'a str>,
-    /// What withstands a quantum computer in the keys that its own come of.
-    pub(crate) before: Option<KeMethod>,
-    /// AUTH covered both messages of IKE_SA_INIT.
-    pub(crate) full_transcript: bool,
-    pub(crate) nat_local: bool,
-    pub(crate) nat_remote: bool,
-    pub(crate) fragmentation: bool,
-    pub(crate) resumed: bool,
-    /// We hold a ticket.
-    pub(crate) ticket: bool,
-    pub(crate) children: &'a [ChildSa],
-    pub(crate) leases: Option<&'a Leases>,
-}
-
-impl Known<'_> {
-    fn local_id(&self) -> Option<Identity> {
-        self.identities.map(|both| &both.local).or(self.local_id).cloned()
-    }
-
-    fn remote_id(&self) -> Option<Identity> {
-        self.identities.map(|both| both.remote.clone())
-    }
-
-    /// What we and the peer have proved.
-    fn proven(&self) -> (Vec<Proven>, Vec<Proven>) {
-        self.identities.map(|both| (both.ours.clone(), both.theirs.clone())).unwrap_or_default()
-    }
-
-    /// Whether the IKE SA withstands a quantum computer; `None` while its suite or its connection is not known.
-    fn post_quantum(&self) -> Option<PostQuantum> {
-        let proposals = &self.connection?.proposals;
-        let besides = Besides { ppk: self.ppk, before: self.before, whole: self.full_transcript };
-        Some(PostQuantum::of(self.suite.as_ref()?, proposals, besides))
-    }
 }
 
 /// What comes after a step.

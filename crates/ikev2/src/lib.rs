@@ -26,6 +26,7 @@ mod fragment;
 mod fresh_ppk;
 mod idle;
 mod ike_sa;
+mod known;
 pub mod limits;
 mod loss;
 mod move_path;

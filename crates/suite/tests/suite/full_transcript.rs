@@ -241,6 +241,61 @@ fn without_the_attacker_it_is_hybrid() {
     assert_eq!(is_whole(&mut world), [true; 2]);
 }
 
+/// Rounds that come late, twice, again, and in one another's place: the IKE SA stands with all of its key exchanges, or not at all.
+#[test]
+fn whoever_reorders_and_replays_rounds_gets_no_weaker_ike_sa() {
+    let three = "aes256-sha256-prfsha256-x25519-ke1_mlkem768-ke2_ecp256-ke3_mlkem512";
+    let mut stood = 0;
+    for seed in 50..80 {
+        let mut seen: Vec<sim::Datagram> = Vec::new();
+        let mut world =
+            world(seed).peers(offering(alice(), three), offering(bob(), three)).attacked(move |scene| {
+                let is_round = |datagram: &sim::Datagram| {
+                    Message::parse(datagram.message())
+                        .is_ok_and(|message| message.header.exchange != ExchangeType::IKE_SA_INIT)
+                };
+                if !is_round(scene.datagram) {
+                    return;
+                }
+                seen.push(scene.datagram.clone());
+                let early = Duration::ZERO..=Duration::from_millis(9);
+                for _ in 0..2 {
+                    let again = seen[scene.rng.next_u64() as usize % seen.len()].clone();
+                    // As it was, or as if it were the round that is expected.
+                    let again = match scene.rng.chance(500) {
+                        true => again.clone(),
+                        false => {
+                            let mut message = again.message().to_vec();
+                            message[20..24].copy_from_slice(&scene.datagram.message()[20..24]);
+                            again.with(&message)
+                        }
+                    };
+                    let delay = scene.rng.duration(&early);
+                    scene.send(delay, again);
+                }
+                if scene.rng.chance(300) {
+                    let late = scene.rng.duration(&(Duration::from_millis(100)..=Duration::from_secs(4)));
+                    let datagram = scene.datagram.clone();
+                    scene.take();
+                    scene.send(late, datagram);
+                }
+            });
+        world.up("alice");
+        world.until(answered);
+        world.calm();
+        world.run(Duration::from_secs(60));
+        for name in ["alice", "bob"] {
+            for sa in world.status(name).into_iter().filter(|sa| sa.state == "established") {
+                stood += 1;
+                assert_eq!(sa.suite.map(|suite| suite.to_string()).as_deref(), Some(three));
+                assert!(sa.full_transcript);
+            }
+        }
+        assert!(world.is_mirrored());
+    }
+    assert!(stood > 30, "{stood}: the attacker has stopped nearly all");
+}
+
 /// Shared secrets by the public value of the responder.
 type Shares = Arc<Mutex<Vec<(Vec<u8>, Vec<u8>)>>>;
 
