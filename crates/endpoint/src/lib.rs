@@ -296,6 +296,7 @@ impl Endpoint {
             && !slot.sa.is_half_open()
         {
             self.door.half_open.leave(place);
+            self.world.directory.decide(place.source);
         }
         let authenticated = slot.half_open.is_some() && !slot.sa.is_half_open();
         self.world.directory.locate(id, slot.sa.path().remote);

@@ -69,6 +69,7 @@ impl Door {
             let opened = establish::knock(cx, self, id, arrival);
             if let Some((_, place)) = &opened {
                 self.half_open.enter(*place);
+                cx.directory.knock(place.source);
             }
             self.tell_pressure(cx);
             return opened;

@@ -193,11 +193,14 @@ impl IkeSa {
         self.on_established(cx, |stage, sa, cx| stage.wear_out(sa, cx, child, hard));
     }
 
-    /// The peer uses a child that does not carry what we send yet.
+    /// The peer uses a child that does not carry what we send yet. One that has a successor, or is about to get it, does not take
+    /// its turn again.
     pub fn use_child(&mut self, cx: &mut Cx<'_>, child: ChildId) {
         let id = self.common.id;
-        self.on_established(cx, |_, _, cx| {
-            cx.out.dataplane(id, Op::Use(child));
+        self.on_established(cx, |stage, _, cx| {
+            if stage.is_latest(child) {
+                cx.out.dataplane(id, Op::Use(child));
+            }
         });
     }
 

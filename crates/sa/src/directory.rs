@@ -92,6 +92,8 @@ pub struct Directory {
     places: BTreeMap<IkeSaId, (Whereabouts, Spis)>,
     /// By the names of connections: as many as the configuration has.
     memories: BTreeMap<String, Memory>,
+    /// How many half-open IKE SAs somebody has begun from an address: as many as may be half open.
+    knocking: BTreeMap<IpAddr, u32>,
 }
 
 impl Directory {
@@ -162,6 +164,26 @@ impl Directory {
         self.memories.values_mut().for_each(|memory| memory.families = None);
     }
 
+    /// Somebody at that address has begun an IKE SA.
+    pub fn knock(&mut self, from: IpAddr) {
+        *self.knocking.entry(from).or_default() += 1;
+    }
+
+    /// It has come to something, or to nothing.
+    pub fn decide(&mut self, from: IpAddr) {
+        if let Some(count) = self.knocking.get_mut(&from) {
+            *count -= 1;
+            if *count == 0 {
+                self.knocking.remove(&from);
+            }
+        }
+    }
+
+    /// Whether somebody at that address has begun an IKE SA that is half open.
+    pub fn is_knocking(&self, from: IpAddr) -> bool {
+        self.knocking.contains_key(&from)
+    }
+
     /// How many IKE SAs are established.
     pub fn ike_sas(&self) -> usize {
         self.places.len()
@@ -188,9 +210,9 @@ impl Directory {
         self.spis.remove(&spi);
     }
 
-    /// Whether nothing is registered: no pair and no SPI.
+    /// Whether nothing is registered: no pair, no SPI and nobody who has begun something.
     pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty() && self.places.is_empty() && self.spis.is_empty()
+        self.pairs.is_empty() && self.places.is_empty() && self.spis.is_empty() && self.knocking.is_empty()
     }
 }
 

@@ -428,6 +428,13 @@ fn answers(world: &mut World) {
 fn heal(world: &mut World) {
     world.weather = Weather::fair();
     world.calm();
+    // Of two that require different PPKs each refuses the other for ever.
+    let requires = |name: &&str| world.host(name).policy.connections[0].extensions.ppk.required;
+    if world.stats.get("story: other PPKs") > 0 && ["alice", "bob"].iter().any(requires) {
+        for name in ["alice", "bob"] {
+            world.replace_ppks(name, BLUE, true);
+        }
+    }
     let end = world.now() + AGREE;
     while world.now() < end {
         world.run(Duration::from_secs(5));
@@ -498,7 +505,9 @@ fn end(dice: &mut SimRng, world: &mut World) {
     let end: Instant = world.now() + AGREE;
     while !answered(world) && world.now() < end && world.step() {}
     // Through a NAT box that has forgotten her nobody reaches alice: she finds out by her own probe.
-    let unreachable = world.host("alice").nat.is_some();
+    // And a keeper that does not answer holds a response back for longer than its peer waits.
+    let forgetful = ["alice", "bob"].iter().any(|name| world.host(name).keeper_nature.forget > 0);
+    let unreachable = forgetful || world.host("alice").nat.is_some();
     world.run(if unreachable { AGREE } else { REMEMBERED });
     for name in ["alice", "bob"] {
         let left = world.status(name);

@@ -276,7 +276,7 @@ impl AwaitAuth {
         if resumed.is_none() {
             payloads.extend(cert_payloads(connection, Round::First, cert_asked));
         }
-        let first_contact = is_first_contact(cx, &chosen, &local);
+        let first_contact = is_first_contact(sa, cx, &chosen, &local);
         secrets.agreed.memory = remembered(cx, connection);
         let mut facts = Facts {
             suite: cx.suite,
@@ -465,9 +465,13 @@ fn remembered(cx: &mut Cx<'_>, connection: &Connection) -> Memory {
     cx.directory.memory(&connection.name)
 }
 
-/// Whether we have no other IKE SA with that peer.
-fn is_first_contact(cx: &Cx<'_>, chosen: &Chosen, local: &Identity) -> bool {
+/// Whether we have no other IKE SA with that peer, and are not about to get one: both may begin at once, and a peer that takes
+/// INITIAL_CONTACT at its word would end the one that we keep (RFC 7296 §2.8.2).
+fn is_first_contact(sa: &Common, cx: &Cx<'_>, chosen: &Chosen, local: &Identity) -> bool {
     let Some(remote) = expected(chosen) else { return false };
+    if cx.directory.is_knocking(sa.path.remote.ip()) {
+        return false;
+    }
     let pair = established::pair_key(local, &remote, &chosen.connection);
     pair.no_stronger().chain(pair.stronger()).all(|pair| cx.directory.origins(&pair).is_empty())
 }

@@ -4,12 +4,19 @@ use super::{Answering, Established, Installing};
 use crate::child::ChildSa;
 use crate::{Common, Cx, delete, idle, rekey_child};
 use base::Instant;
-use dataplane::Op;
+use dataplane::{ChildId, Op};
 use sa::{Branch, Event, JobId, RefusalKind};
 use wire::num::{ExchangeType, NotifyType};
 use wire::{Notify, Payload};
 
 impl Established {
+    /// Whether that child stands, and none is being installed in its place.
+    pub(crate) fn is_latest(&self, child: ChildId) -> bool {
+        let replaced =
+            |installing: &Installing| installing.replaces.as_ref().is_some_and(|it| it.old == child);
+        self.children.iter().any(|standing| standing.id == child) && !self.installing.iter().any(replaced)
+    }
+
     /// The data plane has installed a child, or has not.
     pub(super) fn installed(
         &mut self,

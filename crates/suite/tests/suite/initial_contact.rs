@@ -3,7 +3,7 @@
 use policy::Unique;
 use sim::established;
 use std::time::Duration;
-use suite::{Puppet, bob, notifies, world};
+use suite::{Puppet, alice, bob, is_clean, notifies, world};
 use wire::num::{ExchangeType, NotifyType};
 use wire::{Notify, Payload};
 
@@ -77,4 +77,23 @@ fn it_is_sent_once() {
     world.up("alice");
     world.until(established);
     assert_eq!((world.status("alice").len(), world.status("bob").len()), (1, 1));
+}
+
+/// Both begin at once: what the peer has begun may stand before it reads our IKE_AUTH, which must not tell it to end that.
+//= rfc7296 §2.4
+#[test]
+fn it_is_not_said_while_the_peer_begins_one_itself() {
+    for begins in [false, true] {
+        let mut world = world(40).site(alice());
+        world.up("alice");
+        if begins {
+            Puppet::new("bob", "198.51.100.2", "alice", "192.0.2.1").init(&mut world);
+        }
+        let mut bob = Puppet::bob();
+        bob.answer_init(&mut world);
+        let (_, asked) = bob.asked(&mut world).expect("IKE_AUTH");
+        assert_eq!(notifies(&asked).contains(&NotifyType::INITIAL_CONTACT), !begins);
+        world.run(Duration::from_secs(300));
+        assert!(is_clean(&mut world), "nobody is awaited any more");
+    }
 }
